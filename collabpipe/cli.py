@@ -1,0 +1,162 @@
+"""The command line: every step of the pipeline, each usable by hand."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from collabpipe.errors import CollabpipeError
+from collabpipe.files import write_json
+from collabpipe.paths import Paths
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from collabpipe.data.fetch import fetch
+    from collabpipe.recipe import DataRecipe, read_recipe
+
+    recipe = read_recipe(arguments.recipe, DataRecipe)
+    fetch(recipe.source, arguments.results.raw(recipe.dataset), arguments.data_dir, arguments.address)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from collabpipe.data.store import prepare
+    from collabpipe.recipe import DataRecipe, read_recipe
+
+    recipe = read_recipe(arguments.recipe, DataRecipe)
+    prepare(recipe, arguments.results.raw(recipe.dataset), arguments.results.dataset(recipe.dataset))
+
+
+def _labels(arguments: argparse.Namespace) -> None:
+    from collabpipe.data.store import open_images
+    from collabpipe.labels import make_labels, write_labels
+    from collabpipe.recipe import LabelsRecipe, read_recipe
+
+    recipe = read_recipe(arguments.recipe, LabelsRecipe)
+    images = open_images(recipe.data, arguments.results.dataset(recipe.data.dataset), "train")
+    labels = make_labels(recipe, images.labels, len(images.classes))
+    write_labels(arguments.results.labels(recipe), recipe, labels, images.classes)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from collabpipe.recipe import for_each
+    from collabpipe.training.job import train
+
+    for_each(arguments.recipes, lambda recipe: train(recipe, arguments.results, arguments.save_seconds))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from collabpipe.evaluation import evaluate
+    from collabpipe.recipe import for_each
+
+    for_each(arguments.recipes, lambda recipe: evaluate(recipe, arguments.results))
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from collabpipe.plan import StudyRecipe
+    from collabpipe.recipe import read_recipe
+    from collabpipe.tables import write_tables
+
+    write_tables(read_recipe(arguments.study, StudyRecipe), arguments.results)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from collabpipe.plan import Plan
+    from collabpipe.reconcile import look, settle
+    from collabpipe.report import show_plan
+
+    plan = Plan.from_files(arguments.config, arguments.results.root)
+    show_plan(plan, settle(plan) if arguments.write else look(plan))
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from collabpipe.report import show_tables
+
+    show_tables(arguments.results)
+
+
+def _schema(arguments: argparse.Namespace) -> None:
+    from collabpipe.schema import settings_schema
+
+    if arguments.out is None:
+        print(json.dumps(settings_schema(), indent=2, sort_keys=True))
+    else:
+        write_json(arguments.out, settings_schema())
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    top = argparse.ArgumentParser(prog="collabpipe", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        if name != "schema":
+            sub.add_argument(
+                "--results",
+                type=lambda folder: Paths(Path(folder)),
+                default=Paths(),
+                metavar="DIR",
+                help="the results folder (default: results)",
+            )
+        return sub
+
+    sub = command("plan", _plan, "List a configuration's runs, their number and what exists.")
+    sub.add_argument("config", type=Path, nargs="*", default=[Path("config/config.yaml")], metavar="CONFIG")
+    sub.add_argument("--write", action="store_true", help="write the recipes into the results folder")
+
+    sub = command("fetch", _fetch, "Download or copy a data set's files and check their sums.")
+    sub.add_argument("recipe", type=Path, help="a recipe of kind data (collabpipe plan --write makes them)")
+    sub.add_argument("--data-dir", type=Path, metavar="DIR", help="a folder with your own copies of the files")
+    sub.add_argument("--address", action="append", metavar="URL", help="another web folder; may be repeated")
+
+    sub = command("prepare", _prepare, "Turn a data set's files into memory-mapped Arrow files.")
+    sub.add_argument("recipe", type=Path, help="a recipe of kind data")
+
+    sub = command("labels", _labels, "Draw a replicate's images, noisy labels and validation split.")
+    sub.add_argument("recipe", type=Path, help="a recipe of kind labels")
+
+    sub = command("train", _train, "Train one or more runs in one process; a killed training continues.")
+    sub.add_argument("recipes", type=Path, nargs="+", metavar="RECIPE", help="recipes of kind train")
+    sub.add_argument(
+        "--save-seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="least time between two saved states, at epoch ends (default: 30; 0: every epoch)",
+    )
+
+    sub = command("evaluate", _evaluate, "Predict the test set with trained runs and score it.")
+    sub.add_argument("recipes", type=Path, nargs="+", metavar="RECIPE", help="recipes of kind train")
+
+    sub = command("tables", _tables, "Assemble a study's tables and figures.")
+    sub.add_argument("study", type=Path, help="a recipe of kind study")
+
+    command("show", _show, "Print the study's table, and where tables and figures lie.")
+
+    sub = command("schema", _schema, "Print the JSON schema of a configuration.")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="write it there instead")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; a user's mistake ends in one message and exit code 1, not in a traceback."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except CollabpipeError as error:
+        print(f"collabpipe {arguments.command}: error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        print(f"collabpipe {arguments.command}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"collabpipe {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+    return 0

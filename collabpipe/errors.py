@@ -1,0 +1,16 @@
+"""The one exception whose message is written for the person at the keyboard."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CollabpipeError(Exception):
+    """What is wrong, where, what is allowed and what to do; the command line prints it without a traceback."""
+
+
+def nearest(value: object, allowed: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` for the allowed word nearest to `value`, or the empty string."""
+    match = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.6)
+    return f" Did you mean '{match[0]}'?" if match else ""

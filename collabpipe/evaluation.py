@@ -1,0 +1,106 @@
+"""The evaluate command: test predictions and metrics of trained runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from collabpipe.data.store import Images, data_record, open_images
+from collabpipe.errors import CollabpipeError
+from collabpipe.files import atomic_path, json_digest, read_json, write_json
+from collabpipe.paths import EVALUATION_FILES, Paths
+from collabpipe.recipe import TrainRecipe
+from collabpipe.scores import is_collapsed, score
+from collabpipe.store import Store
+
+EVALUATION_NUMERICS = 1
+"""Raised whenever the same weights would be evaluated to other numbers."""
+
+
+def training_record(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
+    """The record of the training in `folder`.
+
+    Raises:
+        CollabpipeError: missing, or of another recipe.
+    """
+    record: dict[str, Any] = read_json(folder / "record.json")
+    if record.get("recipe") != recipe.digest:
+        raise CollabpipeError(
+            f"{folder}: holds a checkpoint of another recipe ({str(record.get('recipe'))[:12]}, asked for "
+            f"{recipe.digest[:12]}). Train it again: collabpipe train RECIPE."
+        )
+    return record
+
+
+def evaluate(recipe: TrainRecipe, paths: Paths) -> None:
+    """Write predictions.parquet and metrics.json of a run, from the store or by running its weights on the test set.
+
+    Raises:
+        CollabpipeError: inputs that are missing, broken or of another recipe.
+    """
+    folder = paths.run(recipe.run)
+    record = training_record(recipe, folder)
+    dataset = paths.dataset(recipe.run.dataset)
+    test = data_record(recipe.labels.data, dataset)["files"]["test.arrow"]["sha256"]
+    key = json_digest({"evaluation": EVALUATION_NUMERICS, "training": record["digest"], "test": test})
+    store = Store(paths.store)
+    with store.writing(key) as kept:
+        result = store.find(key)
+        if result is None:
+            images = open_images(recipe.labels.data, dataset, "test")
+            metrics = _evaluate(recipe, record, folder, images, kept / "predictions.parquet")
+            about = {"training": record["digest"], "digest": key, "status": record["status"], **metrics}
+            write_json(kept / "metrics.json", about)
+            result = store.finish(key, EVALUATION_FILES, {})
+        store.place(key, result, folder)
+
+
+def _evaluate(
+    recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images, predictions: Path
+) -> dict[str, Any]:
+    """Predict with the last and the best weights; writes the last epoch's predictions, returns both metrics."""
+    if record["status"] == "diverged":
+        _write_predictions(predictions, images.labels[:0], np.zeros((0, len(images.classes)), np.float32))
+        return {"last": None, "best": None, "collapsed": None}
+    last, best = (_probabilities(recipe, record, folder, images, which) for which in ("last", "best"))
+    _write_predictions(predictions, images.labels, last)
+    metrics = {"last": score(last, images.labels), "best": score(best, images.labels)}
+    metrics["best"]["epoch"] = record["best_epoch"]
+    return {**metrics, "collapsed": is_collapsed(last)}
+
+
+def _probabilities(
+    recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images, which: str
+) -> NDArray[np.float32]:
+    from collabpipe.networks import build_network
+    from collabpipe.training.batches import Pixels
+    from collabpipe.training.device import be_deterministic, choose_device
+    from collabpipe.training.measure import predict
+    from collabpipe.training.weights import read_weights
+
+    be_deterministic(recipe.training.threads)
+    device = choose_device()
+    network = build_network(recipe.network, images.images.shape[1], len(images.classes))
+    network.load_state_dict(read_weights(folder, which, record))
+    logits = predict(network.to(device), Pixels.of(images, None, device), recipe.training.precision)
+    probabilities: NDArray[np.float32] = logits.softmax(1).cpu().numpy()
+    return probabilities
+
+
+def _write_predictions(path: Path, labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
+    size, classes = probabilities.shape
+    table = pa.table(
+        {
+            "index": np.arange(size),
+            "label": labels,
+            "prediction": probabilities.argmax(1),
+            "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(probabilities.reshape(-1)), classes),
+        }
+    )
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)

@@ -1,0 +1,79 @@
+"""Figures of a study: differences with their intervals, and what happens during training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from collabpipe.files import atomic_path
+from collabpipe.recipe import RunName
+
+CELL = ["dataset", "noise", "network"]
+COLOURS = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        # Without the software's version in it, equal tables give equal files.
+        figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})
+
+
+def draw_differences(table: pd.DataFrame, path: Path) -> None:
+    """A panel a cell: each method's difference to baseline and to its matched control, with 95% intervals."""
+    groups = list(table.groupby(CELL, sort=False))
+    height = 1.2 + 0.34 * max(len(group) for _, group in groups)
+    figure = Figure(figsize=(5.5 * len(groups), height), layout="constrained")
+    for axes, (cell, group) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+        rows = np.arange(len(group))
+        for column, shift, colour, label in (
+            ("diff_baseline", -0.14, "tab:blue", "to the baseline"),
+            ("diff_control", 0.14, "tab:orange", "to the matched control"),
+        ):
+            centre = group[column].to_numpy()
+            sides = np.abs(group[[f"{column}_low", f"{column}_high"]].to_numpy().T - centre)
+            # A difference without an interval (a single pair) is still a point.
+            axes.errorbar(
+                centre, rows + shift, xerr=np.nan_to_num(sides), fmt="o", ms=4, capsize=2, color=colour, label=label
+            )
+        axes.axvline(0.0, color="grey", lw=0.8)
+        axes.set_yticks(rows, group["method"])
+        axes.invert_yaxis()
+        axes.set_title(", ".join(str(part) for part in cell), fontsize=10)
+        axes.set_xlabel("difference of test accuracy (points)")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def draw_curves(runs: Sequence[tuple[RunName, Path]], path: Path) -> None:
+    """Means over replicates by epoch, a column a cell: validation accuracy, and the share of flipped labels fitted."""
+    histories = pd.concat(
+        pd.read_parquet(file).assign(**name.model_dump()) for name, file in runs
+    )
+    groups = list(histories.groupby(CELL, sort=False))
+    figure = Figure(figsize=(5.5 * len(groups), 6.5), layout="constrained")
+    panels = figure.subplots(2, len(groups), squeeze=False)
+    for column, (cell, group) in enumerate(groups):
+        panels[0][column].set_title(", ".join(str(part) for part in cell), fontsize=10)
+        _curves(panels[0][column], group, "validation_accuracy", "accuracy on noisy validation labels (%)")
+        _curves(panels[1][column], group, "memorised", "flipped training labels fitted (%)")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def _curves(axes: Axes, group: pd.DataFrame, column: str, label: str) -> None:
+    for position, (method, of_method) in enumerate(group.groupby("method", sort=False)):
+        mean = 100.0 * of_method.dropna(subset=[column]).groupby("epoch")[column].mean()
+        axes.plot(mean.index, mean, lw=1.4, color=COLOURS[position % len(COLOURS)], label=str(method))
+    if not group[column].notna().any():
+        axes.text(0.5, 0.5, "no flipped labels", ha="center", transform=axes.transAxes, color="grey")
+    axes.set_ylim(0, 102)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)

@@ -1,0 +1,69 @@
+"""Progress for whoever watches: a bar with rate and remaining time on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TaskID, TextColumn, TimeRemainingColumn
+
+LINE_SECONDS = 5.0
+
+
+class Progress:
+    """Progress of one run, on standard error."""
+
+    def __init__(self, name: str, total: int = 0):
+        self.name = name
+        self.total = total
+        self.done = self.first = 0
+        self.started = self.spoke = time.monotonic()
+        self.text = ""
+        self.bar: Bar | None = None
+        self.task = TaskID(0)
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total} steps, {task.fields[rate]:.0f}/s"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[text]}"),
+            )
+            self.bar = Bar(*columns, console=Console(stderr=True))
+            self.task = self.bar.add_task(self.name, total=self.total, rate=0.0, text="")
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+
+    def advance(self, done: int) -> None:
+        """Steps done so far, those of an earlier process included."""
+        if self.done == 0:
+            self.first = done - 1
+        self.done = done
+        if self.bar:
+            self.bar.update(self.task, completed=done, rate=self._rate())
+
+    def describe(self, text: str) -> None:
+        """What was measured last; in a log, a line every few seconds and one at the end."""
+        if self.bar:
+            self.bar.update(self.task, text=text)
+        elif time.monotonic() - self.spoke >= LINE_SECONDS:
+            left = (self.total - self.done) / self._rate()
+            self.say(f"{text}  {self._rate():.0f} steps/s  {left:.0f} s left")
+            self.spoke = time.monotonic()
+
+    def _rate(self) -> float:
+        return (self.done - self.first) / max(time.monotonic() - self.started, 1e-9)

@@ -1,0 +1,65 @@
+"""What the plan and show commands print."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+
+from collabpipe.errors import CollabpipeError
+from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
+from collabpipe.plan import Plan
+from collabpipe.reconcile import State
+
+
+def _console() -> Console:
+    # A log or a pipe is no terminal of 80 columns: a table must not be folded there.
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+def show_plan(plan: Plan, state: State) -> None:
+    """A row a cell with its seeds and what exists of them, then the totals."""
+    table = Table(title=f"study {plan.settings.study}", title_justify="left")
+    for column in ("data set", "noise", "network", "method", "seeds", "trained", "evaluated"):
+        table.add_column(column)
+    seeds: Counter[tuple[str, str, str, str]] = Counter()
+    trained, evaluated = seeds.copy(), seeds.copy()
+    for name, recipe in plan.runs.items():
+        run = recipe.run
+        cell = (run.dataset, run.noise, run.network, run.method)
+        seeds[cell] += 1
+        trained[cell] += name in state.trained
+        evaluated[cell] += name in state.evaluated
+    for cell, count in seeds.items():
+        table.add_row(*cell, str(count), str(trained[cell]), str(evaluated[cell]))
+    console = _console()
+    console.print(table)
+    console.print(
+        f"{len(plan.runs)} runs: {len(state.trained)} trained, {len(state.evaluated)} evaluated; "
+        f"tables {'are current' if state.tables else 'are to be made'}"
+    )
+
+
+def show_tables(paths: Paths) -> None:
+    """The main table as it was written, and the paths of everything beside it.
+
+    Raises:
+        CollabpipeError: there are no tables.
+    """
+    path = paths.tables / "main.md"
+    if not path.exists():
+        raise CollabpipeError(f"{path}: there are no tables yet. Make them: snakemake --cores all tables")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    table = Table(*rows[0])
+    for before, row in zip([rows[0], *rows[2:]], rows[2:], strict=False):
+        if before[:3] != row[:3]:
+            table.add_section()
+        table.add_row(*row)
+    console = _console()
+    console.print(table)
+    console.print(lines[-1], soft_wrap=False)
+    console.print("Tables: " + ", ".join(str(paths.tables / name) for name in TABLE_FILES[:-1]))
+    console.print("Figures: " + ", ".join(str(paths.figures / name) for name in FIGURE_FILES))

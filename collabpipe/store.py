@@ -1,0 +1,61 @@
+"""Results by key: what was computed once from the same recipe and the same inputs is linked, not computed again.
+
+A key's folder holds the result's files and, written last, result.json with their sums. Before that file exists the
+folder holds a half-finished result, such as the state that a killed training continues from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from collabpipe.files import file_digest, link_or_copy, read_json, write_json
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of results by key."""
+
+    root: Path
+
+    def folder(self, key: str) -> Path:
+        """Where the files of `key` lie."""
+        return self.root / key[:2] / key
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Path]:
+        """Hold the key's folder against other processes; a second one waits. The kernel frees it on any death."""
+        folder = self.folder(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            yield folder
+
+    def find(self, key: str) -> dict[str, Any] | None:
+        """The finished result of `key`, its files verified; None if there is none or a file is damaged."""
+        path = self.folder(key) / "result.json"
+        if not path.exists():
+            return None
+        result: dict[str, Any] = read_json(path)
+        for name, digest in result["files"].items():
+            file = self.folder(key) / name
+            if not file.exists() or file_digest(file) != digest:
+                path.unlink()
+                return None
+        return result
+
+    def finish(self, key: str, names: Sequence[str], about: Mapping[str, Any]) -> dict[str, Any]:
+        """Declare the files `names` in the key's folder the result of `key`."""
+        folder = self.folder(key)
+        result = {**about, "key": key, "files": {name: file_digest(folder / name) for name in names}}
+        write_json(folder / "result.json", result)
+        return result
+
+    def place(self, key: str, result: Mapping[str, Any], target: Path) -> None:
+        """Link the result's files into `target`."""
+        for name in result["files"]:
+            link_or_copy(self.folder(key) / name, target / name)

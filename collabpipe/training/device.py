@@ -1,0 +1,25 @@
+"""Where a training runs and how it is held to the same numbers."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+def choose_device() -> torch.device:
+    """The first visible GPU, else the CPU."""
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def describe(device: torch.device) -> str:
+    """The device's name for records."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def be_deterministic(threads: int) -> None:
+    """Make equal inputs give equal bits on the same machine: deterministic kernels, a fixed number of threads."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,185 @@
+"""One training: the loop, its measurements, and a state that can be taken and put back between any two steps."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from collabpipe.data.store import Images
+from collabpipe.labels import LabelFile
+from collabpipe.methods import Generators, build_method
+from collabpipe.networks import initialise
+from collabpipe.recipe import TrainRecipe
+from collabpipe.training.batches import Augmentation, Pixels, steps_per_epoch
+from collabpipe.training.measure import Measured, Probe
+from collabpipe.training.optimiser import Sgd, learning_rate
+
+Weights = dict[str, Tensor]
+UNMEASURED = Measured(*(math.nan for _ in fields(Measured)))
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where a loss or a weight first was not finite."""
+
+    epoch: int
+    step: int
+    terms: tuple[str, ...]
+
+
+class Training:
+    """A training between two steps; `run` carries it on to its end.
+
+    Args:
+        recipe: what to train.
+        data: the mapped training images.
+        labels: the replicate's labels.
+        device: where.
+    """
+
+    def __init__(self, recipe: TrainRecipe, data: Images, labels: LabelFile, device: torch.device):
+        self.recipe = recipe
+        self.settings = recipe.training
+        self.device = device
+        train = ~labels.validation
+        self.pixels = Pixels.of(data, labels.index[train], device)
+        self.labels = torch.from_numpy(labels.noisy[train]).to(device)
+        self.probe = Probe(
+            validation=Pixels.of(data, labels.index[labels.validation], device),
+            validation_labels=torch.from_numpy(labels.noisy[labels.validation]).to(device),
+            training=self.pixels,
+            noisy=self.labels,
+            clean=torch.from_numpy(labels.clean[train]).to(device),
+            classes=len(data.classes),
+            precision=self.settings.precision,
+        )
+        self.augment = Augmentation(recipe.crop, recipe.flip)
+        self.method = build_method(
+            recipe.composition, recipe.network, len(self.labels), data.images.shape[1], len(data.classes)
+        )
+        initialise(self.method, torch.Generator().manual_seed(recipe.seeds.initialisation))
+        self.method.to(device).train()
+        self.optimiser = Sgd(self.method.parameters(), self.settings)
+        self.generators = {
+            "order": torch.Generator(device).manual_seed(recipe.seeds.order),
+            "augmentation": torch.Generator(device).manual_seed(recipe.seeds.augmentation),
+            "dropout": torch.Generator(device).manual_seed(recipe.seeds.dropout),
+            "method": torch.Generator(device).manual_seed(recipe.seeds.method),
+        }
+        self.steps = steps_per_epoch(len(self.labels), self.settings.batch_size)
+        self.epoch = self.step = 0
+        self.permutation = self._permute()
+        # A row a step, read once an epoch: no step waits for the device to tell its loss.
+        self.log = torch.zeros(self.steps, len(self.method.term_names), device=device)
+        self.history: list[dict[str, float]] = []
+        self.best: Weights = {}
+        self.best_epoch, self.best_accuracy = -1, -1.0
+        self.seconds = 0.0
+        self.divergence: Divergence | None = None
+
+    def _permute(self) -> Tensor:
+        return torch.randperm(len(self.labels), generator=self.generators["order"], device=self.device)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.divergence is not None or self.epoch == self.settings.epochs
+
+    def run(self) -> Iterator[None]:
+        """Train to the end, pausing after every step: between two of them `state` may be called."""
+        while not self.finished:
+            started = time.perf_counter()
+            self._train_step()
+            if self.step == self.steps:
+                self._end_epoch(started)
+            else:
+                self.seconds += time.perf_counter() - started
+            yield
+
+    def _train_step(self) -> None:
+        size = self.settings.batch_size
+        index = self.permutation[self.step * size : (self.step + 1) * size]
+        batch = self.pixels.images[index]
+        views = [self.augment(batch, self.generators["augmentation"]) for _ in range(self.method.views)]
+        images = self.pixels.normalise(views[0] if len(views) == 1 else torch.cat(views))
+        progress = (self.epoch + self.step / self.steps) / self.settings.epochs
+        generators = Generators(self.generators["dropout"], self.generators["method"])
+        bfloat16 = self.settings.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+            losses = self.method(images, self.labels[index], index, progress, generators)
+        losses[0].backward()
+        self.optimiser.step(learning_rate(self.settings, self.epoch))
+        self.log[self.step] = losses.detach()
+        self.step += 1
+
+    def _end_epoch(self, started: float) -> None:
+        self.divergence = self._diverged()
+        means = self.log.double().mean(0).tolist()
+        row: dict[str, float] = {"epoch": self.epoch + 1, "learning_rate": learning_rate(self.settings, self.epoch)}
+        row |= dict(zip(self.method.term_names, means, strict=True))
+        measured = UNMEASURED
+        last = self.epoch + 1 == self.settings.epochs
+        if self.divergence is None and (last or (self.epoch + 1) % self.settings.measure_every == 0):
+            measured = self.probe.measure(self.method.network)
+            if measured.validation_accuracy > self.best_accuracy:
+                self.best = {k: v.detach().clone() for k, v in self.method.network.state_dict().items()}
+                self.best_epoch, self.best_accuracy = self.epoch + 1, measured.validation_accuracy
+        self.epoch, self.step = self.epoch + 1, 0
+        self.log.zero_()
+        self.permutation = self._permute()
+        self.seconds += time.perf_counter() - started
+        self.history.append(row | asdict(measured) | {"seconds": self.seconds})
+        self.seconds = 0.0
+
+    def _diverged(self) -> Divergence | None:
+        wrong = ~self.log.isfinite()
+        if bool(wrong.any()):
+            step = int(wrong.any(1).nonzero()[0])
+            terms = [n for n, bad in zip(self.method.term_names, wrong[step].tolist(), strict=True) if bad]
+            return Divergence(self.epoch + 1, self.epoch * self.steps + step + 1, tuple(terms))
+        if not all(bool(w.isfinite().all()) for w in self.method.state_dict().values()):
+            return Divergence(self.epoch + 1, (self.epoch + 1) * self.steps, ("weights",))
+        return None
+
+    def state(self) -> tuple[Weights, dict[str, str]]:
+        """Everything the rest of the training depends on: tensors on the CPU, and the rest as JSON."""
+        tensors = {f"method.{k}": v for k, v in self.method.state_dict().items()}
+        tensors |= {f"momentum.{i}": v for i, v in enumerate(self.optimiser.momentum)}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors |= {f"generator.{k}": v.get_state() for k, v in self.generators.items()}
+        tensors |= {"permutation": self.permutation, "log": self.log}
+        rest = {
+            "recipe": self.recipe.digest,
+            "epoch": self.epoch,
+            "step": self.step,
+            "history": self.history,
+            "best": [self.best_epoch, self.best_accuracy],
+            "seconds": self.seconds,
+        }
+        return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {"state": json.dumps(rest)}
+
+    def restore(self, tensors: Weights, metadata: dict[str, str]) -> None:
+        """Put back what `state` gave for the same recipe."""
+        rest: dict[str, Any] = json.loads(metadata["state"])
+
+        def part(prefix: str) -> Weights:
+            found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            return {k: v.to(self.device) for k, v in found.items()}
+
+        self.method.load_state_dict(part("method."))
+        for position, momentum in part("momentum.").items():
+            self.optimiser.momentum[int(position)].copy_(momentum)
+        self.best = part("best.")
+        for name, generator in self.generators.items():
+            generator.set_state(tensors[f"generator.{name}"])
+        self.permutation, self.log = tensors["permutation"].to(self.device), tensors["log"].to(self.device)
+        self.epoch, self.step, self.history = rest["epoch"], rest["step"], rest["history"]
+        self.best_epoch, self.best_accuracy = rest["best"]
+        self.seconds = rest["seconds"]

@@ -1,0 +1,156 @@
+"""The train command: each recipe looked up in the store, else trained, saved on the way and placed."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from collabpipe.data.store import data_record, open_images
+from collabpipe.errors import CollabpipeError
+from collabpipe.files import atomic_path, json_digest, write_json
+from collabpipe.labels import LabelFile, read_labels
+from collabpipe.paths import Paths
+from collabpipe.progress import Progress
+from collabpipe.provenance import whereabouts
+from collabpipe.recipe import TrainRecipe
+from collabpipe.store import Store
+
+if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in the store need not wait for
+    from collabpipe.training.engine import Training, Weights
+
+RESULT_FILES = ("last.safetensors", "best.safetensors", "history.parquet")
+STATE_FILE = "state.safetensors"
+
+
+def train(recipe: TrainRecipe, paths: Paths, save_seconds: float) -> None:
+    """Bring the result of `recipe` to its run's folder, from the store or by training.
+
+    Raises:
+        CollabpipeError: inputs that are missing, broken or of another recipe; a full disk.
+    """
+    data = data_record(recipe.labels.data, paths.dataset(recipe.run.dataset))
+    labels = read_labels(paths.labels(recipe.labels), recipe.labels)
+    inputs = {"train.arrow": data["files"]["train.arrow"]["sha256"], "labels": labels.sha256}
+    key = recipe.key(inputs)
+    store = Store(paths.store)
+    with store.writing(key) as folder:
+        result = store.find(key)
+        if result is None:
+            result = _compute(recipe, paths, labels, store, key, folder, save_seconds)
+        else:
+            Progress(str(recipe.run)).say("in the store already")
+        folder = paths.run(recipe.run)
+        store.place(key, result, folder)
+        record = {**result, "recipe": recipe.digest, "run": recipe.run.model_dump(), "inputs": inputs}
+        # Without the times of day: equal trainings have equal digests.
+        record["digest"] = json_digest({"key": key, "weights": result["weights"], "status": result["status"]})
+        write_json(folder / "record.json", record)
+
+
+def _compute(
+    recipe: TrainRecipe, paths: Paths, labels: LabelFile, store: Store, key: str, folder: Path, save_seconds: float
+) -> dict[str, Any]:
+    from collabpipe.training import device as devices
+    from collabpipe.training.engine import Training
+
+    devices.be_deterministic(recipe.training.threads)
+    device = devices.choose_device()
+    images = open_images(recipe.labels.data, paths.dataset(recipe.run.dataset), "train")
+    training = Training(recipe, images, labels, device)
+    _resume(training, folder / STATE_FILE)
+    _run(training, folder / STATE_FILE, save_seconds)
+    weights = _write_results(training, folder)
+    (folder / STATE_FILE).unlink(missing_ok=True)
+    about = {
+        "status": "diverged" if training.divergence else "finished",
+        "divergence": asdict(training.divergence) if training.divergence else None,
+        "weights": weights,
+        "best_epoch": training.best_epoch,
+        "cost": _cost(training),
+        "where": whereabouts(devices.describe(device)),
+    }
+    return store.finish(key, RESULT_FILES, about)
+
+
+def _resume(training: Training, path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return
+    try:
+        with safe_open(path, framework="pt") as file:
+            training.restore({k: file.get_tensor(k) for k in file.keys()}, file.metadata())  # noqa: SIM118
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise CollabpipeError(
+            f"{path}: this saved state cannot be read ({error}). Remove it; the training starts again."
+        ) from error
+    Progress(str(training.recipe.run)).say(f"continues after epoch {training.epoch}, step {training.step}")
+
+
+def _run(training: Training, state: Path, save_seconds: float) -> None:
+    settings = training.recipe.training
+    saved = time.monotonic()
+    with Progress(str(training.recipe.run), settings.epochs * training.steps) as progress:
+        for _ in training.run():
+            progress.advance(training.epoch * training.steps + training.step)
+            if training.step or training.finished:
+                continue
+            progress.describe(_summary(training))
+            if time.monotonic() - saved >= save_seconds:
+                _save(state, *training.state())
+                saved = time.monotonic()
+    if training.divergence:
+        where = training.divergence
+        progress.say(f"DIVERGED in epoch {where.epoch}, step {where.step}: {', '.join(where.terms)} not finite")
+
+
+def _summary(training: Training) -> str:
+    row = training.history[-1]
+    text = f"epoch {training.epoch}/{training.settings.epochs}  loss {row['loss']:.4f}"
+    measured = row["validation_accuracy"]
+    return text if measured != measured else f"{text}  validation {100 * measured:.1f}%"
+
+
+def _save(path: Path, tensors: Weights, metadata: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def _write_results(training: Training, folder: Path) -> dict[str, str]:
+    """Write weights and history; returns the digests of the weights. A diverged training has none to write."""
+    from collabpipe.training.weights import weights_digest
+
+    status = "diverged" if training.divergence else "finished"
+    last: Weights = {} if training.divergence else training.method.network.state_dict()
+    best: Weights = {} if training.divergence else training.best
+    for name, weights in (("last", last), ("best", best)):
+        contiguous = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+        _save(folder / f"{name}.safetensors", contiguous, {"status": status, "which": name})
+    with atomic_path(folder / "history.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(training.history), temporary)
+    return {"last": weights_digest(last), "best": weights_digest(best)}
+
+
+def _cost(training: Training) -> dict[str, Any]:
+    import torch
+
+    seconds = sum(row["seconds"] for row in training.history)
+    on_gpu = training.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated() if on_gpu else None
+    return {
+        "seconds": seconds,
+        "steps": training.steps * len(training.history),
+        "images_per_second": len(training.labels) * len(training.history) / seconds,
+        "peak_device_bytes": peak,
+        "peak_process_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "parameters_training": sum(p.numel() for p in training.method.parameters()),
+        "parameters_inference": sum(p.numel() for p in training.method.network.parameters()),
+    }

@@ -1,0 +1,25 @@
+from collabpipe.errors import CollabpipeError
+from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, FIGURE_FILES, TABLE_FILES
+from collabpipe.plan import Plan
+from collabpipe.reconcile import settle
+
+try:
+    PLAN = Plan.from_config(config, workflow.configfiles or workflow.overwrite_configfiles)
+    # Jobs parse this file again; only the main process may set what exists against what is asked for.
+    if workflow.is_main_process:
+        settle(PLAN)
+except CollabpipeError as error:
+    raise WorkflowError(str(error))
+
+PATHS = PLAN.paths
+LOGS = PATHS.root / "logs"
+BENCHMARKS = PATHS.root / "benchmarks"
+CELL = "{dataset}/{noise}/{network}/{method}"
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    noise="[^/]+",
+    network="[^/]+",
+    method="[^/]+",
+    seed=r"\d+",

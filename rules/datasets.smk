@@ -1,0 +1,39 @@
+# Nothing but fetching needs the internet, which compute nodes often lack.
+localrules:
+    fetch_dataset,
+
+
+rule fetch_dataset:
+    input:
+        recipe=lambda w: PLAN.recipe_file(PLAN.data[w.dataset]),
+    output:
+        PATHS.raw("{dataset}") / "fetched.json",
+    log:
+        LOGS / "fetch_dataset/{dataset}.log",
+    benchmark:
+        BENCHMARKS / "fetch_dataset/{dataset}.tsv"
+    params:
+        data_dir=lambda w: PLAN.data_dir_option(w.dataset),
+    shell:
+        "collabpipe fetch {input.recipe} {params.data_dir} > {log} 2>&1"
+
+
+rule prepare_dataset:
+    input:
+        fetched=rules.fetch_dataset.output,
+        recipe=rules.fetch_dataset.input.recipe,
+    output:
+        train=PATHS.dataset("{dataset}") / "train.arrow",
+        test=PATHS.dataset("{dataset}") / "test.arrow",
+        record=PATHS.dataset("{dataset}") / "record.json",
+    log:
+        LOGS / "prepare_dataset/{dataset}.log",
+    benchmark:
+        BENCHMARKS / "prepare_dataset/{dataset}.tsv"
+    shell:
+        "collabpipe prepare {input.recipe} > {log} 2>&1"
+
+
+rule datasets:
+    input:
+        expand(rules.prepare_dataset.output, dataset=PLAN.settings.datasets),

@@ -1,0 +1,24 @@
+rule noisy_labels:
+    input:
+        recipe=lambda w: PLAN.recipe_file(PLAN.labels[w.dataset, w.noise, int(w.seed)]),
+        train=rules.prepare_dataset.output.train,
+        record=rules.prepare_dataset.output.record,
+    output:
+        labels=PATHS.label_file("{dataset}", "{noise}", "{seed}"),
+        record=PATHS.label_file("{dataset}", "{noise}", "{seed}").with_suffix(".json"),
+    log:
+        LOGS / "noisy_labels/{dataset}/{noise}/seed{seed}.log",
+    benchmark:
+        BENCHMARKS / "noisy_labels/{dataset}/{noise}/seed{seed}.tsv"
+    shell:
+        "collabpipe labels {input.recipe} > {log} 2>&1"
+
+
+rule labels:
+    input:
+        expand(
+            rules.noisy_labels.output,
+            dataset=PLAN.settings.datasets,
+            noise=PLAN.settings.noise,
+            seed=PLAN.settings.seeds,
+        ),

@@ -190,13 +190,15 @@ def kernel_rows(weight: Tensor, stride: int = 1) -> Tensor:  # noqa: ARG001 (one
     rows = weight.flatten(1)
     side = rows if rows.shape[0] <= rows.shape[1] else rows.T
     unit = F.normalize(side, dim=1)
-    return _off_diagonal(unit @ unit.T) / weight.shape[0]
+    gram = unit @ unit.T
+    return F.mse_loss(gram, torch.eye(len(gram), device=gram.device), reduction="sum") / weight.shape[0]
 
 
 def kernel_one_sided(weight: Tensor, stride: int = 1) -> Tensor:  # noqa: ARG001
     """As `kernel_rows` with positive cosines alone: after a ReLU antipodal kernels are not redundant."""
     unit = F.normalize(weight.flatten(1), dim=1)
-    return _off_diagonal((unit @ unit.T).relu()) / weight.shape[0]
+    gram = (unit @ unit.T).relu()
+    return F.mse_loss(gram, torch.eye(len(gram), device=gram.device), reduction="sum") / weight.shape[0]
 
 
 def kernel_self_convolution(weight: Tensor, stride: int = 1) -> Tensor:

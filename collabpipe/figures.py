@@ -53,9 +53,7 @@ def draw_differences(table: pd.DataFrame, path: Path) -> None:
 
 def draw_curves(runs: Sequence[tuple[RunName, Path]], path: Path) -> None:
     """Means over replicates by epoch, a column a cell: validation accuracy, and the share of flipped labels fitted."""
-    histories = pd.concat(
-        pd.read_parquet(file).assign(**name.model_dump()) for name, file in runs
-    )
+    histories = pd.concat(pd.read_parquet(file).assign(**name.model_dump()) for name, file in runs)
     groups = list(histories.groupby(CELL, sort=False))
     figure = Figure(figsize=(5.5 * len(groups), 6.5), layout="constrained")
     panels = figure.subplots(2, len(groups), squeeze=False)

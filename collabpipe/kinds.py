@@ -190,9 +190,7 @@ class Kernel(WithPasses):
     weight: Weight = 0.1
 
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        return Composition(
-            passes=self.passes(), terms=(KernelTerm(variant=self.variant, weight=self.weight),)
-        )
+        return Composition(passes=self.passes(), terms=(KernelTerm(variant=self.variant, weight=self.weight),))
 
 
 class Combined(Kind):
@@ -201,7 +199,7 @@ class Combined(Kind):
     kind: Literal["combined"] = "combined"
     describes = "several losses at once"
     of: tuple[str, ...] = ("output", "intermediate", "representation", "kernel")
-    weights: dict[str, Weight] = {}
+    weights: dict[str, Weight] = Field(default_factory=dict)
     """Weights that replace those of a member, by the member's name."""
 
     @field_validator("of", mode="before")
@@ -324,9 +322,7 @@ class Elr(WithPasses):
     momentum: Fraction = 0.7
 
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        return Composition(
-            passes=self.passes(), terms=(ElrTerm(weight=self.weight, momentum=self.momentum),)
-        )
+        return Composition(passes=self.passes(), terms=(ElrTerm(weight=self.weight, momentum=self.momentum),))
 
 
 class Gce(Kind):

@@ -51,9 +51,7 @@ def stratified(labels: NDArray[np.int64], size: int, generator: np.random.Genera
     take = np.floor(share).astype(np.int64)
     for position in np.argsort(take - share, kind="stable")[: size - take.sum()]:
         take[position] += 1
-    drawn = [
-        generator.permutation(np.flatnonzero(labels == c))[:n] for c, n in zip(classes, take, strict=True)
-    ]
+    drawn = [generator.permutation(np.flatnonzero(labels == c))[:n] for c, n in zip(classes, take, strict=True)]
     return np.sort(np.concatenate(drawn))
 
 
@@ -74,9 +72,7 @@ def make_labels(recipe: LabelsRecipe, clean: NDArray[np.int64], classes: int) ->
     if wanted < available:
         index = stratified(clean, wanted, numpy_generator(recipe.seeds.subset))
     kept = np.asarray(clean)[index]
-    noisy = NOISE[recipe.noise.kind](
-        kept, recipe.noise.rate, classes, numpy_generator(recipe.seeds.noise)
-    )
+    noisy = NOISE[recipe.noise.kind](kept, recipe.noise.rate, classes, numpy_generator(recipe.seeds.noise))
     validation = np.zeros(len(index), dtype=bool)
     validation[stratified(noisy, recipe.validation_size, numpy_generator(recipe.seeds.split))] = True
     return LabelFile(index, kept, noisy, validation)

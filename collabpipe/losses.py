@@ -41,7 +41,8 @@ def generalised_cross_entropy(logits: Tensor, targets: Tensor, q: float) -> Tens
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
-    return torch.special.entr(probabilities).sum(-1)
+    entropy: Tensor = torch.special.entr(probabilities).sum(-1)
+    return entropy
 
 
 def _label_scale(pi: float) -> float:
@@ -142,7 +143,7 @@ def partition_consistency(features: Tensor, permutation: Tensor) -> Tensor:
 
 
 def output_consistency(features: Tensor, logits: Tensor, temperature: float) -> Tensor:
-    """The similarities of pooled features (B, C, H, W) shall follow those of the predictions sg s(z; T), logits (B, K)."""
+    """The similarities of pooled features (B, C, H, W) shall follow sg of those of s(z; T), logits z (B, K)."""
     target = centred_gram((logits / temperature).softmax(-1)).detach()
     return gram_difference(centred_gram(features.mean((2, 3))), target)
 
@@ -163,7 +164,7 @@ def _decorrelation(samples: Tensor) -> Tensor:
 
 
 def spatial_decorrelation(features: Tensor) -> Tensor:
-    """Correlations between channels of (B, C, H, W) over all B·H·W positions (DeCov, Cogswell et al., 2016, normalised)."""
+    """Correlations between channels of (B, C, H, W) over all B·H·W positions (DeCov, Cogswell et al., 2016, scaled)."""
     return _decorrelation(features.transpose(0, 1).flatten(1))
 
 

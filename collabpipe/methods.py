@@ -38,23 +38,21 @@ class Step:
 class Agreement(nn.Module):
     """Consistency of the output layer."""
 
-    def __init__(self, term: AgreementTerm, network: StagedNetwork, images: int):  # noqa: ARG002
+    def __init__(self, term: AgreementTerm, network: StagedNetwork, images: int):
         super().__init__()
         self.term = term
 
     def forward(self, step: Step) -> Tensor:
         """A scalar."""
         if self.term.form == "song_chai":
-            return losses.song_chai(
-                step.activations.logits, self.term.temperature, self.term.temperature_squared
-            )
+            return losses.song_chai(step.activations.logits, self.term.temperature, self.term.temperature_squared)
         return losses.AGREEMENTS[self.term.form](step.activations.logits)
 
 
 class Intermediate(nn.Module):
     """Consistency of the intermediate layers, a mean over the tapped stages."""
 
-    def __init__(self, term: IntermediateTerm, network: StagedNetwork, images: int):  # noqa: ARG002
+    def __init__(self, term: IntermediateTerm, network: StagedNetwork, images: int):
         super().__init__()
         self.term = term
 
@@ -71,9 +69,7 @@ class Intermediate(nn.Module):
             return losses.virtual_consistency(pooled)
         if self.term.variant == "partition":
             # Drawn on the generator's own device: the same permutation for every tap's size on any hardware.
-            permutation = torch.randperm(
-                features.shape[1], generator=step.generator, device=step.generator.device
-            )
+            permutation = torch.randperm(features.shape[1], generator=step.generator, device=step.generator.device)
             return losses.partition_consistency(features, permutation)
         rows = logits.flatten(0, 1) if len(features) == logits.shape[0] * logits.shape[1] else logits[0]
         return losses.output_consistency(features, rows, self.term.temperature)
@@ -82,7 +78,7 @@ class Intermediate(nn.Module):
 class Representation(nn.Module):
     """Similarity of the intermediate representation, a mean over the tapped stages."""
 
-    def __init__(self, term: RepresentationTerm, network: StagedNetwork, images: int):  # noqa: ARG002
+    def __init__(self, term: RepresentationTerm, network: StagedNetwork, images: int):
         super().__init__()
         self.term = term
 
@@ -95,13 +91,13 @@ class Representation(nn.Module):
 class Kernel(nn.Module):
     """Similarity of the convolution kernels, a mean over the network's convolutions."""
 
-    def __init__(self, term: KernelTerm, network: StagedNetwork, images: int):  # noqa: ARG002
+    def __init__(self, term: KernelTerm, network: StagedNetwork, images: int):
         super().__init__()
         self.loss = losses.KERNELS[term.variant]
         # A plain tuple: the layers are the network's, not this module's.
         self.layers = tuple(part for part in network.modules() if isinstance(part, nn.Conv2d))
 
-    def forward(self, step: Step) -> Tensor:  # noqa: ARG002
+    def forward(self, step: Step) -> Tensor:
         """A scalar."""
         values = [self.loss(layer.weight.float(), layer.stride[0]) for layer in self.layers]
         return torch.stack(values).mean()
@@ -205,9 +201,7 @@ class Method(nn.Module):
         numbered = [f"{n}_{names[:i].count(n) + 1}" if n in names[:i] else n for i, n in enumerate(names)]
         return ("loss", "label", *numbered)
 
-    def forward(
-        self, images: Tensor, labels: Tensor, index: Tensor, progress: float, generators: Generators
-    ) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor, index: Tensor, progress: float, generators: Generators) -> Tensor:
         """The step's losses, a vector in the order of `term_names`; the first is to be minimised.
 
         Args:
@@ -247,9 +241,7 @@ def ramp(term: Weighted, progress: float) -> float:
 def mix(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mixup: λ·x + (1-λ)·x', λ ~ Beta(alpha, alpha) once a batch, x' the batch in another order."""
     # Beta as a ratio of Gammas: torch's own Beta takes no generator.
-    gamma = torch._standard_gamma(
-        torch.full((2,), alpha, device=generator.device), generator=generator
-    )
+    gamma = torch._standard_gamma(torch.full((2,), alpha, device=generator.device), generator=generator)
     share = (gamma[0] / gamma.sum()).to(images.device)
     order = torch.randperm(len(images), generator=generator, device=generator.device).to(images.device)
     return images.lerp(images[order], 1.0 - share), targets.lerp(targets[order], 1.0 - share)

@@ -55,9 +55,7 @@ def shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Module | No
     """The 1×1 convolution beside a block that changes the shape; None beside one that does not."""
     if stride == 1 and channels_in == channels_out:
         return None
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
-    )
+    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
 
 
 class BasicBlock(nn.Module):
@@ -104,9 +102,7 @@ def _torchvision_models() -> ModuleType:
         from torchvision import models
     except RuntimeError:
         for name in ("nms", "qnms"):
-            torch.library.define(
-                f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         from torchvision import models
     return models  # type: ignore[no-any-return]
 
@@ -156,7 +152,7 @@ def build_network(settings: NetworkSettings, channels: int, classes: int) -> Sta
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw all weights from `generator`: He et al. (2015) for convolutions, torch's default range for the classifier."""
+    """Draw all weights from `generator`: He et al. (2015) for convolutions, torch's default for the classifier."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu", generator=generator)

@@ -36,9 +36,7 @@ def symmetric(labels: Labels, rate: float, classes: int, generator: np.random.Ge
     return noisy
 
 
-def symmetric_inclusive(
-    labels: Labels, rate: float, classes: int, generator: np.random.Generator
-) -> Labels:
+def symmetric_inclusive(labels: Labels, rate: float, classes: int, generator: np.random.Generator) -> Labels:
     """Exactly round(rate·N) samples get a label uniform over all K classes: the true rate is about rate·(K-1)/K.
 
     As DivideMix (Li et al., 2020) and ELR (Liu et al., 2020) corrupt CIFAR.

@@ -13,7 +13,8 @@ from collabpipe.kinds import Baseline, Control
 from collabpipe.paths import Paths
 from collabpipe.recipe import DataRecipe, LabelSeeds, LabelsRecipe, Recipe, RunName, TrainRecipe, TrainSeeds
 from collabpipe.seeds import derive_seed
-from collabpipe.settings import Settings, check_settings, load_settings, merge_files
+from collabpipe.settings import Settings, check_settings, load_settings
+from collabpipe.settings_errors import merge_files
 
 
 class StudyRecipe(Recipe):
@@ -84,9 +85,7 @@ class Plan:
             compositions = {name: self.settings.composition(name, network) for name in self.settings.methods}
             for (dataset, noise, seed), labels in self.labels.items():
                 for method, composition in compositions.items():
-                    run = RunName(
-                        dataset=dataset, noise=noise, network=network_name, method=method, seed=seed
-                    )
+                    run = RunName(dataset=dataset, noise=noise, network=network_name, method=method, seed=seed)
                     found[str(run)] = TrainRecipe(
                         run=run,
                         labels=labels,
@@ -142,13 +141,9 @@ class Plan:
         """Where a recipe lies."""
         return self.paths.recipes / f"{recipe.digest}.json"
 
-    def recipe_files(
-        self, dataset: str, noise: str, network: str, method: str, seeds: Sequence[int]
-    ) -> list[Path]:
+    def recipe_files(self, dataset: str, noise: str, network: str, method: str, seeds: Sequence[int]) -> list[Path]:
         """The recipes of some seeds of a cell."""
-        names = [
-            RunName(dataset=dataset, noise=noise, network=network, method=method, seed=seed) for seed in seeds
-        ]
+        names = [RunName(dataset=dataset, noise=noise, network=network, method=method, seed=seed) for seed in seeds]
         return [self.recipe_file(self.runs[str(name)]) for name in names]
 
     def run_files(self, names: Sequence[str], seeds: Sequence[int] | None = None) -> list[str]:

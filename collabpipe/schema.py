@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from collabpipe.kinds import KINDS, Control
 from collabpipe.settings import NOISE_KINDS, Settings
@@ -12,10 +13,9 @@ from collabpipe.settings import NOISE_KINDS, Settings
 
 def settings_schema() -> dict[str, Any]:
     """The schema; methods and noise are written as a configuration writes them."""
-    kinds = [*KINDS.values(), Control]
-    references, schema = models_json_schema(
-        [(Settings, "validation"), *((kind, "validation") for kind in kinds)], title="A study of collabpipe"
-    )
+    kinds: list[type[BaseModel]] = [*KINDS.values(), Control]
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in (Settings, *kinds)]
+    references, schema = models_json_schema(models, title="A study of collabpipe")
     settings = schema["$defs"].pop("Settings")
     settings["properties"]["methods"]["additionalProperties"] = {
         "anyOf": [references[(kind, "validation")] for kind in kinds]

@@ -17,9 +17,7 @@ TIMEOUT_SECONDS = 30.0
 ATTEMPTS = 3
 
 
-def fetch(
-    source: str, folder: Path, data_dir: Path | None = None, addresses: Sequence[str] | None = None
-) -> None:
+def fetch(source: str, folder: Path, data_dir: Path | None = None, addresses: Sequence[str] | None = None) -> None:
     """Fill `folder` with the verified files of `source` and write `fetched.json`, the record of their sums.
 
     Args:

@@ -32,9 +32,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] != IDX_UBYTE:
         raise CollabpipeError(f"{path}: is no IDX file of bytes. Fetch it again.")
     dimensions = data[3]
-    shape = tuple(
-        int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions)
-    )
+    shape = tuple(int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
     start = 4 + 4 * dimensions
     if len(data) - start != math.prod(shape):
         raise CollabpipeError(
@@ -104,4 +102,5 @@ def _area_weights(source: int, target: int) -> NDArray[np.float32]:
     pixels = np.arange(source)
     low = np.maximum(edges[:-1, None], pixels[None])
     high = np.minimum(edges[1:, None], pixels[None] + 1)
-    return (np.clip(high - low, 0, None) * (target / source)).astype(np.float32)
+    weights: NDArray[np.float32] = (np.clip(high - low, 0, None) * (target / source)).astype(np.float32)
+    return weights

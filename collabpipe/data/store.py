@@ -68,9 +68,12 @@ def _write(path: Path, split: Split, about: dict[str, Any]) -> None:
         [pa.field("image", columns[0].type), pa.field("label", columns[1].type)],
         metadata={"collabpipe": json.dumps(about, sort_keys=True)},
     )
-    with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-        with pa.ipc.new_file(sink, schema) as writer:
-            writer.write_batch(pa.record_batch(columns, schema=schema))
+    with (
+        atomic_path(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
+        writer.write_batch(pa.record_batch(columns, schema=schema))
 
 
 def data_record(recipe: DataRecipe, folder: Path) -> dict[str, Any]:
@@ -103,9 +106,7 @@ def open_images(recipe: DataRecipe, folder: Path, split: str) -> Images:
             raise pa.ArrowInvalid(f"{size} bytes where {record['files'][name]['bytes']} belong")
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowInvalid) as error:
-        raise CollabpipeError(
-            f"{path}: cannot be read: {error}. Remove it and prepare the data set again."
-        ) from error
+        raise CollabpipeError(f"{path}: cannot be read: {error}. Remove it and prepare the data set again.") from error
     about = json.loads(table.schema.metadata[b"collabpipe"])
     image = table.column("image").chunk(0)
     return Images(

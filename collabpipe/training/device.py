@@ -24,5 +24,5 @@ def be_deterministic(threads: int) -> None:
     # The same as use_deterministic_algorithms(True), which imports torch's compiler for 1.5 seconds.
     torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory that it has not written; filling it first took 8% of a small step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

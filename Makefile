@@ -1,0 +1,61 @@
+# make demo: the default study, from nothing to the printed table.   make test: the tests.   make lint: the checks.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+# Rules call `collabpipe`: the environment's commands come first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint format schema lock clean
+
+demo: $(READY)
+	snakemake --cores all --quiet rules host
+	collabpipe show
+
+test: $(READY)
+	pytest -n 2
+
+# No container image of this project is published, so Snakemake's one complaint about that stands; any other fails.
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile rules
+	snakemake --lint > $(VENV)/lint.log 2>&1 || true
+	grep -q 'Lints for rule' $(VENV)/lint.log
+	! grep '^    \* ' $(VENV)/lint.log | grep -v 'Specify a conda environment or container'
+
+format: $(READY)
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile rules
+
+schema: $(READY)
+	collabpipe schema --out config/schema.json
+
+# The locks are complete, so pip resolves nothing. On Linux PyPI's torch brings gigabytes of CUDA libraries: a machine
+# without an NVIDIA driver first tries the CPU build, which pip finds where it is set up to (PIP_FIND_LINKS,
+# PIP_EXTRA_INDEX_URL), and takes PyPI's where it does not.
+INSTALL := $(BIN)/pip install --quiet --no-deps --require-hashes
+$(READY): requirements.lock requirements-cpu.lock requirements-cuda.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "python3.11 is missing: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	test -e /dev/nvidiactl || $(INSTALL) -r requirements-cpu.lock 2> /dev/null || true
+	$(INSTALL) -r requirements.lock
+	case "$$(uname -s) $$($(BIN)/pip show torch | grep ^Version)" in \
+	    Linux*+cpu | Darwin*) ;; \
+	    *) $(INSTALL) -r requirements-cuda.lock ;; \
+	esac
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Needs uv. requirements-cpu.lock is written by hand: uv does not know CPU builds of the same release.
+lock:
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml -o all.lock
+	awk '/^[a-z]/ { cuda = /^(nvidia-|cuda-|triton)/ } \
+	     { print > (cuda ? "requirements-cuda.lock" : "requirements.lock") }' all.lock
+	rm all.lock
+
+clean:
+	rm -rf $(VENV) results .snakemake

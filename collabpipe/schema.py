@@ -14,7 +14,8 @@ from collabpipe.settings import NOISE_KINDS, Settings
 def settings_schema() -> dict[str, Any]:
     """The schema; methods and noise are written as a configuration writes them."""
     kinds: list[type[BaseModel]] = [*KINDS.values(), Control]
-    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in (Settings, *kinds)]
+    everything: list[type[BaseModel]] = [Settings, *kinds]
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in everything]
     references, schema = models_json_schema(models, title="A study of collabpipe")
     settings = schema["$defs"].pop("Settings")
     settings["properties"]["methods"]["additionalProperties"] = {

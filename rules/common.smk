@@ -1,10 +1,17 @@
 from collabpipe.errors import CollabpipeError
-from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, FIGURE_FILES, TABLE_FILES
+from collabpipe.paths import (
+    CHECKPOINT_FILES,
+    EVALUATION_FILES,
+    FIGURE_FILES,
+    TABLE_FILES,
+)
 from collabpipe.plan import Plan
 from collabpipe.reconcile import settle
 
 try:
-    PLAN = Plan.from_config(config, workflow.configfiles or workflow.overwrite_configfiles)
+    PLAN = Plan.from_config(
+        config, workflow.configfiles or workflow.overwrite_configfiles
+    )
     # Jobs parse this file again; only the main process may set what exists against what is asked for.
     if workflow.is_main_process:
         settle(PLAN)

@@ -16,11 +16,11 @@ for block, seeds in PLAN.blocks.items():
             LOGS / f"train/{CELL}/block{block}.log",
         benchmark:
             BENCHMARKS / f"train/{CELL}/block{block}.tsv"
-        params:
-            save_seconds=PLAN.settings.execution.save_seconds,
         threads: PLAN.settings.training.threads
         resources:
             gpu=1,
+        params:
+            save_seconds=PLAN.settings.execution.save_seconds,
         shell:
             "collabpipe train {input.recipes} --save-seconds {params.save_seconds} > {log} 2>&1"
 

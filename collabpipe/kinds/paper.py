@@ -1,12 +1,8 @@
-"""The methods as a configuration names them: a short form a kind, each of which writes its `Composition`.
-
-What the paper fixes and what was chosen here stands in docs/methods.md, one card a method.
-"""
+"""The paper's four losses, their combination and controls, and the heads of Song and Chai."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -14,7 +10,6 @@ from collabpipe.composition import (
     AgreementTerm,
     Branches,
     Composition,
-    ElrTerm,
     Fraction,
     IntermediateTerm,
     KernelTerm,
@@ -22,33 +17,19 @@ from collabpipe.composition import (
     Passes,
     Positive,
     RepresentationTerm,
-    Strict,
-    TemporalTerm,
     Term,
     Weight,
     downstream,
 )
+from collabpipe.kinds.base import Kind, Resolve, VirtualHeads, WithPasses
 
 Taps = tuple[str, ...] | None
-Resolve = Callable[[str], Composition]
-
-
-class Kind(Strict):
-    """A method of a configuration; `compose` resolves it for a network with the given stages."""
-
-    describes: ClassVar[str]
-    """One line for the tables: what it does."""
-
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        """The composition; `resolve` gives that of another method of the study by its name."""
-        raise TypeError(f"{type(self).__name__} composes nothing")
 
 
 class Baseline(Kind):
     """Cross-entropy alone."""
 
     kind: Literal["baseline"] = "baseline"
-    describes = "cross-entropy"
 
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
         return Composition()
@@ -58,7 +39,6 @@ class Dropout(Kind):
     """Cross-entropy with dropout, one pass."""
 
     kind: Literal["dropout"] = "dropout"
-    describes = "cross-entropy with dropout, one pass"
     drop: Fraction = 0.5
     channel_drop: Fraction = 0.1
 
@@ -70,46 +50,16 @@ class LabelSmoothing(Kind):
     """Cross-entropy against smoothed labels."""
 
     kind: Literal["label_smoothing"] = "label_smoothing"
-    describes = "cross-entropy with smoothed labels"
     smoothing: Fraction = 0.1
 
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
         return Composition(label=Label(smoothing=self.smoothing))
 
 
-class WithPasses(Kind):
-    """Keys shared by the kinds that may run virtual heads."""
-
-    heads: int = Field(default=1, ge=1, le=16)
-    split: str = "classifier"
-    views: Literal["same", "independent"] = "same"
-    drop: Fraction = 0.0
-    channel_drop: Fraction = 0.0
-
-    def passes(self) -> Passes:
-        """The passes these keys describe."""
-        return Passes(
-            heads=self.heads,
-            split=self.split,
-            views=self.views,
-            drop=self.drop,
-            channel_drop=self.channel_drop,
-        )
-
-
-class VirtualHeads(WithPasses):
-    """The same keys where two heads under dropout are the default."""
-
-    heads: int = Field(default=2, ge=2, le=16)
-    drop: Fraction = 0.5
-    channel_drop: Fraction = 0.1
-
-
 class Output(VirtualHeads):
     """Consistency of the output layer between virtual heads."""
 
     kind: Literal["output"] = "output"
-    describes = "consistency of the output layer"
     agreement: Literal["symmetric_kl", "song_chai", "jensen_shannon", "stop_gradient"] = "symmetric_kl"
     weight: Weight = 1.0
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
@@ -138,7 +88,6 @@ class Intermediate(WithPasses):
     """Consistency of the intermediate layers."""
 
     kind: Literal["intermediate"] = "intermediate"
-    describes = "consistency of the intermediate layers"
     variant: Literal["virtual", "partition", "to_output"] = "virtual"
     weight: Weight = 5.0
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
@@ -170,7 +119,6 @@ class Representation(WithPasses):
     """Similarity of the intermediate representation."""
 
     kind: Literal["representation"] = "representation"
-    describes = "similarity of the intermediate representation"
     variant: Literal["spatial", "pooled", "per_sample"] = "spatial"
     weight: Weight = 0.1
     taps: Taps = None
@@ -185,7 +133,6 @@ class Kernel(WithPasses):
     """Similarity of the convolution kernels."""
 
     kind: Literal["kernel"] = "kernel"
-    describes = "similarity of the convolution kernels"
     variant: Literal["rows", "one_sided", "self_convolution"] = "rows"
     weight: Weight = 0.1
 
@@ -197,7 +144,6 @@ class Combined(Kind):
     """Several methods of the study at once: the passes and the label of one of them, the terms of all."""
 
     kind: Literal["combined"] = "combined"
-    describes = "several losses at once"
     of: tuple[str, ...] = ("output", "intermediate", "representation", "kernel")
     weights: dict[str, Weight] = Field(default_factory=dict)
     """Weights that replace those of a member, by the member's name."""
@@ -234,7 +180,6 @@ class MultiHead(Kind):
     """Song and Chai (2018): heads of their own weights over a shared trunk, head 0 kept for inference."""
 
     kind: Literal["multi_head"] = "multi_head"
-    describes = "Song and Chai's heads"
     pattern: Literal["hierarchical", "simple", "instances"] = "hierarchical"
     heads: int = Field(default=4, ge=2, le=16)
     splits: tuple[str, ...] | None = None
@@ -273,104 +218,10 @@ class MultiHead(Kind):
         return Composition(passes=passes, label=Label(scale=self.heads * self.balance), terms=(term,))
 
 
-class Temporal(WithPasses):
-    """Temporal ensembling (Laine and Aila, 2017): agreement with the average of earlier predictions."""
-
-    kind: Literal["temporal"] = "temporal"
-    describes = "targets averaged over epochs"
-    weight: Weight = 3.0
-    ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.6
-    momentum: Fraction = 0.9
-    drop: Fraction = 0.5
-    channel_drop: Fraction = 0.1
-
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        term = TemporalTerm(weight=self.weight, ramp=self.ramp, momentum=self.momentum)
-        return Composition(passes=self.passes(), terms=(term,))
-
-
-class Gjs(VirtualHeads):
-    """Generalised Jensen-Shannon over the label and the passes (Englesson and Azizpour, 2021)."""
-
-    kind: Literal["gjs"] = "gjs"
-    describes = "generalised Jensen-Shannon over label and passes"
-    split: str = "input"
-    pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        return Composition(passes=self.passes(), label=Label(loss="gjs", pi=self.pi))
-
-
-class Js(VirtualHeads):
-    """Jensen-Shannon between the label and the mean prediction: gjs without its agreement part."""
-
-    kind: Literal["js"] = "js"
-    describes = "Jensen-Shannon between label and mean prediction"
-    split: str = "input"
-    pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        return Composition(passes=self.passes(), label=Label(loss="js", pi=self.pi))
-
-
-class Elr(WithPasses):
-    """Early-learning regularisation (Liu et al., 2020)."""
-
-    kind: Literal["elr"] = "elr"
-    describes = "early-learning regularisation"
-    weight: Weight = 3.0
-    momentum: Fraction = 0.7
-
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        return Composition(passes=self.passes(), terms=(ElrTerm(weight=self.weight, momentum=self.momentum),))
-
-
-class Gce(Kind):
-    """Generalised cross-entropy (Zhang and Sabuncu, 2018)."""
-
-    kind: Literal["gce"] = "gce"
-    describes = "generalised cross-entropy"
-    q: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
-
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        return Composition(label=Label(loss="gce", q=self.q))
-
-
-class Mixup(Kind):
-    """Mixup (Zhang et al., 2018)."""
-
-    kind: Literal["mixup"] = "mixup"
-    describes = "convex mixtures of images and labels"
-    alpha: Positive = 1.0
-
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        return Composition(label=Label(mixup=self.alpha))
-
-
 class Control(Kind):
     """The matched control of another method."""
 
     control_of: str
-    describes = "matched control"
 
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
         return resolve(self.control_of).control()
-
-
-KINDS: dict[str, type[Kind]] = {
-    "baseline": Baseline,
-    "dropout": Dropout,
-    "label_smoothing": LabelSmoothing,
-    "output": Output,
-    "intermediate": Intermediate,
-    "representation": Representation,
-    "kernel": Kernel,
-    "combined": Combined,
-    "multi_head": MultiHead,
-    "temporal": Temporal,
-    "gjs": Gjs,
-    "js": Js,
-    "elr": Elr,
-    "gce": Gce,
-    "mixup": Mixup,
-}

@@ -1,0 +1,48 @@
+"""What every kind of method shares, and the keys of those that may run virtual heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import Field
+
+from collabpipe.composition import Composition, Fraction, Passes, Strict
+
+Resolve = Callable[[str], Composition]
+
+
+class Kind(Strict):
+    """A method of a configuration; `compose` resolves it for a network with the given stages."""
+
+    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+        """The composition; `resolve` gives that of another method of the study by its name."""
+        raise TypeError(f"{type(self).__name__} composes nothing")
+
+
+class WithPasses(Kind):
+    """Keys shared by the kinds that may run virtual heads."""
+
+    heads: int = Field(default=1, ge=1, le=16)
+    split: str = "classifier"
+    views: Literal["same", "independent"] = "same"
+    drop: Fraction = 0.0
+    channel_drop: Fraction = 0.0
+
+    def passes(self) -> Passes:
+        """The passes these keys describe."""
+        return Passes(
+            heads=self.heads,
+            split=self.split,
+            views=self.views,
+            drop=self.drop,
+            channel_drop=self.channel_drop,
+        )
+
+
+class VirtualHeads(WithPasses):
+    """The same keys where two heads under dropout are the default."""
+
+    heads: int = Field(default=2, ge=2, le=16)
+    drop: Fraction = 0.5
+    channel_drop: Fraction = 0.1

@@ -24,16 +24,18 @@ def show_plan(plan: Plan, state: State) -> None:
     table = Table(title=f"study {plan.settings.study}", title_justify="left")
     for column in ("data set", "noise", "network", "method", "seeds", "trained", "evaluated"):
         table.add_column(column)
-    seeds: Counter[tuple[str, str, str, str]] = Counter()
-    trained, evaluated = seeds.copy(), seeds.copy()
+    seeds: dict[tuple[str, str, str, str], list[str]] = {}
+    trained: Counter[tuple[str, str, str, str]] = Counter()
+    evaluated = trained.copy()
     for name, recipe in plan.runs.items():
         run = recipe.run
         cell = (run.dataset, run.noise, run.network, run.method)
-        seeds[cell] += 1
+        seeds.setdefault(cell, []).append(str(run.seed))
         trained[cell] += name in state.trained
         evaluated[cell] += name in state.evaluated
-    for cell, count in seeds.items():
-        table.add_row(*cell, str(count), str(trained[cell]), str(evaluated[cell]))
+    for cell, named in seeds.items():
+        counts = (f"{found[cell]} of {len(named)}" for found in (trained, evaluated))
+        table.add_row(*cell, " ".join(named), *counts)
     console = _console()
     console.print(table)
     console.print(

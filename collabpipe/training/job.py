@@ -118,10 +118,14 @@ def _summary(training: Training) -> str:
 
 
 def _save(path: Path, tensors: Weights, metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # how it reports a full disk
+            raise CollabpipeError(f"cannot write {path}: {error}") from error
 
 
 def _write_results(training: Training, folder: Path) -> dict[str, str]:

@@ -159,6 +159,8 @@ def problem(composition: Composition, stages: tuple[str, ...]) -> tuple[str, str
             makes = f"{', '.join(passes.splits)} (gives {math.prod(passes.splits.values())} heads)"
             return "splits", makes, (f"as many splits as give {passes.heads} heads",)
     for term in composition.terms:
+        if isinstance(term, AgreementTerm) and passes.heads < 2:
+            return "heads", str(passes.heads), ("2 or more: one head agrees with itself",)
         virtual = isinstance(term, IntermediateTerm) and term.variant == "virtual"
         allowed = downstream(passes, stages) if virtual else stages
         taps = term.taps if isinstance(term, IntermediateTerm | RepresentationTerm) else ()
@@ -167,6 +169,9 @@ def problem(composition: Composition, stages: tuple[str, ...]) -> tuple[str, str
                 return "taps", tap, allowed
         if virtual and not taps:
             return "taps", "none: no stage is run more than once", stages
+        heads_are_equal = isinstance(passes, Passes) and passes.views == "same" and passes.channel_drop == 0.0
+        if heads_are_equal and (virtual or (isinstance(term, AgreementTerm) and passes.drop == 0.0)):
+            return "channel_drop", "0.0", ("a rate above 0, or independent views: without either all heads are equal",)
     return None
 
 

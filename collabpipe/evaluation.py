@@ -12,14 +12,11 @@ from numpy.typing import NDArray
 
 from collabpipe.data.store import Images, data_record, open_images
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import atomic_path, json_digest, read_json, write_json
+from collabpipe.files import atomic_path, read_json, write_json
 from collabpipe.paths import EVALUATION_FILES, Paths
-from collabpipe.recipe import TrainRecipe
+from collabpipe.recipe import TrainRecipe, evaluation_key
 from collabpipe.scores import is_collapsed, score
 from collabpipe.store import Store
-
-EVALUATION_NUMERICS = 1
-"""Raised whenever the same weights would be evaluated to other numbers."""
 
 
 def training_record(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
@@ -47,7 +44,7 @@ def evaluate(recipe: TrainRecipe, paths: Paths) -> None:
     record = training_record(recipe, folder)
     dataset = paths.dataset(recipe.run.dataset)
     test = data_record(recipe.labels.data, dataset)["files"]["test.arrow"]["sha256"]
-    key = json_digest({"evaluation": EVALUATION_NUMERICS, "training": record["digest"], "test": test})
+    key = evaluation_key(record["digest"], test)
     store = Store(paths.store)
     with store.writing(key) as kept:
         result = store.find(key)

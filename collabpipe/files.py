@@ -79,11 +79,17 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Put `source` at `target` atomically, as a hard link where the file system has them, with the time of now."""
-    with atomic_path(target) as temporary:
-        temporary.unlink()
-        try:
-            temporary.hardlink_to(source)
-        except OSError:
-            shutil.copyfile(source, temporary)
+    """Put `source` at `target` atomically, with the time of now: as a hard link, or a copy where that cannot be.
+
+    Links share one time: a file that is linked elsewhere already is copied, so that touching one leaves the other.
+    """
+    if not (target.exists() and target.samefile(source)):
+        with atomic_path(target) as temporary:
+            temporary.unlink()
+            try:
+                if source.stat().st_nlink > 1:
+                    raise OSError
+                temporary.hardlink_to(source)
+            except OSError:
+                shutil.copyfile(source, temporary)
     os.utime(target)

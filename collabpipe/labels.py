@@ -63,7 +63,7 @@ def make_labels(recipe: LabelsRecipe, clean: NDArray[np.int64], classes: int) ->
     """
     available = len(clean)
     wanted = available if recipe.train_size is None else recipe.train_size + recipe.validation_size
-    if wanted > available or recipe.validation_size >= wanted:
+    if wanted > available or recipe.validation_size > wanted - 2:
         raise CollabpipeError(
             f"{recipe.data.dataset}: train_size {recipe.train_size} and validation_size {recipe.validation_size} "
             f"ask for more than the {available} training images. Lower one of them."

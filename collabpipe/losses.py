@@ -41,8 +41,8 @@ def generalised_cross_entropy(logits: Tensor, targets: Tensor, q: float) -> Tens
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
-    entropy: Tensor = torch.special.entr(probabilities).sum(-1)
-    return entropy
+    # The floor keeps the gradient finite where a certain prediction has rounded another class to 0.
+    return -(probabilities * probabilities.clamp_min(1e-12).log()).sum(-1)
 
 
 def _label_scale(pi: float) -> float:

@@ -68,10 +68,13 @@ class Intermediate(nn.Module):
             pooled = features.mean((2, 3)).unflatten(0, (len(logits), -1))
             return losses.virtual_consistency(pooled)
         if self.term.variant == "partition":
-            # Drawn on the generator's own device: the same permutation for every tap's size on any hardware.
             permutation = torch.randperm(features.shape[1], generator=step.generator, device=step.generator.device)
             return losses.partition_consistency(features, permutation)
-        rows = logits.flatten(0, 1) if len(features) == logits.shape[0] * logits.shape[1] else logits[0]
+        # A stage that ran once for all heads follows their mean.
+        heads, images = logits.shape[:2]
+        rows = logits.mean(0).repeat(len(features) // images, 1)
+        if len(features) == heads * images:
+            rows = logits.flatten(0, 1)
         return losses.output_consistency(features, rows, self.term.temperature)
 
 
@@ -178,10 +181,12 @@ class Method(nn.Module):
         network: the network, which is trained in place.
         runner: runs views of a batch through it.
         images: number of training images.
+        bfloat16: run the network in mixed precision; losses are always computed in float32.
     """
 
-    def __init__(self, composition: Composition, network: StagedNetwork, runner: Runner, images: int):
+    def __init__(self, composition: Composition, network: StagedNetwork, runner: Runner, images: int, bfloat16: bool):
         super().__init__()
+        self.mixed = bfloat16
         self.composition = composition
         self.network = network
         self.runner = runner
@@ -215,7 +220,9 @@ class Method(nn.Module):
         targets = losses.soft_targets(labels, self.network.classifier.out_features, label.smoothing)
         if label.mixup > 0.0:
             images, targets = mix(images, targets, label.mixup, generators.method)
-        step = Step(self.runner(images, generators.dropout), index, generators.method)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
+            activations = self.runner(images, generators.dropout)
+        step = Step(activations, index, generators.method)
         values = [label_loss(label, step.activations.logits, targets)]
         total = label.scale * values[0]
         for spec, term in zip(self.composition.terms, self.terms, strict=True):
@@ -242,13 +249,18 @@ def mix(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generato
     """Mixup: λ·x + (1-λ)·x', λ ~ Beta(alpha, alpha) once a batch, x' the batch in another order."""
     # Beta as a ratio of Gammas: torch's own Beta takes no generator.
     gamma = torch._standard_gamma(torch.full((2,), alpha, device=generator.device), generator=generator)
-    share = (gamma[0] / gamma.sum()).to(images.device)
+    share = (gamma[0] / gamma.sum().clamp_min(1e-30)).to(images.device)
     order = torch.randperm(len(images), generator=generator, device=generator.device).to(images.device)
     return images.lerp(images[order], 1.0 - share), targets.lerp(targets[order], 1.0 - share)
 
 
 def build_method(
-    composition: Composition, settings: NetworkSettings, images: int, channels: int, classes: int
+    composition: Composition,
+    settings: NetworkSettings,
+    images: int,
+    channels: int,
+    classes: int,
+    bfloat16: bool = False,
 ) -> Method:
     """The method that `composition` describes, with a new network, for `images` training images."""
     passes = composition.passes
@@ -259,4 +271,4 @@ def build_method(
         runner = BranchedHeads(network, passes, spares)
     else:
         runner = VirtualHeads(network, passes)
-    return Method(composition, network, runner, images)
+    return Method(composition, network, runner, images, bfloat16)

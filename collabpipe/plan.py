@@ -123,8 +123,8 @@ class Plan:
                 if isinstance(self.settings.methods[name], Control):
                     continue
                 wanted = composition.control()
-                match = next((other for other, c in composed.items() if c == wanted), name)
-                if match != name:
+                match = next((other for other, c in composed.items() if c == wanted), None)
+                if match and wanted != composition:  # a method without agreement is its own control: it has none
                     controls[f"{network_name}/{name}"] = match
         return controls
 

@@ -6,6 +6,7 @@ so that each command can tell whether an input is the one that was asked for.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -20,6 +21,9 @@ from collabpipe.settings_errors import explain
 
 NUMERICS = 1
 """Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made anew."""
+
+EVALUATION_NUMERICS = 1
+"""Raised whenever the same weights would be evaluated to other numbers; then everything is evaluated anew."""
 
 AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
 
@@ -127,6 +131,11 @@ def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
         raise CollabpipeError(explain(error, model, {(): str(path)})) from None
 
 
+def evaluation_key(training: str, test: str) -> str:
+    """The digest that an evaluation is stored under: of the training's digest and of the test file's."""
+    return json_digest({"evaluation": EVALUATION_NUMERICS, "training": training, "test": test})
+
+
 def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None]) -> None:
     """Do `work` for every training recipe; one that fails does not keep the others from finishing.
 
@@ -139,5 +148,8 @@ def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None]) -> None
             work(read_recipe(path, TrainRecipe))
         except CollabpipeError as error:
             failures.append(f"{path}: {error}")
+        except Exception as error:  # a defect, or a device out of memory: told whole, and the others go on
+            traceback.print_exc()
+            failures.append(f"{path}: {type(error).__name__}: {error}")
     if failures:
         raise CollabpipeError("\n".join(failures))

@@ -17,6 +17,7 @@ from collabpipe.errors import CollabpipeError
 from collabpipe.files import read_json
 from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, FIGURE_FILES, TABLE_FILES
 from collabpipe.plan import Plan
+from collabpipe.recipe import evaluation_key
 
 OLD = 946684800.0  # 1 January 2000: before any artefact
 
@@ -49,6 +50,10 @@ def look(plan: Plan) -> State:
     """Which runs of the plan are trained and evaluated as asked, and whether the tables are theirs; changes nothing."""
     trained, evaluated = set(), set()
     keys = []
+    tests = {
+        name: _record(plan.paths.data_record(data)).get("files", {}).get("test.arrow", {}).get("sha256", "")
+        for name, data in plan.data.items()
+    }
     for name, recipe in plan.runs.items():
         folder = plan.paths.run(recipe.run)
         record = _record(folder / "record.json")
@@ -56,7 +61,8 @@ def look(plan: Plan) -> State:
             continue
         trained.add(name)
         metrics = _record(folder / "metrics.json")
-        if metrics.get("training") == record.get("digest") and _complete(folder, EVALUATION_FILES):
+        key = evaluation_key(record.get("digest", ""), tests[recipe.run.dataset])
+        if metrics.get("digest") == key and _complete(folder, EVALUATION_FILES):
             evaluated.add(name)
             keys.append(metrics.get("digest"))
     tables = _record(plan.paths.tables / "record.json")

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from collabpipe.kinds import KINDS, Control
-from collabpipe.settings import NOISE_KINDS, Settings
+from collabpipe.settings import NOISE_KINDS, RATE, Settings
 
 
 def settings_schema() -> dict[str, Any]:
@@ -21,11 +21,10 @@ def settings_schema() -> dict[str, Any]:
     settings["properties"]["methods"]["additionalProperties"] = {
         "anyOf": [references[(kind, "validation")] for kind in kinds]
     }
-    rate = r"-(0(\.\d+)?|0?\.\d+)$"
     noisy = "|".join(kind for kind in NOISE_KINDS if kind != "none")
     settings["properties"]["noise"] = {
         "type": "array",
-        "items": {"type": "string", "pattern": f"^(none$|({noisy}){rate})"},
+        "items": {"type": "string", "pattern": f"^(none$|({noisy})-{RATE.pattern}$)"},
     }
     # A network or data set named after its kind or source need not repeat it.
     for model, key in (("NetworkSettings", "kind"), ("DatasetSettings", "source")):

@@ -20,6 +20,7 @@ NETWORK_STAGES: dict[str, tuple[str, ...]] = {
     "vgg16": ("stage1", "stage2", "stage3", "stage4", "stage5"),
 }
 NOISE_KINDS = ("none", "symmetric", "symmetric_inclusive", "pair")
+RATE = re.compile(r"0(\.[0-9]+)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -31,7 +32,7 @@ class DatasetSettings(Strict):
     """A folder with the user's own copies of the files; None: download."""
     image_size: int | None = Field(default=None, ge=8)
     """Scale down to this many pixels by area averaging."""
-    train_size: int | None = Field(default=None, ge=1)
+    train_size: int | None = Field(default=None, ge=2)
     """Images to train on, a stratified subset that the run's seed draws; None: all that validation leaves."""
     validation_size: int = Field(ge=1)
     """Images, cut from the noisy training data, that choose the best epoch and hyper-parameters."""
@@ -100,13 +101,9 @@ def parse_noise(name: str) -> NoiseSettings:
         if rate:
             raise Wrong(name, ("none",), "noise")
         return NoiseSettings(kind="none")
-    try:
-        value = float(rate)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value < 1.0:
+    if not RATE.fullmatch(rate):
         raise Wrong(name, (f"{kind}-RATE with RATE in [0, 1), as in {kind}-0.5",), "noise")
-    return NoiseSettings.model_validate({"kind": kind, "rate": value})
+    return NoiseSettings.model_validate({"kind": kind, "rate": float(rate)})
 
 
 class Settings(Strict):
@@ -135,6 +132,9 @@ class Settings(Strict):
     def _noise_names(cls, value: Any) -> Any:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise Wrong(value, ("a list such as [none, symmetric-0.5]",), "value")
+        for position, name in enumerate(value):
+            if name in value[:position]:
+                raise Wrong(name, ("each noise once",), "noise", (position,))
         return {str(name): parse_noise(str(name)) for name in value}
 
     @field_validator("methods", mode="before")
@@ -187,11 +187,11 @@ class Settings(Strict):
 
     def composition(self, method: str, network: NetworkSettings) -> Composition:
         """What `method` asks of a training of `network`."""
-        return self._compose(method, network, ())
+        return self._compose(self.methods[method], method, network, ())
 
-    def _compose(self, method: str, network: NetworkSettings, asked: tuple[str, ...]) -> Composition:
-        def resolve(other: str) -> Composition:
-            key = "control_of" if isinstance(self.methods[method], Control) else "of"
+    def _compose(self, kind: Kind, method: str, network: NetworkSettings, asked: tuple[str, ...]) -> Composition:
+        def resolve(other: str, weight: float | None) -> Composition:
+            key = "control_of" if isinstance(kind, Control) else "of"
             place = ("methods", method, key)
             if other not in self.methods:
                 raise Wrong(other, tuple(self.methods), "method", place)
@@ -199,9 +199,13 @@ class Settings(Strict):
             if other in (*asked, method) or (key == "of" and isinstance(member, Combined | Control)):
                 fit = [n for n, m in self.methods.items() if not isinstance(m, Combined | Control)]
                 raise Wrong(other, tuple(fit), "method here", place)
-            return self._compose(other, network, (*asked, method))
+            if weight is not None:
+                if "weight" not in type(member).model_fields:
+                    raise Wrong(other, ("members with a weight",), "member", ("methods", method, "weights"))
+                member = member.model_copy(update={"weight": weight})
+            return self._compose(member, other, network, (*asked, method))
 
-        return self.methods[method].compose(network.stages, resolve)
+        return kind.compose(network.stages, resolve)
 
 
 def load_settings(files: Sequence[Path]) -> Settings:

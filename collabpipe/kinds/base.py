@@ -9,14 +9,14 @@ from pydantic import Field
 
 from collabpipe.composition import Composition, Fraction, Passes, Strict
 
-Resolve = Callable[[str], Composition]
+Resolve = Callable[[str, float | None], Composition]
 
 
 class Kind(Strict):
     """A method of a configuration; `compose` resolves it for a network with the given stages."""
 
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        """The composition; `resolve` gives that of another method of the study by its name."""
+        """The composition; `resolve` gives that of another method by name, with another weight where one is given."""
         raise TypeError(f"{type(self).__name__} composes nothing")
 
 
@@ -30,7 +30,9 @@ class WithPasses(Kind):
     channel_drop: Fraction = 0.0
 
     def passes(self) -> Passes:
-        """The passes these keys describe."""
+        """The passes these keys describe; one head runs once, wherever it would be split."""
+        if self.heads == 1:
+            return Passes(drop=self.drop, channel_drop=self.channel_drop)
         return Passes(
             heads=self.heads,
             split=self.split,

@@ -22,6 +22,7 @@ from collabpipe.composition import (
     downstream,
 )
 from collabpipe.kinds.base import Kind, Resolve, VirtualHeads, WithPasses
+from collabpipe.settings_errors import Wrong
 
 Taps = tuple[str, ...] | None
 
@@ -84,8 +85,12 @@ class Output(VirtualHeads):
         return Composition(passes=self.passes(), label=Label(scale=self.balance), terms=(term,))
 
 
-class Intermediate(WithPasses):
-    """Consistency of the intermediate layers."""
+class Intermediate(Kind):
+    """Consistency of the intermediate layers.
+
+    Unless told otherwise `virtual` runs two heads under dropout from the second stage on, the earliest split at which
+    masks differ; the other variants run one pass without dropout.
+    """
 
     kind: Literal["intermediate"] = "intermediate"
     variant: Literal["virtual", "partition", "to_output"] = "virtual"
@@ -93,17 +98,22 @@ class Intermediate(WithPasses):
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     taps: Taps = None
     temperature: Positive = 1.0
+    heads: int | None = Field(default=None, ge=1, le=16)
+    split: str | None = None
+    views: Literal["same", "independent"] = "same"
+    drop: Fraction | None = None
+    channel_drop: Fraction | None = None
 
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        passes = self.passes()
-        if self.variant == "virtual" and not {"heads", "split"} & self.model_fields_set:
-            # Two heads from the second stage on: the earliest split at which masks differ.
-            passes = Passes(
-                heads=2,
-                split=stages[1],
-                drop=self.drop if "drop" in self.model_fields_set else 0.5,
-                channel_drop=self.channel_drop if "channel_drop" in self.model_fields_set else 0.1,
-            )
+        virtual = self.variant == "virtual"
+        early = "input" if self.views == "independent" else stages[1]
+        passes = WithPasses(
+            heads=self.heads or (2 if virtual else 1),
+            split=self.split or (early if virtual else "classifier"),
+            views=self.views,
+            drop=(0.5 if virtual else 0.0) if self.drop is None else self.drop,
+            channel_drop=(0.1 if virtual else 0.0) if self.channel_drop is None else self.channel_drop,
+        ).passes()
         default = {"virtual": downstream(passes, stages), "partition": stages, "to_output": stages[-1:]}
         term = IntermediateTerm(
             variant=self.variant,
@@ -141,14 +151,18 @@ class Kernel(WithPasses):
 
 
 class Combined(Kind):
-    """Several methods of the study at once: the passes and the label of one of them, the terms of all."""
+    """Several methods of the study at once: the terms of all, run by the passes that all of them can share.
+
+    The passes are those of the first member with several heads (else of the first with dropout), split where the
+    earliest member splits. One member at most brings a loss of the label other than plain cross-entropy.
+    """
 
     kind: Literal["combined"] = "combined"
     of: tuple[str, ...] = ("output", "intermediate", "representation", "kernel")
     weights: dict[str, Weight] = Field(default_factory=dict)
-    """Weights that replace those of a member, by the member's name."""
+    """Weights in place of the members' own, by the member's name."""
 
-    @field_validator("of", mode="before")
+    @field_validator("of", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _names(cls, value: object) -> object:
         return tuple(value.split("+")) if isinstance(value, str) else value
@@ -160,20 +174,38 @@ class Combined(Kind):
             raise ValueError("name two or more different methods")
         return value
 
+    @field_validator("weights")
+    @classmethod
+    def _of_members(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        for name in value:
+            if name not in info.data.get("of", (name,)):
+                raise Wrong(name, info.data["of"], "member", (name,))
+        return value
+
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        members = {name: resolve(name) for name in self.of}
-        lead = next((m for m in members.values() if m.passes != Passes()), Composition())
+        members = [resolve(name, self.weights.get(name)) for name in self.of]
+        passes = _shared_passes([member.passes for member in members], stages)
+        labels = {member.label for member in members} - {Label()}
+        if len(labels) > 1:
+            raise Wrong("+".join(self.of), ("one member with a loss of the label of its own",), "combination", ("of",))
         terms: list[Term] = []
-        for name, member in members.items():
+        for member in members:
             for term in member.terms:
-                weight = self.weights.get(name, term.weight)
-                changes: dict[str, object] = {"weight": weight}
                 if isinstance(term, IntermediateTerm) and term.variant == "virtual":
-                    # The lead's split decides which stages run more than once.
-                    running = downstream(lead.passes, stages)
-                    changes["taps"] = tuple(tap for tap in term.taps if tap in running)
-                terms.append(term.model_copy(update=changes))
-        return Composition(passes=lead.passes, label=lead.label, terms=tuple(terms))
+                    running = downstream(passes, stages)
+                    term = term.model_copy(update={"taps": tuple(tap for tap in term.taps if tap in running)})
+                terms.append(term)
+        return Composition(passes=passes, label=labels.pop() if labels else Label(), terms=tuple(terms))
+
+
+def _shared_passes(members: list[Passes | Branches], stages: tuple[str, ...]) -> Passes | Branches:
+    several = [passes for passes in members if passes.heads > 1]
+    lead = next((passes for passes in (*several, *members) if passes != Passes()), Passes())
+    if not isinstance(lead, Passes) or not several:
+        return lead
+    places = ("input", *stages, "classifier")
+    splits = [passes.split for passes in several if isinstance(passes, Passes) and passes.split in places]
+    return lead.model_copy(update={"split": min(splits, key=places.index, default=lead.split)})
 
 
 class MultiHead(Kind):
@@ -224,4 +256,4 @@ class Control(Kind):
     control_of: str
 
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        return resolve(self.control_of).control()
+        return resolve(self.control_of, None).control()

@@ -62,7 +62,12 @@ class Training:
         )
         self.augment = Augmentation(recipe.crop, recipe.flip)
         self.method = build_method(
-            recipe.composition, recipe.network, len(self.labels), data.images.shape[1], len(data.classes)
+            recipe.composition,
+            recipe.network,
+            images=len(self.labels),
+            channels=data.images.shape[1],
+            classes=len(data.classes),
+            bfloat16=self.settings.precision == "bfloat16",
         )
         initialise(self.method, torch.Generator().manual_seed(recipe.seeds.initialisation))
         self.method.to(device).train()
@@ -111,9 +116,7 @@ class Training:
         images = self.pixels.normalise(views[0] if len(views) == 1 else torch.cat(views))
         progress = (self.epoch + self.step / self.steps) / self.settings.epochs
         generators = Generators(self.generators["dropout"], self.generators["method"])
-        bfloat16 = self.settings.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-            losses = self.method(images, self.labels[index], index, progress, generators)
+        losses = self.method(images, self.labels[index], index, progress, generators)
         losses[0].backward()
         self.optimiser.step(learning_rate(self.settings, self.epoch))
         self.log[self.step] = losses.detach()
@@ -156,7 +159,6 @@ class Training:
         tensors |= {f"generator.{k}": v.get_state() for k, v in self.generators.items()}
         tensors |= {"permutation": self.permutation, "log": self.log}
         rest = {
-            "recipe": self.recipe.digest,
             "epoch": self.epoch,
             "step": self.step,
             "history": self.history,

@@ -86,7 +86,7 @@ def _resume(training: Training, path: Path) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             training.restore({k: file.get_tensor(k) for k in file.keys()}, file.metadata())  # noqa: SIM118
-    except (SafetensorError, KeyError, RuntimeError) as error:
+    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CollabpipeError(
             f"{path}: this saved state cannot be read ({error}). Remove it; the training starts again."
         ) from error

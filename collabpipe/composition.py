@@ -8,9 +8,12 @@ robust anchors, is one `Composition`; `collabpipe.kinds` writes it from the shor
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from collabpipe.settings_errors import Wrong
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -21,6 +24,16 @@ class Strict(BaseModel):
     """A frozen model that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, values: Any) -> Any:
+        """YAML reads `yes` and `on` as true, which would pass for the number 1."""
+        for name, field in cls.model_fields.items():
+            value = values.get(name) if isinstance(values, Mapping) else None
+            if isinstance(value, bool) and field.annotation is not bool:
+                raise Wrong(value, ("a number, or a word in quotes",), "value", (name,))
+        return values
 
 
 class Passes(Strict):
@@ -163,16 +176,24 @@ def problem(composition: Composition, stages: tuple[str, ...]) -> tuple[str, str
             return "heads", str(passes.heads), ("2 or more: one head agrees with itself",)
         virtual = isinstance(term, IntermediateTerm) and term.variant == "virtual"
         allowed = downstream(passes, stages) if virtual else stages
-        taps = term.taps if isinstance(term, IntermediateTerm | RepresentationTerm) else ()
-        for tap in taps:
-            if tap not in allowed:
-                return "taps", tap, allowed
-        if virtual and not taps:
-            return "taps", "none: no stage is run more than once", stages
-        heads_are_equal = isinstance(passes, Passes) and passes.views == "same" and passes.channel_drop == 0.0
-        if heads_are_equal and (virtual or (isinstance(term, AgreementTerm) and passes.drop == 0.0)):
+        if isinstance(term, IntermediateTerm | RepresentationTerm):
+            wrong = [tap for tap in term.taps if tap not in allowed]
+            if wrong:
+                return "taps", wrong[0], allowed
+            if not term.taps:
+                return "taps", "[]", allowed or ("stages behind an earlier split: here no stage runs more than once",)
+        if virtual and _equal_stages(passes):
             return "channel_drop", "0.0", ("a rate above 0, or independent views: without either all heads are equal",)
+        if isinstance(term, AgreementTerm) and _equal_stages(passes) and passes.drop == 0.0:
+            return "drop", "0.0", ("a rate above 0 behind the split, or independent views: else all heads are equal",)
     return None
+
+
+def _equal_stages(passes: Passes | Branches) -> bool:
+    """Whether no mask and no view distinguishes the virtual heads before the classifier's own dropout."""
+    if not isinstance(passes, Passes) or passes.views == "independent":
+        return False
+    return passes.channel_drop == 0.0 or passes.split == "classifier"
 
 
 def downstream(passes: Passes | Branches, stages: tuple[str, ...]) -> tuple[str, ...]:

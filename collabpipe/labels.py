@@ -114,14 +114,15 @@ def read_labels(path: Path, recipe: LabelsRecipe) -> LabelFile:
     try:
         table = pq.read_table(path)
         about = json.loads(table.schema.metadata[b"collabpipe"])
+        made_from, sha256 = str(about["recipe"]), about["sha256"]
         labels = LabelFile(*(table.column(name).to_numpy() for name in ("index", "clean", "noisy", "validation")))
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CollabpipeError(f"{path}: cannot be read: {error}. Make it again: collabpipe labels RECIPE.") from error
-    if about["recipe"] != recipe.digest:
+    if made_from != recipe.digest:
         raise CollabpipeError(
-            f"{path}: was made from recipe {about['recipe'][:12]}, not {recipe.digest[:12]}. "
+            f"{path}: was made from recipe {made_from[:12]}, not {recipe.digest[:12]}. "
             "Make it again: collabpipe labels RECIPE."
         )
-    if labels.sha256 != about["sha256"]:
+    if labels.sha256 != sha256:
         raise CollabpipeError(f"{path}: the labels were changed after they were written. Make them again.")
     return labels

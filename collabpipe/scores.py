@@ -45,4 +45,4 @@ def class_entropy(predictions: NDArray[np.int64], classes: int) -> float:
 def is_collapsed(probabilities: NDArray[np.float32]) -> bool:
     """Whether fewer than half of the classes are in use: exp(entropy of the predicted classes) < K/2."""
     classes = probabilities.shape[1]
-    return bool(math.exp(class_entropy(probabilities.argmax(1), classes)) < classes / 2)
+    return bool(math.exp(class_entropy(probabilities.argmax(1), classes)) < classes / 2 - 1e-9)

@@ -132,10 +132,16 @@ class Settings(Strict):
     def _noise_names(cls, value: Any) -> Any:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise Wrong(value, ("a list such as [none, symmetric-0.5]",), "value")
+        parsed: dict[str, NoiseSettings] = {}
         for position, name in enumerate(value):
-            if name in value[:position]:
+            if str(name) in parsed:
                 raise Wrong(name, ("each noise once",), "noise", (position,))
-        return {str(name): parse_noise(str(name)) for name in value}
+            try:
+                parsed[str(name)] = parse_noise(str(name))
+            except Wrong as wrong:
+                wrong.place = (str(position),)
+                raise
+        return parsed
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -147,7 +153,7 @@ class Settings(Strict):
         for name, keys in value.items():
             if not isinstance(keys, Mapping):
                 raise Wrong(keys, ("keys such as {kind: baseline}",), "value", (name,))
-            kind = keys.get("kind", name)
+            kind = str(keys.get("kind", name))
             if "control_of" not in keys and kind not in KINDS:
                 raise Wrong(kind, tuple(KINDS), "method kind", (name, "kind"))
             model = Control if "control_of" in keys else KINDS[kind]
@@ -205,7 +211,12 @@ class Settings(Strict):
                 member = member.model_copy(update={"weight": weight})
             return self._compose(member, other, network, (*asked, method))
 
-        return kind.compose(network.stages, resolve)
+        try:
+            return kind.compose(network.stages, resolve)
+        except Wrong as wrong:
+            if wrong.place[:1] != ("methods",):
+                wrong.place = ("methods", method, *wrong.place)
+            raise
 
 
 def load_settings(files: Sequence[Path]) -> Settings:

@@ -75,8 +75,10 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
 def explain(error: ValidationError, model: type[BaseModel], places: Mapping[Place, str]) -> str:
     """All errors of a configuration, a line each."""
     lines = []
-    for detail in error.errors():
-        place = _place(detail)
+    found = [(_place(detail), detail) for detail in error.errors()]
+    for place, detail in found:
+        if any(len(other) > len(place) and other[: len(place)] == place for other, _ in found):
+            continue  # a consequence: the list is too short once its wrong item is left out
         known = next((places[place[:n]] for n in range(len(place), -1, -1) if place[:n] in places), "config")
         lines.append(f"{known}: {'.'.join(place) or 'the file'}: {_message(detail, model)}")
     return "\n".join(lines)
@@ -96,7 +98,8 @@ def read_yaml(file: Path) -> tuple[Any, dict[Place, str]]:
         return yaml.safe_load(file.read_text(encoding="utf-8")), places
     except OSError as error:
         raise CollabpipeError(f"{file}: cannot be read: {error.strerror}. Name a configuration that exists.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        # Beyond its own errors PyYAML lets those of its constructors through: an impossible date, an alias of itself.
         raise CollabpipeError(f"{file}: no valid YAML: {error}") from error
 
 

@@ -138,10 +138,10 @@ def _for_reading(table: pd.DataFrame) -> pd.DataFrame:
     """The main table with each difference and its interval in one cell."""
     shown = table[["dataset", "noise", "network", "method", "n"]].copy()
     shown["accuracy"] = [
-        f"{m:.2f} ± {s:.2f}" if s == s else f"{m:.2f}"
+        "" if m != m else f"{m:.2f}" if s != s else f"{m:.2f} ± {s:.2f}"
         for m, s in zip(table["accuracy_mean"], table["accuracy_std"], strict=True)
     ]
-    shown["best"] = [f"{m:.2f}" for m in table["best_mean"]]
+    shown["best"] = ["" if m != m else f"{m:.2f}" for m in table["best_mean"]]
     for column in ("diff_baseline", "diff_control"):
         parts = (table[column], table[f"{column}_low"], table[f"{column}_high"])
         shown[column.replace("diff_", "− ")] = [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from collabpipe.data.sources import SOURCES, SourceFile
@@ -53,13 +54,25 @@ def _copy(file: SourceFile, data_dir: Path, target: Path) -> None:
         _verify(temporary, file, own)
 
 
+class WrongSum(CollabpipeError):
+    """A file that is whole but is not the one that was asked for."""
+
+
 def _verify(path: Path, file: SourceFile, origin: object) -> None:
     found = file_digest(path, "md5")
     if not file.accepts(found):
-        raise CollabpipeError(
+        raise WrongSum(
             f"{origin}: wrong sum. Expected md5 {file.md5}, found {found} ({path.stat().st_size} bytes). "
             "The file is damaged or another one; nothing of it was kept. Get it again."
         )
+
+
+class Unreachable(CollabpipeError):
+    """A download that failed on its way; `again` says whether another attempt may help."""
+
+    def __init__(self, message: str, again: bool):
+        super().__init__(message)
+        self.again = again
 
 
 def _download(file: SourceFile, addresses: Sequence[str], target: Path) -> None:
@@ -68,21 +81,21 @@ def _download(file: SourceFile, addresses: Sequence[str], target: Path) -> None:
     for address in addresses:
         url = address.rstrip("/") + "/" + file.name
         for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(0.5 * 2**attempt)
             try:
                 with atomic_path(target) as temporary:
-                    _stream(url, temporary)
+                    with temporary.open("wb") as sink:
+                        sink.writelines(_chunks(url))
                     _verify(temporary, file, url)
                 return
-            except urllib.error.HTTPError as error:
-                failures.append(f"{url}: HTTP {error.code} {error.reason}")
-                if error.code < 500:
+            except Unreachable as error:
+                failures.append(str(error))
+                if not error.again:
                     break
-            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-                failures.append(f"{url}: {getattr(error, 'reason', None) or error}")
-            except CollabpipeError as error:
+            except WrongSum as error:
                 failures.append(str(error))
                 break
-            time.sleep(0.5 * 2**attempt)
     raise CollabpipeError(
         "\n".join(
             [
@@ -94,9 +107,22 @@ def _download(file: SourceFile, addresses: Sequence[str], target: Path) -> None:
     )
 
 
-def _stream(url: str, target: Path) -> None:
+def _chunks(url: str) -> Iterator[bytes]:
+    """The body at `url`, a megabyte at a time.
+
+    Raises:
+        Unreachable: the server answers with an error, stalls, or ends before the length it has announced.
+    """
     if not url.startswith(("http://", "https://")):
-        raise CollabpipeError(f"{url}: only http and https addresses are fetched.")
+        raise Unreachable(f"{url}: only http and https addresses are fetched.", again=False)
     request = urllib.request.Request(url, headers={"User-Agent": "collabpipe"})  # noqa: S310 (scheme checked)
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, target.open("wb") as file:  # noqa: S310
-        shutil.copyfileobj(answer, file, 1 << 20)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+            while chunk := answer.read(1 << 20):
+                yield chunk
+            if answer.length:
+                raise http.client.IncompleteRead(b"", answer.length)
+    except urllib.error.HTTPError as error:
+        raise Unreachable(f"{url}: HTTP {error.code} {error.reason}", again=error.code >= 500) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(f"{url}: {getattr(error, 'reason', None) or error!r}", again=True) from error

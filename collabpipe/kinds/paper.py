@@ -24,7 +24,7 @@ from collabpipe.composition import (
 from collabpipe.kinds.base import Kind, Resolve, VirtualHeads, WithPasses
 from collabpipe.settings_errors import Wrong
 
-Taps = tuple[str, ...] | None
+Stages = tuple[str, ...] | None
 
 
 class Baseline(Kind):
@@ -96,7 +96,7 @@ class Intermediate(Kind):
     variant: Literal["virtual", "partition", "to_output"] = "virtual"
     weight: Weight = 5.0
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    taps: Taps = None
+    taps: Stages = None
     temperature: Positive = 1.0
     heads: int | None = Field(default=None, ge=1, le=16)
     split: str | None = None
@@ -131,7 +131,7 @@ class Representation(WithPasses):
     kind: Literal["representation"] = "representation"
     variant: Literal["spatial", "pooled", "per_sample"] = "spatial"
     weight: Weight = 0.1
-    taps: Taps = None
+    taps: Stages = None
 
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
         taps = stages if self.taps is None else self.taps
@@ -185,6 +185,10 @@ class Combined(Kind):
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
         members = [resolve(name, self.weights.get(name)) for name in self.of]
         passes = _shared_passes([member.passes for member in members], stages)
+        if any(isinstance(m.passes, Branches) and m.passes != passes for m in members):
+            raise Wrong(
+                "+".join(self.of), ("virtual heads or Song and Chai's heads, not both",), "combination", ("of",)
+            )
         labels = {member.label for member in members} - {Label()}
         if len(labels) > 1:
             raise Wrong("+".join(self.of), ("one member with a loss of the label of its own",), "combination", ("of",))
@@ -214,7 +218,7 @@ class MultiHead(Kind):
     kind: Literal["multi_head"] = "multi_head"
     pattern: Literal["hierarchical", "simple", "instances"] = "hierarchical"
     heads: int = Field(default=4, ge=2, le=16)
-    splits: tuple[str, ...] | None = None
+    splits: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     balance: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     temperature: Positive = 2.0
     temperature_squared: bool = False

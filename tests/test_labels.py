@@ -1,0 +1,262 @@
+"""Label files: which images, which labels, which for validation, and that nobody else's file is taken for ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from collabpipe.errors import CollabpipeError
+from collabpipe.files import read_json
+from collabpipe.labels import LabelFile, make_labels, read_labels, stratified, write_labels
+from collabpipe.recipe import DataRecipe, LabelSeeds, LabelsRecipe
+from collabpipe.seeds import numpy_generator
+from collabpipe.settings import NoiseSettings
+
+CLASSES = tuple("abcde")
+# Unequal classes: 40, 80, 120, 160 and 200 images, in no order.
+CLEAN = numpy_generator(3).permutation(np.repeat(np.arange(5), [40, 80, 120, 160, 200]))
+
+
+def recipe(
+    kind: str = "symmetric",
+    rate: float = 0.5,
+    train: int | None = 200,
+    validation: int = 60,
+    seeds: tuple[int, int, int] = (1, 2, 3),
+) -> LabelsRecipe:
+    subset, noise, split = seeds
+    return LabelsRecipe(
+        data=DataRecipe(dataset="toy", source="digits", image_size=None),
+        noise_name=kind,
+        noise=NoiseSettings.model_validate({"kind": kind, "rate": rate}),
+        train_size=train,
+        validation_size=validation,
+        replicate=0,
+        seeds=LabelSeeds(subset=subset, noise=noise, split=split),
+    )
+
+
+def made(**asked: Any) -> LabelFile:
+    return make_labels(recipe(**asked), CLEAN, len(CLASSES))
+
+
+def within_one_of_their_share(labels: np.ndarray, part: np.ndarray) -> bool:
+    """Whether `part`, some of `labels`, holds each class in its share, to within one image."""
+    share = np.bincount(labels, minlength=20) * len(part) / len(labels)
+    return bool((np.abs(np.bincount(part, minlength=20) - share) < 1).all())
+
+
+@given(
+    labels=hnp.arrays(np.int64, st.integers(1, 150), elements=st.integers(0, 7)),
+    data=st.data(),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=80, deadline=None)
+def test_a_stratified_draw_has_its_size_and_keeps_shares_within_one(
+    labels: np.ndarray, data: st.DataObject, seed: int
+) -> None:
+    size = data.draw(st.integers(1, len(labels)))
+
+    drawn = stratified(labels, size, numpy_generator(seed))
+
+    assert len(drawn) == size
+    assert (np.diff(drawn) > 0).all(), "sorted, and nothing twice"
+    assert drawn.min() >= 0
+    assert drawn.max() < len(labels)
+    assert within_one_of_their_share(labels, labels[drawn])
+    assert (stratified(labels, size, numpy_generator(seed)) == drawn).all()
+
+
+def test_places_that_rounding_leaves_over_go_to_the_largest_remainders() -> None:
+    labels = np.repeat([0, 1, 2], [5, 3, 2])
+
+    drawn = stratified(labels, 4, numpy_generator(0))
+
+    # Shares of 4 are 2.0, 1.2 and 0.8: the place left over after 2, 1 and 0 goes to the third class.
+    assert np.bincount(labels[drawn]).tolist() == [2, 1, 1]
+
+
+def test_a_subset_is_drawn_first_then_noise_on_it_then_the_split_of_the_noisy_labels() -> None:
+    labels = made()
+
+    assert len(labels.index) == 260
+    assert (labels.index == stratified(CLEAN, 260, numpy_generator(1))).all()
+    assert (labels.clean == CLEAN[labels.index]).all()
+    # The count is exact on the subset, not on the images that were left out.
+    assert (labels.noisy != labels.clean).sum() == 130
+    expected = stratified(labels.noisy, 60, numpy_generator(3))
+    assert (np.flatnonzero(labels.validation) == expected).all()
+    assert within_one_of_their_share(labels.noisy, labels.noisy[labels.validation])
+
+
+def test_validation_is_disjoint_from_training_and_both_have_their_size() -> None:
+    labels = made(train=200, validation=60)
+    training, validation = labels.index[~labels.validation], labels.index[labels.validation]
+
+    assert (len(training), len(validation)) == (200, 60)
+    assert not set(training) & set(validation)
+    assert len(set(labels.index)) == 260
+
+
+def test_without_a_train_size_all_that_validation_leaves_is_trained_on() -> None:
+    labels = made(train=None, validation=100)
+
+    assert (labels.index == np.arange(600)).all()
+    assert (~labels.validation).sum() == 500
+
+
+@pytest.mark.parametrize(
+    ("position", "same"),
+    [(0, ()), (1, ("index", "clean")), (2, ("index", "clean", "noisy"))],
+    ids=["subset", "noise", "split"],
+)
+def test_each_seed_moves_its_own_part_and_what_follows(position: int, same: tuple[str, ...]) -> None:
+    seeds = [1, 2, 3]
+    seeds[position] = 99
+    one, other = made(), made(seeds=tuple(seeds))
+
+    moved = ("index", "noisy", "validation")[position]
+    assert (getattr(one, moved) != getattr(other, moved)).any()
+    for column in same:
+        assert (getattr(one, column) == getattr(other, column)).all()
+    assert one.sha256 != other.sha256
+
+
+def test_methods_of_a_replicate_get_the_same_labels() -> None:
+    assert made().sha256 == made().sha256
+
+
+@pytest.mark.parametrize(
+    ("train", "validation"), [(541, 60), (600, 1), (None, 600), (None, 601), (1, 600)], ids=lambda n: str(n)
+)
+def test_more_images_than_there_are_is_refused_with_the_numbers(train: int | None, validation: int) -> None:
+    with pytest.raises(CollabpipeError) as caught:
+        made(train=train, validation=validation)
+
+    told = str(caught.value)
+    assert "toy" in told
+    assert f"train_size {train}" in told
+    assert f"validation_size {validation}" in told
+    assert "600" in told
+
+
+def test_as_many_images_as_there_are_is_allowed() -> None:
+    assert len(made(train=540, validation=60).index) == 600
+
+
+def write(path: Path, asked: LabelsRecipe) -> LabelFile:
+    labels = make_labels(asked, CLEAN, len(CLASSES))
+    write_labels(path, asked, labels, CLASSES)
+    return labels
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("none", 0.0), ("symmetric", 0.5), ("pair", 0.3)])
+def test_labels_come_back_as_they_were_written(kind: str, rate: float, tmp_path: Path) -> None:
+    asked = recipe(kind, rate)
+    labels = write(tmp_path / "seed0.parquet", asked)
+
+    back = read_labels(tmp_path / "seed0.parquet", asked)
+
+    for column in ("index", "clean", "noisy", "validation"):
+        written, read = getattr(labels, column), getattr(back, column)
+        assert read.dtype == written.dtype
+        assert (read == written).all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["seed0.json", "seed0.parquet"]
+
+
+def test_the_metadata_tell_the_true_rate_the_transitions_and_the_sum(tmp_path: Path) -> None:
+    asked = recipe("symmetric_inclusive", 0.5)
+    labels = write(tmp_path / "seed0.parquet", asked)
+
+    about = read_json(tmp_path / "seed0.json")
+
+    assert json.loads(pq.read_schema(tmp_path / "seed0.parquet").metadata[b"collabpipe"]) == about
+    wrong = labels.noisy != labels.clean
+    assert about["true_rate"] == wrong.mean()
+    assert about["true_rate"] < 0.5, "inclusive noise hits the truth now and then"
+    assert about["true_rate_training"] == wrong[~labels.validation].mean()
+    assert (about["images"], about["validation"]) == (260, 60)
+    assert about["noise"] == {"kind": "symmetric_inclusive", "rate": 0.5}
+    assert about["recipe"] == asked.digest
+    assert about["classes"] == list(CLASSES)
+    counts = np.array(about["transition_counts"])
+    assert (counts.sum(1) == np.bincount(labels.clean)).all()
+    assert counts.sum() - np.trace(counts) == wrong.sum()
+    # The sum is that of the four columns as anybody may compute it from the file.
+    table = pq.read_table(tmp_path / "seed0.parquet")
+    columns = [table.column(name).to_numpy().tobytes() for name in ("index", "clean", "noisy", "validation")]
+    assert about["sha256"] == hashlib.sha256(b"".join(columns)).hexdigest() == labels.sha256
+
+
+def refusal(path: Path, asked: LabelsRecipe) -> str:
+    with pytest.raises(CollabpipeError) as caught:
+        read_labels(path, asked)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["index", "clean", "noisy", "validation"])
+def test_a_file_in_which_one_value_was_changed_is_refused(column: str, tmp_path: Path) -> None:
+    path, asked = tmp_path / "seed0.parquet", recipe()
+    write(path, asked)
+    table = pq.read_table(path)
+    values = table.column(column).to_numpy().copy()
+    values[17] = 1 - values[17]
+    position = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(position, column, pa.array(values)), path)
+
+    assert "changed after they were written" in refusal(path, asked)
+
+
+def test_a_file_of_another_recipe_is_refused_with_both_names(tmp_path: Path) -> None:
+    path, asked, written = tmp_path / "seed0.parquet", recipe(rate=0.4), recipe(rate=0.5)
+    write(path, written)
+
+    told = refusal(path, asked)
+
+    assert asked.digest[:12] in told
+    assert written.digest[:12] in told
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, -9, -1])
+def test_a_file_that_was_cut_short_is_refused(kept: int, tmp_path: Path) -> None:
+    path, asked = tmp_path / "seed0.parquet", recipe()
+    write(path, asked)
+    path.write_bytes(path.read_bytes()[:kept])
+
+    assert "cannot be read" in refusal(path, asked)
+
+
+def test_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(tmp_path / "none.parquet", recipe())
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, {}, {"collabpipe": "{"}, {"collabpipe": "[]"}, {"collabpipe": "{}"}],
+    ids=["no metadata", "other metadata", "cut", "list", "empty"],
+)
+def test_a_parquet_file_that_we_did_not_write_is_refused(metadata: dict[str, str] | None, tmp_path: Path) -> None:
+    path, asked = tmp_path / "seed0.parquet", recipe()
+    write(path, asked)
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+
+    refusal(path, asked)
+
+
+def test_a_file_without_one_of_the_columns_is_refused(tmp_path: Path) -> None:
+    path, asked = tmp_path / "seed0.parquet", recipe()
+    write(path, asked)
+    pq.write_table(pq.read_table(path).drop_columns(["clean"]), path)
+
+    assert "cannot be read" in refusal(path, asked)

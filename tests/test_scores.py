@@ -1,0 +1,130 @@
+"""Scores against values worked by hand and against scikit-learn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
+
+from collabpipe.scores import calibration_error, class_entropy, is_collapsed, score
+
+
+def rows(*probabilities: list[float]) -> NDArray[np.float32]:
+    return np.array(probabilities, dtype=np.float32)
+
+
+def one_hot(predictions: list[int], classes: int) -> NDArray[np.float32]:
+    return np.eye(classes, dtype=np.float32)[predictions]
+
+
+def random_predictions(seed: int, size: int, classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 3, (size, classes))
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+    return probabilities, generator.integers(0, classes, size)
+
+
+def test_accuracy_and_likelihood_by_hand() -> None:
+    found = score(rows([0.5, 0.25, 0.25], [0.125, 0.5, 0.375], [0.25, 0.5, 0.25]), np.array([0, 1, 2]))
+
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["negative_log_likelihood"] == pytest.approx((math.log(2) + math.log(2) + math.log(4)) / 3)
+    # Class 0 is named once and class 1 twice.
+    assert found["class_entropy"] == pytest.approx(math.log(3) / 3 + 2 / 3 * math.log(1.5))
+    assert set(found) == {
+        "accuracy", "negative_log_likelihood", "expected_calibration_error", "class_entropy"
+    }  # fmt: skip
+
+
+def test_a_certain_mistake_costs_much_and_not_infinitely_much() -> None:
+    found = score(one_hot([0, 1], 2), np.array([1, 1]))
+
+    assert found["accuracy"] == 0.5
+    assert found["negative_log_likelihood"] == pytest.approx(-math.log(1e-12) / 2)
+
+
+def test_calibration_error_by_hand() -> None:
+    # Two predictions at 0.9, one of them right: a gap of 0.4. Two at 0.6, both right: a gap of 0.4.
+    probabilities = rows([0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6])
+
+    assert calibration_error(probabilities, np.array([0, 0, 0, 1])) == pytest.approx(0.4)
+    # All right at 0.9 and 0.6: gaps of 0.1 and 0.4, weighed by two of four each.
+    assert calibration_error(probabilities, np.array([0, 1, 0, 1])) == pytest.approx(0.25)
+
+
+def test_gaps_within_a_bin_cancel_and_those_of_two_bins_do_not() -> None:
+    # 0.95 and 0.99 share the last of 15 bins: one right, one wrong, mean confidence 0.97, share right 0.5.
+    shared = rows([0.95, 0.05], [0.99, 0.01])
+    assert calibration_error(shared, np.array([0, 1])) == pytest.approx(0.47, abs=1e-6)
+    # 0.55 and 0.95 do not: gaps of 0.45 (right) and 0.95 (wrong), half the images each.
+    apart = rows([0.55, 0.45], [0.95, 0.05])
+    assert calibration_error(apart, np.array([0, 1])) == pytest.approx(0.7, abs=1e-6)
+
+
+def test_certainty_is_in_the_last_bin() -> None:
+    assert calibration_error(one_hot([0, 1, 1], 3), np.array([0, 1, 1])) == 0.0
+    assert calibration_error(one_hot([0, 1, 1], 3), np.array([0, 1, 2])) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_entropy_of_the_named_classes_is_log_k_at_most_and_zero_for_one(classes: int) -> None:
+    every = np.repeat(np.arange(classes), 3)
+
+    assert class_entropy(every, classes) == pytest.approx(math.log(classes))
+    assert class_entropy(np.zeros(7, dtype=np.int64), classes) == 0.0
+    assert class_entropy(np.array([0, 0, 0, 1]), classes) == pytest.approx(
+        -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+    )
+
+
+@pytest.mark.parametrize("classes", [2, 4, 6, 10, 20, 50, 100])
+def test_half_of_the_classes_in_equal_use_is_no_collapse(classes: int) -> None:
+    # Fewer than half is one: exactly half must not be called so by rounding.
+    assert not is_collapsed(one_hot(list(range(classes // 2)), classes))
+
+
+def test_fewer_than_half_of_the_classes_in_use_is_a_collapse() -> None:
+    assert is_collapsed(one_hot([3] * 50, 10))
+    assert is_collapsed(one_hot([0, 1, 2, 3] * 5, 10))
+    # Nine classes are named, but nearly all images are called one thing: exp(entropy) is 1.7.
+    assert is_collapsed(one_hot([0] * 92 + list(range(1, 9)), 10))
+    assert not is_collapsed(one_hot(list(range(10)), 10))
+
+
+def test_the_five_best_of_a_hundred_classes_by_hand() -> None:
+    ranked = np.arange(100, 0, -1, dtype=np.float32)  # class 0 first
+    probabilities = np.tile(ranked / ranked.sum(), (4, 1))
+
+    found = score(probabilities, np.array([0, 4, 5, 99]))
+
+    assert found["top5_accuracy"] == 0.5
+    assert found["accuracy"] == 0.25
+
+
+def test_the_five_best_are_counted_from_a_hundred_classes_on() -> None:
+    assert "top5_accuracy" not in score(*random_predictions(0, 20, 99))
+    assert "top5_accuracy" in score(*random_predictions(0, 20, 100))
+
+
+@given(seed=st.integers(0, 10_000), size=st.integers(1, 60), classes=st.sampled_from([2, 3, 10, 100, 120]))
+@settings(max_examples=40, deadline=None)
+def test_scores_agree_with_scikit_learn(seed: int, size: int, classes: int) -> None:
+    probabilities, labels = random_predictions(seed, size, classes)
+    names = list(range(classes))
+
+    found = score(probabilities, labels)
+
+    assert found["accuracy"] == pytest.approx(accuracy_score(labels, probabilities.argmax(1)))
+    # In double precision and summing to one: scikit-learn cuts off at the precision of what it is given.
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(1, keepdims=True)
+    assert found["negative_log_likelihood"] == pytest.approx(log_loss(labels, exact, labels=names), rel=1e-5, abs=1e-6)
+    assert 0.0 <= found["expected_calibration_error"] <= 1.0
+    if classes >= 100:
+        assert found["top5_accuracy"] == pytest.approx(top_k_accuracy_score(labels, probabilities, k=5, labels=names))

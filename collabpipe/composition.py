@@ -171,6 +171,10 @@ def problem(composition: Composition, stages: tuple[str, ...]) -> tuple[str, str
         if math.prod(passes.splits.values()) != passes.heads:
             makes = f"{', '.join(passes.splits)} (gives {math.prod(passes.splits.values())} heads)"
             return "splits", makes, (f"as many splits as give {passes.heads} heads",)
+    equal = _equal_stages(passes) and passes.drop == 0.0
+    distinct = ("a rate above 0 behind the split, or independent views: else all heads are equal",)
+    if equal and composition.label.loss == "gjs":
+        return "drop", "0.0", distinct
     for term in composition.terms:
         if isinstance(term, AgreementTerm) and passes.heads < 2:
             return "heads", str(passes.heads), ("2 or more: one head agrees with itself",)
@@ -184,8 +188,8 @@ def problem(composition: Composition, stages: tuple[str, ...]) -> tuple[str, str
                 return "taps", "[]", allowed or ("stages behind an earlier split: here no stage runs more than once",)
         if virtual and _equal_stages(passes):
             return "channel_drop", "0.0", ("a rate above 0, or independent views: without either all heads are equal",)
-        if isinstance(term, AgreementTerm) and _equal_stages(passes) and passes.drop == 0.0:
-            return "drop", "0.0", ("a rate above 0 behind the split, or independent views: else all heads are equal",)
+        if isinstance(term, AgreementTerm) and equal:
+            return "drop", "0.0", distinct
     return None
 
 

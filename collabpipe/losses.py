@@ -46,7 +46,7 @@ def _entropy(probabilities: Tensor) -> Tensor:
 
 
 def _label_scale(pi: float) -> float:
-    """Z of Englesson and Azizpour: makes the loss of a wrong certain prediction independent of pi."""
+    """Z of Englesson and Azizpour: the scaled loss is cross-entropy for pi → 0, absolute error for pi → 1."""
     return -(1.0 - pi) * math.log(1.0 - pi)
 
 

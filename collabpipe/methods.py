@@ -246,12 +246,13 @@ def ramp(term: Weighted, progress: float) -> float:
 
 
 def mix(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mixup: λ·x + (1-λ)·x', λ ~ Beta(alpha, alpha) once a batch, x' the batch in another order."""
+    """Mixup: λ·x + (1-λ)·x', λ ~ Beta(alpha, alpha) once a batch, x' the batch in another order, view by view."""
     # Beta as a ratio of Gammas: torch's own Beta takes no generator.
     gamma = torch._standard_gamma(torch.full((2,), alpha, device=generator.device), generator=generator)
     share = (gamma[0] / gamma.sum().clamp_min(1e-30)).to(images.device)
-    order = torch.randperm(len(images), generator=generator, device=generator.device).to(images.device)
-    return images.lerp(images[order], 1.0 - share), targets.lerp(targets[order], 1.0 - share)
+    order = torch.randperm(len(targets), generator=generator, device=generator.device).to(images.device)
+    partners = images.unflatten(0, (-1, len(targets)))[:, order].flatten(0, 1)
+    return images.lerp(partners, 1.0 - share), targets.lerp(targets[order], 1.0 - share)
 
 
 def build_method(

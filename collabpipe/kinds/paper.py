@@ -185,7 +185,8 @@ class Combined(Kind):
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
         members = [resolve(name, self.weights.get(name)) for name in self.of]
         passes = _shared_passes([member.passes for member in members], stages)
-        if any(isinstance(m.passes, Branches) and m.passes != passes for m in members):
+        branched = any(isinstance(member.passes, Branches) for member in members)
+        if branched and any(member.passes not in (passes, Passes()) for member in members):
             raise Wrong(
                 "+".join(self.of), ("virtual heads or Song and Chai's heads, not both",), "combination", ("of",)
             )

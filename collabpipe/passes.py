@@ -64,7 +64,8 @@ class VirtualHeads:
         def fork(features: Tensor, place: str) -> Tensor:
             if passes.split != place or independent or passes.heads == 1:
                 return features
-            return features.repeat(passes.heads, *(1 for _ in features.shape[1:]))
+            # Not repeat, which forgets that channels lie last in memory.
+            return torch.cat([features] * passes.heads)
 
         features = network.stem(fork(images, "input"))
         stages: dict[str, Tensor] = {}

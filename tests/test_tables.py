@@ -1,0 +1,330 @@
+"""Tables: means, differences and counts worked by hand, and that every row leads to what it was made from."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from collabpipe.cli import main
+from collabpipe.errors import CollabpipeError
+from collabpipe.files import read_json, write_json
+from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
+from collabpipe.plan import Plan
+from collabpipe.recipe import TrainRecipe, read_recipe
+from collabpipe.settings import check_settings
+from collabpipe.tables import EvaluatedRun, main_table, read_runs, write_tables
+from tests.conftest import SMALL, Lab, altered
+
+COLUMNS = [
+    "dataset", "noise", "network", "method", "control", "n", "accuracy_mean", "accuracy_std", "best_mean",
+    "diff_baseline", "diff_baseline_low", "diff_baseline_high", "diff_control", "diff_control_low",
+    "diff_control_high", "collapsed",
+]  # fmt: skip
+# Four methods over three seeds: test accuracy at the last epoch by method and seed; None: the run diverged.
+ACCURACIES: dict[str, tuple[float | None, ...]] = {
+    "baseline": (0.50, 0.60, 0.70),
+    "output": (0.60, 0.65, 0.90),
+    "output_control": (0.58, 0.66, 0.80),
+    "kernel": (0.40, None, 0.10),
+}
+STUDY = altered({"methods": {"kernel": {}}, "seeds": [0, 1, 2]})
+
+
+def plan(config: Mapping[str, Any] = STUDY) -> Plan:
+    return Plan(check_settings(config, {}), Paths())
+
+
+def evaluated(
+    made: Plan, accuracies: Mapping[str, tuple[float | None, ...]], collapsed: tuple[str, ...] = ()
+) -> list[EvaluatedRun]:
+    """The runs of a plan with these accuracies; at the best epoch each is a point better; named ones collapsed."""
+    runs = []
+    for recipe in made.runs.values():
+        accuracy = accuracies[recipe.run.method][recipe.run.seed]
+        metrics: dict[str, Any] = {"status": "diverged", "last": None, "best": None, "collapsed": None}
+        if accuracy is not None:
+            metrics = {
+                "status": "finished",
+                "last": {"accuracy": accuracy},
+                "best": {"accuracy": accuracy + 0.01, "epoch": 1},
+                "collapsed": recipe.run.method in collapsed,
+            }
+        runs.append(EvaluatedRun(recipe, {"where": {"commit": None}}, metrics))
+    return runs
+
+
+def is_nan(value: object) -> bool:
+    return value != value
+
+
+def table(**options: Any) -> pd.DataFrame:
+    made = plan()
+    return main_table(made.study, evaluated(made, ACCURACIES, **options)).set_index("method", drop=False)
+
+
+def test_the_columns_are_those_that_readers_of_the_csv_rely_on() -> None:
+    found = table()
+
+    assert list(found.columns[: len(COLUMNS)]) == COLUMNS
+    assert list(found.columns[len(COLUMNS) :]) in ([], ["diverged"])
+
+
+def test_there_is_a_row_a_method_in_the_order_of_the_configuration() -> None:
+    found = table()
+
+    assert list(found["method"]) == list(STUDY["methods"])
+    assert set(found["dataset"]) == {"digits"}
+    assert set(found["noise"]) == {"symmetric-0.5"}
+    assert set(found["network"]) == {"resnet8"}
+
+
+def test_means_and_deviations_by_hand() -> None:
+    found = table()
+
+    assert found.loc["baseline", "accuracy_mean"] == pytest.approx(60.0)
+    assert found.loc["baseline", "accuracy_std"] == pytest.approx(10.0)
+    assert found.loc["baseline", "best_mean"] == pytest.approx(61.0)
+    assert found.loc["output", "accuracy_mean"] == pytest.approx(215 / 3)
+    assert found.loc["baseline", "n"] == 3
+
+
+def test_paired_differences_by_hand() -> None:
+    found = table()
+
+    # To the baseline: 10, 5, 20. Mean 35/3; deviation √(175/3) = 7.637626; t(0.975; 2) = 4.302653.
+    half = 4.302653 * math.sqrt(175 / 3) / math.sqrt(3)
+    assert found.loc["output", "diff_baseline"] == pytest.approx(35 / 3)
+    assert found.loc["output", "diff_baseline_low"] == pytest.approx(35 / 3 - half, abs=1e-4)
+    assert found.loc["output", "diff_baseline_high"] == pytest.approx(35 / 3 + half, abs=1e-4)
+    # To the matched control: 2, -1, 10. Mean 11/3; squares (25 + 196 + 361)/9 = 582/9; variance 97/3.
+    half = 4.302653 * math.sqrt(97 / 3) / math.sqrt(3)
+    assert found.loc["output", "control"] == "output_control"
+    assert found.loc["output", "diff_control"] == pytest.approx(11 / 3)
+    assert found.loc["output", "diff_control_low"] == pytest.approx(11 / 3 - half, abs=1e-4)
+    assert found.loc["output", "diff_control_high"] == pytest.approx(11 / 3 + half, abs=1e-4)
+
+
+def test_a_method_that_is_compared_with_nothing_has_no_difference() -> None:
+    found = table()
+
+    assert is_nan(found.loc["baseline", "diff_baseline"])
+    for method in ("baseline", "output_control"):
+        assert found.loc[method, "control"] == ""
+        assert is_nan(found.loc[method, "diff_control"])
+        assert is_nan(found.loc[method, "diff_control_low"])
+    # The control itself is compared with the baseline: what passes and dropout alone bring. 8, 6, 10.
+    assert found.loc["output_control", "diff_baseline"] == pytest.approx(8.0)
+
+
+def test_a_diverged_run_lowers_n_and_is_counted_and_leaves_its_pair_out() -> None:
+    found = table()
+
+    assert found.loc["kernel", "n"] == 2
+    assert found.loc["kernel", "diverged"] == 1
+    assert list(found["diverged"].drop("kernel")) == [0, 0, 0]
+    assert found.loc["kernel", "accuracy_mean"] == pytest.approx(25.0)
+    # Seeds 0 and 2 alone: -10 and -60.
+    assert found.loc["kernel", "control"] == "baseline"
+    assert found.loc["kernel", "diff_baseline"] == pytest.approx(-35.0)
+    assert found.loc["kernel", "diff_control"] == pytest.approx(-35.0)
+
+
+def test_a_method_of_which_every_run_diverged_keeps_its_row() -> None:
+    made = plan()
+
+    found = main_table(made.study, evaluated(made, {**ACCURACIES, "output": (None, None, None)})).set_index("method")
+
+    assert (found.loc["output", "n"], found.loc["output", "diverged"]) == (0, 3)
+    assert is_nan(found.loc["output", "accuracy_mean"])
+    assert is_nan(found.loc["output", "diff_control"])
+
+
+def test_collapsed_runs_are_counted_and_stay_in_the_mean() -> None:
+    found = table(collapsed=("output",))
+
+    assert list(found["collapsed"]) == [0, 3, 0, 0]
+    assert found.loc["output", "n"] == 3
+
+
+def test_one_seed_has_a_difference_without_an_interval() -> None:
+    made = plan(altered({"seeds": [0]}))
+
+    found = main_table(made.study, evaluated(made, ACCURACIES)).set_index("method")
+
+    assert found.loc["output", "diff_baseline"] == pytest.approx(10.0)
+    assert is_nan(found.loc["output", "diff_baseline_low"])
+    assert is_nan(found.loc["output", "accuracy_std"])
+
+
+def test_cells_are_compared_within_their_own_data_noise_and_network() -> None:
+    made = plan(altered({"noise": ["none", "pair-0.4"], "networks": {"vgg16": {}}, "seeds": [0, 1, 2]}))
+    runs = evaluated(made, ACCURACIES)
+    for run in runs:  # the other cells are all a point worse for each step, so that a mixture would show
+        if run.name.noise == "pair-0.4":
+            run.metrics["last"]["accuracy"] -= 0.2 + (0.1 if run.name.method == "output" else 0.0)
+
+    found = main_table(made.study, runs).set_index(["noise", "network", "method"])
+
+    assert len(found) == 2 * 2 * 3
+    for network in ("resnet8", "vgg16"):
+        assert found.loc[("none", network, "output"), "diff_baseline"] == pytest.approx(35 / 3)
+        assert found.loc[("pair-0.4", network, "output"), "diff_baseline"] == pytest.approx(35 / 3 - 10)
+
+
+# --- a real study: six runs that finish and two that diverge ----------------------------------------------------------
+
+# A weight beyond single precision's range: the first loss is infinite.
+REAL = {"methods": {"exploding": {"kind": "kernel", "weight": 1e39}}, "training": {"epochs": 1}}
+
+
+@pytest.fixture(scope="module")
+def finished(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
+    """A small study, trained and evaluated by the real commands; never written to."""
+    root = tmp_path_factory.mktemp("study")
+    paths, recipes = lab.lay_out(root, REAL)
+    made = Plan(check_settings(altered(REAL), {}), paths)
+    study = made.study.write(paths.recipes)
+    for command in ("train", "evaluate"):
+        assert main([command, *map(str, recipes.values()), "--results", str(paths.root)]) == 0
+    assert main(["tables", str(study), "--results", str(paths.root)]) == 0
+    return made, paths.root
+
+
+@pytest.fixture
+def study(finished: tuple[Plan, Path], tmp_path: Path) -> tuple[Plan, Path]:
+    """A copy of the finished study, to be spoilt."""
+    made, root = finished
+    shutil.copytree(root, tmp_path / "results")
+    return Plan(made.settings, Paths(tmp_path / "results")), tmp_path / "results"
+
+
+def test_all_tables_and_figures_are_written(finished: tuple[Plan, Path]) -> None:
+    made, root = finished
+
+    for path in [root / "tables" / name for name in TABLE_FILES] + [root / "figures" / name for name in FIGURE_FILES]:
+        assert path.stat().st_size > 0
+    record = read_json(root / "tables" / "record.json")
+    assert record["study"] == made.study.digest
+    assert len(set(record["evaluations"])) == len(made.runs)
+
+
+def test_the_csv_is_the_table_of_the_runs_predictions(finished: tuple[Plan, Path]) -> None:
+    made, root = finished
+    found = pd.read_csv(root / "tables" / "main.csv").set_index("method", drop=False)
+
+    assert list(found.columns[: len(COLUMNS)]) == COLUMNS
+    for method in SMALL["methods"]:
+        accuracies = []
+        for seed in (0, 1):
+            folder = made.paths.run(made.runs[f"digits/symmetric-0.5/resnet8/{method}/seed{seed}"].run)
+            predictions = pd.read_parquet(folder / "predictions.parquet")
+            assert len(predictions) == 500
+            accuracies.append(100 * (predictions["prediction"] == predictions["label"]).mean())
+        assert found.loc[method, "accuracy_mean"] == pytest.approx(np.mean(accuracies), abs=1e-3)
+        assert found.loc[method, "n"] == 2
+    assert (found.loc["exploding", "n"], found.loc["exploding", "diverged"]) == (0, 2)
+
+
+def test_the_readable_tables_hold_a_row_a_method_and_say_what_they_show(finished: tuple[Plan, Path]) -> None:
+    _, root = finished
+    markdown = (root / "tables" / "main.md").read_text(encoding="utf-8")
+    latex = (root / "tables" / "main.tex").read_text(encoding="utf-8")
+
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 4
+    assert "operationalisation" in markdown
+    assert not [row for row in rows if "nan" in row], "a method of which every run diverged has empty cells"
+    for method in ("baseline", "output", "exploding"):
+        assert any(f" {method} " in row for row in rows)
+        assert method in latex
+    assert latex.count(r"\\") >= 5
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their dotted places."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, inner in value.items() for k, v in flat(inner, f"{prefix}.{key}" if prefix else key).items()}
+
+
+def test_a_row_a_run_holds_every_hyper_parameter_and_leads_to_its_artefacts(finished: tuple[Plan, Path]) -> None:
+    made, root = finished
+    found = pd.read_parquet(root / "tables" / "runs.parquet")
+
+    assert len(found) == len(made.runs) == 8
+    for (_, row), recipe in zip(found.iterrows(), made.runs.values(), strict=True):
+        assert (row["method"], row["seed"]) == (recipe.run.method, recipe.run.seed)
+        for column in ("recipe", "labels", "checkpoint", "history"):
+            assert Path(row[column]).is_file()
+        assert read_recipe(Path(row["recipe"]), TrainRecipe) == recipe
+        assert "commit" in found.columns
+        for place, value in flat(recipe.model_dump(mode="json", exclude={"run"})).items():
+            held = row[place]
+            if isinstance(value, list):
+                held = json.loads(held)
+            assert (held is None or held != held) if value is None else held == value, place
+
+
+def test_the_last_epochs_metrics_are_in_the_rows_and_missing_for_diverged_runs(finished: tuple[Plan, Path]) -> None:
+    _, root = finished
+    found = pd.read_parquet(root / "tables" / "runs.parquet")
+    diverged = found["method"] == "exploding"
+
+    assert set(found["status"][diverged]) == {"diverged"}
+    assert set(found["status"][~diverged]) == {"finished"}
+    assert found["last.accuracy"][~diverged].between(0, 1).all()
+    assert found["last.accuracy"][diverged].isna().all()
+
+
+def test_metrics_of_another_training_are_refused(study: tuple[Plan, Path]) -> None:
+    made, _ = study
+    folders = [made.paths.run(made.runs[f"digits/symmetric-0.5/resnet8/output/seed{seed}"].run) for seed in (0, 1)]
+    metrics = read_json(folders[1] / "metrics.json")
+    write_json(folders[0] / "metrics.json", metrics)
+
+    with pytest.raises(CollabpipeError) as caught:
+        write_tables(made.study, made.paths)
+
+    assert str(folders[0] / "metrics.json") in str(caught.value)
+    assert "belongs to another training" in str(caught.value)
+    assert "collabpipe evaluate" in str(caught.value)
+
+
+def test_a_run_of_another_recipe_is_refused(study: tuple[Plan, Path]) -> None:
+    root = study[1]
+    other = Plan(check_settings(altered({"training": {"epochs": 3}}, altered(REAL)), {}), Paths(root))
+    for recipe in other.runs.values():
+        recipe.write(root / "recipes")
+
+    with pytest.raises(CollabpipeError, match="checkpoint of another recipe"):
+        read_runs(other.study, other.paths)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "record.json"])
+def test_a_run_that_is_missing_is_named(name: str, study: tuple[Plan, Path]) -> None:
+    made, _ = study
+    missing = made.paths.run(made.runs["digits/symmetric-0.5/resnet8/baseline/seed1"].run) / name
+    missing.unlink()
+
+    with pytest.raises(CollabpipeError) as caught:
+        read_runs(made.study, made.paths)
+
+    assert str(missing) in str(caught.value)
+
+
+def test_refused_tables_leave_the_old_ones_as_they_were(study: tuple[Plan, Path]) -> None:
+    made, root = study
+    before = {path: path.read_bytes() for path in (root / "tables").iterdir()}
+    (made.paths.run(next(iter(made.runs.values())).run) / "metrics.json").unlink()
+
+    assert main(["tables", str(made.study.write(root / "recipes")), "--results", str(root)]) == 1
+
+    assert {path: path.read_bytes() for path in (root / "tables").iterdir()} == before

@@ -16,6 +16,9 @@ from collabpipe.seeds import derive_seed
 from collabpipe.settings import Settings, check_settings, load_settings
 from collabpipe.settings_errors import merge_files
 
+TABLES_NUMERICS = 1
+"""Raised whenever the same runs would give other tables or figures; then they are made anew."""
+
 
 class StudyRecipe(Recipe):
     """What the tables were asked to show: the runs in order, with the digests of their recipes."""
@@ -25,6 +28,7 @@ class StudyRecipe(Recipe):
     runs: tuple[tuple[RunName, str], ...]
     baseline: str | None
     """The name of the method that is cross-entropy alone."""
+    numerics: int = TABLES_NUMERICS
     controls: dict[str, str]
     """The matched control of each network/method that has one, by name."""
 

@@ -33,6 +33,8 @@ class Store:
         folder = self.folder(key)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
+            for part in folder.glob(".*.part"):  # of a process that was killed while it wrote
+                part.unlink()
             yield folder
 
     def find(self, key: str) -> dict[str, Any] | None:

@@ -63,8 +63,8 @@ def _compute(
     device = devices.choose_device()
     images = open_images(recipe.labels.data, paths.dataset(recipe.run.dataset), "train")
     training = Training(recipe, images, labels, device)
-    _resume(training, folder / STATE_FILE)
-    _run(training, folder / STATE_FILE, save_seconds)
+    _resume(training, folder / STATE_FILE, key)
+    _run(training, folder / STATE_FILE, key, save_seconds)
     weights = _write_results(training, folder)
     (folder / STATE_FILE).unlink(missing_ok=True)
     about = {
@@ -78,22 +78,24 @@ def _compute(
     return store.finish(key, RESULT_FILES, about)
 
 
-def _resume(training: Training, path: Path) -> None:
+def _resume(training: Training, path: Path, key: str) -> None:
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
         return
     try:
         with safe_open(path, framework="pt") as file:
+            if file.metadata().get("key") != key:
+                raise ValueError("it is of another training")
             training.restore({k: file.get_tensor(k) for k in file.keys()}, file.metadata())  # noqa: SIM118
-    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (SafetensorError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CollabpipeError(
             f"{path}: this saved state cannot be read ({error}). Remove it; the training starts again."
         ) from error
     Progress(str(training.recipe.run)).say(f"continues after epoch {training.epoch}, step {training.step}")
 
 
-def _run(training: Training, state: Path, save_seconds: float) -> None:
+def _run(training: Training, state: Path, key: str, save_seconds: float) -> None:
     settings = training.recipe.training
     saved = time.monotonic()
     with Progress(str(training.recipe.run), settings.epochs * training.steps) as progress:
@@ -103,7 +105,8 @@ def _run(training: Training, state: Path, save_seconds: float) -> None:
                 continue
             progress.describe(_summary(training))
             if time.monotonic() - saved >= save_seconds:
-                _save(state, *training.state())
+                tensors, metadata = training.state()
+                _save(state, tensors, {**metadata, "key": key})
                 saved = time.monotonic()
     if training.divergence:
         where = training.divergence

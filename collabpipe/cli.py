@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,14 +96,13 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run)
-        if name != "schema":
-            sub.add_argument(
-                "--results",
-                type=lambda folder: Paths(Path(folder)),
-                default=Paths(),
-                metavar="DIR",
-                help="the results folder (default: results)",
-            )
+        sub.add_argument(
+            "--results",
+            type=lambda folder: Paths(Path(folder)),
+            default=Paths(),
+            metavar="DIR",
+            help="the results folder (default: results)",
+        )
         return sub
 
     sub = command("plan", _plan, "List a configuration's runs, their number and what exists.")
@@ -152,9 +152,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"collabpipe {arguments.command}: error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        print(f"collabpipe {arguments.command}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        if error.errno == errno.EPIPE:  # the reader of a pipe, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        where = error.filename or arguments.results.root
+        print(f"collabpipe {arguments.command}: error: {where}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"collabpipe {arguments.command}: interrupted", file=sys.stderr)

@@ -31,8 +31,9 @@ class Strict(BaseModel):
         """YAML reads `yes` and `on` as true, which would pass for the number 1."""
         for name, field in cls.model_fields.items():
             value = values.get(name) if isinstance(values, Mapping) else None
-            if isinstance(value, bool) and field.annotation is not bool:
-                raise Wrong(value, ("a number, or a word in quotes",), "value", (name,))
+            for part in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(part, bool) and field.annotation is not bool:
+                    raise Wrong(part, ("a number, or a word in quotes",), "value", (name,))
         return values
 
 

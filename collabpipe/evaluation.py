@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from collabpipe.data.store import Images, data_record, open_images
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import atomic_path, read_json, write_json
+from collabpipe.files import atomic_path, read_record, write_json
 from collabpipe.paths import EVALUATION_FILES, Paths
 from collabpipe.recipe import TrainRecipe, evaluation_key
 from collabpipe.scores import is_collapsed, score
@@ -25,7 +25,7 @@ def training_record(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
     Raises:
         CollabpipeError: missing, or of another recipe.
     """
-    record: dict[str, Any] = read_json(folder / "record.json")
+    record = read_record(folder / "record.json", "Train the run: collabpipe train RECIPE.")
     if record.get("recipe") != recipe.digest:
         raise CollabpipeError(
             f"{folder}: holds a checkpoint of another recipe ({str(record.get('recipe'))[:12]}, asked for "

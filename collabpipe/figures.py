@@ -70,7 +70,7 @@ def _curves(axes: Axes, group: pd.DataFrame, column: str, label: str) -> None:
     for position, (method, of_method) in enumerate(group.groupby("method", sort=False)):
         mean = 100.0 * of_method.dropna(subset=[column]).groupby("epoch")[column].mean()
         axes.plot(mean.index, mean, lw=1.4, color=COLOURS[position % len(COLOURS)], label=str(method))
-    if not group[column].notna().any():
+    if column == "memorised" and not group[column].notna().any():
         axes.text(0.5, 0.5, "no flipped labels", ha="center", transform=axes.transAxes, color="grey")
     axes.set_ylim(0, 102)
     axes.set_xlabel("epoch")

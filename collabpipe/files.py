@@ -47,9 +47,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any) -> str:
+    """`value` as indented JSON with sorted keys."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, atomically."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
 
 
 def read_json(path: Path) -> Any:
@@ -64,6 +69,20 @@ def read_json(path: Path) -> Any:
         raise CollabpipeError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise CollabpipeError(f"{path} is no valid JSON: {error}. Remove it and run again.") from error
+
+
+def read_record(path: Path, remedy: str = "") -> dict[str, Any]:
+    """The JSON mapping in `path`; `remedy` says what makes the file.
+
+    Raises:
+        CollabpipeError: the file is missing, is no JSON or holds no mapping.
+    """
+    if not path.exists():
+        raise CollabpipeError(f"{path}: is missing.{remedy and ' ' + remedy}")
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise CollabpipeError(f"{path}: holds no keys. Remove it.{remedy and ' ' + remedy}")
+    return record
 
 
 def json_digest(value: Any) -> str:
@@ -92,4 +111,7 @@ def link_or_copy(source: Path, target: Path) -> None:
                 temporary.hardlink_to(source)
             except OSError:
                 shutil.copyfile(source, temporary)
-    os.utime(target)
+    try:
+        os.utime(target)
+    except OSError as error:
+        raise CollabpipeError(f"cannot write {target}: {error.strerror}") from error

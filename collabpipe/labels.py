@@ -65,8 +65,9 @@ def make_labels(recipe: LabelsRecipe, clean: NDArray[np.int64], classes: int) ->
     wanted = available if recipe.train_size is None else recipe.train_size + recipe.validation_size
     if wanted > available or recipe.validation_size > wanted - 2:
         raise CollabpipeError(
-            f"{recipe.data.dataset}: train_size {recipe.train_size} and validation_size {recipe.validation_size} "
-            f"ask for more than the {available} training images. Lower one of them."
+            f"{recipe.data.dataset}: validation_size {recipe.validation_size} and train_size "
+            f"{recipe.train_size or 'of all others'} ask for more than the {available} training images. "
+            "Lower one of them."
         )
     index = np.arange(available, dtype=np.int64)
     if wanted < available:
@@ -80,6 +81,7 @@ def make_labels(recipe: LabelsRecipe, clean: NDArray[np.int64], classes: int) ->
 
 def write_labels(path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: tuple[str, ...]) -> None:
     """Write the labels as Parquet, what is known of them in its metadata and beside it as JSON."""
+    counts = transition_counts(labels.clean, labels.noisy, len(classes))
     about: dict[str, Any] = {
         "recipe": recipe.digest,
         "sha256": labels.sha256,
@@ -90,7 +92,9 @@ def write_labels(path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: t
         "true_rate": float((labels.clean != labels.noisy).mean()),
         "true_rate_training": float((labels.clean != labels.noisy)[~labels.validation].mean()),
         "classes": list(classes),
-        "transition_counts": transition_counts(labels.clean, labels.noisy, len(classes)).tolist(),
+        "transition_counts": counts.tolist(),
+        # Row i: the share of class i that carries each label.
+        "transition_matrix": (counts / np.maximum(counts.sum(1, keepdims=True), 1)).tolist(),
     }
     table = pa.table(
         {

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from collabpipe.composition import Composition
 from collabpipe.kinds import Baseline, Control
 from collabpipe.paths import Paths
 from collabpipe.recipe import DataRecipe, LabelSeeds, LabelsRecipe, Recipe, RunName, TrainRecipe, TrainSeeds
@@ -28,7 +29,7 @@ class StudyRecipe(Recipe):
     runs: tuple[tuple[RunName, str], ...]
     baseline: str | None
     """The name of the method that is cross-entropy alone."""
-    numerics: int = TABLES_NUMERICS
+    tables_numerics: int = TABLES_NUMERICS
     controls: dict[str, str]
     """The matched control of each network/method that has one, by name."""
 
@@ -85,15 +86,15 @@ class Plan:
     def runs(self) -> dict[str, TrainRecipe]:
         """The recipe of each run, by the run's name, in the order of the configuration."""
         found = {}
-        for network_name, network in self.settings.networks.items():
-            compositions = {name: self.settings.composition(name, network) for name in self.settings.methods}
-            for (dataset, noise, seed), labels in self.labels.items():
-                for method, composition in compositions.items():
-                    run = RunName(dataset=dataset, noise=noise, network=network_name, method=method, seed=seed)
+        composed = self._compositions()
+        for (dataset, noise, seed), labels in self.labels.items():
+            for network, methods in composed.items():
+                for method, composition in methods.items():
+                    run = RunName(dataset=dataset, noise=noise, network=network, method=method, seed=seed)
                     found[str(run)] = TrainRecipe(
                         run=run,
                         labels=labels,
-                        network=network,
+                        network=self.settings.networks[network],
                         composition=composition,
                         training=self.settings.training,
                         crop=self.settings.datasets[dataset].crop,
@@ -108,6 +109,13 @@ class Plan:
                     )
         return found
 
+    def _compositions(self) -> dict[str, dict[str, Composition]]:
+        """Each method resolved for each network, by network and method."""
+        return {
+            name: {method: self.settings.composition(method, network) for method in self.settings.methods}
+            for name, network in self.settings.networks.items()
+        }
+
     @cached_property
     def study(self) -> StudyRecipe:
         """The recipe of the tables."""
@@ -121,8 +129,7 @@ class Plan:
     def _controls(self) -> dict[str, str]:
         """Each method's matched control: another method that is composed as the control would be."""
         controls = {}
-        for network_name, network in self.settings.networks.items():
-            composed = {name: self.settings.composition(name, network) for name in self.settings.methods}
+        for network_name, composed in self._compositions().items():
             for name, composition in composed.items():
                 if isinstance(self.settings.methods[name], Control):
                     continue

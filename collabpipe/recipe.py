@@ -6,18 +6,19 @@ so that each command can tell whether an input is the one that was asked for.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from collabpipe.composition import Composition, Strict
+from collabpipe.composition import Composition, Strict, problem
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import json_digest, read_json, write_json
-from collabpipe.settings import NetworkSettings, NoiseSettings, TrainingSettings
-from collabpipe.settings_errors import explain
+from collabpipe.files import json_digest, json_text, read_record, write_text
+from collabpipe.settings import NAME, NetworkSettings, NoiseSettings, TrainingSettings
+from collabpipe.settings_errors import Wrong, explain
 
 NUMERICS = 1
 """Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made anew."""
@@ -25,6 +26,8 @@ NUMERICS = 1
 EVALUATION_NUMERICS = 1
 """Raised whenever the same weights would be evaluated to other numbers; then everything is evaluated anew."""
 
+DIGEST = re.compile("[0-9a-f]{64}")
+FolderName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
 
 
@@ -37,10 +40,11 @@ class Recipe(Strict):
         return json_digest(self.model_dump(mode="json"))
 
     def write(self, folder: Path) -> Path:
-        """Put the recipe into `folder` under its digest, unless it is there."""
+        """Put the recipe into `folder` under its digest, unless it is there, whole and unedited."""
         path = folder / f"{self.digest}.json"
-        if not path.exists():
-            write_json(path, self.model_dump(mode="json"))
+        text = json_text(self.model_dump(mode="json"))
+        if not path.exists() or path.read_bytes() != text.encode():
+            write_text(path, text)
         return path
 
 
@@ -48,8 +52,8 @@ class DataRecipe(Recipe):
     """A prepared data set."""
 
     kind: Literal["data"] = "data"
-    dataset: str
-    source: str
+    dataset: FolderName
+    source: Literal["digits", "fashion_mnist"]
     image_size: int | None
     numerics: int = NUMERICS
 
@@ -67,7 +71,7 @@ class LabelsRecipe(Recipe):
 
     kind: Literal["labels"] = "labels"
     data: DataRecipe
-    noise_name: str
+    noise_name: FolderName
     noise: NoiseSettings
     train_size: int | None
     validation_size: int
@@ -89,11 +93,11 @@ class TrainSeeds(Strict):
 class RunName(Strict):
     """The entities that name a run and its folder."""
 
-    dataset: str
-    noise: str
-    network: str
-    method: str
-    seed: int
+    dataset: FolderName
+    noise: FolderName
+    network: FolderName
+    method: FolderName
+    seed: int = Field(ge=0)
 
     def __str__(self) -> str:
         return f"{self.dataset}/{self.noise}/{self.network}/{self.method}/seed{self.seed}"
@@ -113,6 +117,15 @@ class TrainRecipe(Recipe):
     seeds: TrainSeeds
     numerics: int = NUMERICS
 
+    @model_validator(mode="after")
+    def _fits(self) -> TrainRecipe:
+        """A recipe written by hand is held to what a configuration is held to."""
+        found = problem(self.composition, self.network.stages)
+        if found:
+            key, value, allowed = found
+            raise Wrong(value, allowed, key, ("composition",))
+        return self
+
     def key(self, inputs: dict[str, str]) -> str:
         """The digest that training results are stored under: of all but the names, and of the inputs' contents."""
         asked = self.model_dump(mode="json", exclude={"run", "labels"})
@@ -123,12 +136,30 @@ def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
     """The recipe in `path`.
 
     Raises:
-        CollabpipeError: the file is missing, is of another kind, or was edited so that it no longer validates.
+        CollabpipeError: the file is missing, of another kind, edited below its digest, invalid, or of other numerics.
     """
+    value = read_record(path)
+    kind = model.model_fields["kind"].default
+    if value.get("kind") != kind:
+        raise CollabpipeError(f"{path}: is a recipe of kind {value.get('kind')!r}; this command takes kind {kind!r}.")
     try:
-        return model.model_validate(read_json(path))
+        recipe = model.model_validate(value)
     except ValidationError as error:
         raise CollabpipeError(explain(error, model, {(): str(path)})) from None
+    if DIGEST.fullmatch(path.stem) and path.stem != recipe.digest:
+        raise CollabpipeError(
+            f"{path}: was edited, so that its name is no longer its digest. Give your recipe a name of its own, or "
+            "remove it: collabpipe plan --write makes it again."
+        )
+    part: object = recipe
+    while isinstance(part, DataRecipe | LabelsRecipe | TrainRecipe):
+        if part.numerics != NUMERICS:
+            raise CollabpipeError(
+                f"{path}: asks for numerics {part.numerics}, and this version of collabpipe computes numerics "
+                f"{NUMERICS}. Write the recipes again: collabpipe plan --write."
+            )
+        part = getattr(part, "labels", None) or getattr(part, "data", None)
+    return recipe
 
 
 def evaluation_key(training: str, test: str) -> str:
@@ -147,7 +178,9 @@ def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None]) -> None
         try:
             work(read_recipe(path, TrainRecipe))
         except CollabpipeError as error:
-            failures.append(f"{path}: {error}")
+            failures.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+        except OSError as error:
+            failures.append(f"{path}: {error.filename or 'input or output'}: {error.strerror or error}")
         except Exception as error:  # a defect, or a device out of memory: told whole, and the others go on
             traceback.print_exc()
             failures.append(f"{path}: {type(error).__name__}: {error}")

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from collabpipe.composition import Composition, Fraction, Positive, Strict, Weight, problem
+from collabpipe.composition import Composition, Fraction, Passes, Positive, Strict, Weight, problem
+from collabpipe.data.sources import SOURCES
 from collabpipe.errors import CollabpipeError
 from collabpipe.kinds import KINDS, Combined, Control, Kind
 from collabpipe.settings_errors import Place, Wrong, explain, merge_files
@@ -21,7 +22,7 @@ NETWORK_STAGES: dict[str, tuple[str, ...]] = {
 }
 NOISE_KINDS = ("none", "symmetric", "symmetric_inclusive", "pair")
 RATE = re.compile(r"0(\.[0-9]+)?")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class DatasetSettings(Strict):
@@ -40,6 +41,17 @@ class DatasetSettings(Strict):
     """Padding of the random crop; 0: no crop."""
     flip: bool = False
     """Random horizontal flip."""
+
+    @model_validator(mode="after")
+    def _enough_images(self) -> DatasetSettings:
+        source = SOURCES[self.source]
+        if self.image_size is not None and self.image_size > source.pixels:
+            raise Wrong(self.image_size, (f"up to {source.pixels}, the images' own size",), "value", ("image_size",))
+        wanted = self.validation_size + (2 if self.train_size is None else self.train_size)
+        if wanted > source.images:
+            allowed = (f"up to {source.images} training images, those for validation included",)
+            raise Wrong(self.validation_size, allowed, "value", ("validation_size",))
+        return self
 
 
 class NetworkSettings(Strict):
@@ -170,7 +182,7 @@ class Settings(Strict):
             raise Wrong("{}", ("at least one entry",), "value")
         for name in value:
             if not NAME.fullmatch(name):
-                raise Wrong(name, ("letters, digits and _ . + -, as it names a folder",), "name", (name,))
+                raise Wrong(name, ("at most 100 letters, digits and _ . -, as it names a folder",), "name", (name,))
         return value
 
     @field_validator("seeds")
@@ -189,7 +201,22 @@ class Settings(Strict):
                     key, value, allowed = found
                     what = f"{key} for network {network.kind}"
                     raise Wrong(value, allowed, what, ("methods", name, key))
+            self._views_differ(network)
         return self
+
+    def _views_differ(self, network: NetworkSettings) -> None:
+        """Independent views of images that are neither cropped nor flipped are one view."""
+        still = [name for name, data in self.datasets.items() if not (data.crop or data.flip)]
+        for name in self.methods if still else ():
+            composition = self.composition(name, network)
+            passes = composition.passes
+            if isinstance(passes, Passes) and passes.views == "independent":
+                alike = passes.model_copy(update={"views": "same"})
+                if problem(composition.model_copy(update={"passes": alike}), network.stages):
+                    allowed = (
+                        f"dropout behind the split, or crop or flip for data set {still[0]}: else heads are equal",
+                    )
+                    raise Wrong("independent", allowed, "value", ("methods", name, "views"))
 
     def composition(self, method: str, network: NetworkSettings) -> Composition:
         """What `method` asks of a training of `network`."""

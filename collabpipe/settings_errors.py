@@ -23,7 +23,9 @@ class Wrong(ValueError):
     def __init__(self, value: object, allowed: Sequence[str], what: str = "value", place: Sequence[object] = ()):
         self.place = tuple(str(part) for part in place)
         hint = nearest(value, allowed)
-        super().__init__(f"{what} {str(value)!r} is not allowed. Allowed: {', '.join(allowed)}.{hint}")
+        super().__init__(
+            f"{what} {str(value)!r} is not allowed. Allowed: {', '.join(allowed) or 'nothing here'}.{hint}"
+        )
 
     @classmethod
     def first_of(cls, error: ValidationError, place: Sequence[object], model: type[BaseModel]) -> Wrong:
@@ -69,6 +71,10 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "literal_error":
         allowed = [w.strip(" '") for w in detail["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"value {value!r} is not allowed. Allowed: {', '.join(allowed)}.{nearest(value, allowed)}"
+    if detail["type"] in ("model_type", "dict_type"):
+        return f"value {value!r} is not allowed: give keys, as in {{key: value}}."
+    if detail["type"] == "tuple_type":
+        return f"value {value!r} is not allowed: give a list, as in [a, b]."
     return f"value {value!r} is not allowed: {detail['msg'].lower()}."
 
 

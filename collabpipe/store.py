@@ -6,14 +6,16 @@ folder holds a half-finished result, such as the state that a killed training co
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from collabpipe.errors import CollabpipeError
 from collabpipe.files import file_digest, link_or_copy, read_json, write_json
 
 
@@ -31,11 +33,22 @@ class Store:
     def writing(self, key: str) -> Iterator[Path]:
         """Hold the key's folder against other processes; a second one waits. The kernel frees it on any death."""
         folder = self.folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
+        lock = FileLock(folder / "lock")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                print(f"another process is at work on {folder}: waiting for it", file=sys.stderr, flush=True)
+                lock.acquire()
+        except OSError as error:
+            raise CollabpipeError(f"cannot write {folder}: {error.strerror or error}") from error
+        try:
             for part in folder.glob(".*.part"):  # of a process that was killed while it wrote
                 part.unlink()
             yield folder
+        finally:
+            lock.release()
 
     def find(self, key: str) -> dict[str, Any] | None:
         """The finished result of `key`, its files verified; None if there is none or a file is damaged."""

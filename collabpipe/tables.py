@@ -11,7 +11,7 @@ import pandas as pd
 from collabpipe.errors import CollabpipeError
 from collabpipe.evaluation import training_record
 from collabpipe.figures import draw_curves, draw_differences
-from collabpipe.files import atomic_path, read_json, write_json, write_text
+from collabpipe.files import atomic_path, read_record, write_json, write_text
 from collabpipe.paths import Paths
 from collabpipe.plan import StudyRecipe
 from collabpipe.recipe import RunName, TrainRecipe, read_recipe
@@ -56,7 +56,7 @@ def read_runs(study: StudyRecipe, paths: Paths) -> list[EvaluatedRun]:
         folder = paths.run(name)
         recipe = read_recipe(paths.recipes / f"{digest}.json", TrainRecipe)
         record = training_record(recipe, folder)
-        metrics = read_json(folder / "metrics.json")
+        metrics = read_record(folder / "metrics.json", "Evaluate the run: collabpipe evaluate RECIPE.")
         if metrics.get("training") != record["digest"]:
             raise CollabpipeError(
                 f"{folder / 'metrics.json'}: belongs to another training than {folder / 'record.json'}. "

@@ -15,7 +15,7 @@ try:
     # Jobs parse this file again; only the main process may set what exists against what is asked for.
     if workflow.is_main_process:
         settle(PLAN)
-except CollabpipeError as error:
+except (CollabpipeError, OSError) as error:
     raise WorkflowError(str(error))
 
 PATHS = PLAN.paths

@@ -119,7 +119,7 @@ def study(methods: Mapping[str, Any]) -> Settings:
     """The settings of a study of `methods`."""
     values = {
         "study": "methods",
-        "datasets": {"digits": {"validation_size": 50}},
+        "datasets": {"digits": {"validation_size": 50, "crop": 1}},
         "noise": ["none"],
         "networks": {"resnet8": {"width": 4}},
         "methods": methods,

@@ -326,7 +326,7 @@ def test_recipes_are_files_named_by_their_digest_and_never_rewritten(tmp_path: P
         (lambda text: text.replace('"crop"', '"cropp"'), "crop"),
         (lambda text: text.replace('"kind": "train"', '"kind": "labels"'), "kind"),
         (lambda text: text[:100], "no valid JSON"),
-        (lambda _: "[]", "valid"),
+        (lambda _: "[]", "holds no keys"),
     ],
     ids=["unknown key", "another kind", "cut short", "no mapping"],
 )
@@ -345,10 +345,40 @@ def test_a_recipe_that_was_broken_is_refused_by_name(edit: Any, words: str, tmp_
 def test_a_recipe_of_another_kind_or_none_at_all_is_refused(tmp_path: Path) -> None:
     labels = next(iter(study_of({"baseline": {}}).labels.values()))
 
-    with pytest.raises(CollabpipeError, match="kind: value 'labels' is not allowed"):
+    with pytest.raises(CollabpipeError, match="is a recipe of kind 'labels'; this command takes kind 'data'"):
         read_recipe(labels.write(tmp_path), DataRecipe)
-    with pytest.raises(CollabpipeError, match="cannot read"):
+    with pytest.raises(CollabpipeError, match="is missing"):
         read_recipe(tmp_path / "none.json", LabelsRecipe)
+
+
+def test_a_recipe_edited_below_its_digest_is_refused_and_written_anew(tmp_path: Path) -> None:
+    recipe = next(iter(study_of({"baseline": {}}).runs.values()))
+    path = recipe.write(tmp_path)
+    path.write_text(path.read_text().replace('"learning_rate": 0.1', '"learning_rate": 0.2'))
+    with pytest.raises(CollabpipeError, match="was edited"):
+        read_recipe(path, TrainRecipe)
+    # Under a name of its own it is a recipe like any other.
+    assert read_recipe(path.rename(tmp_path / "mine.json"), TrainRecipe).training.learning_rate == 0.2
+    assert read_recipe(recipe.write(tmp_path), TrainRecipe) == recipe
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"numerics": 1', '"numerics": 99', "numerics 99"),
+        ('"method": "baseline"', '"method": "../escape"', "run.method"),
+        ('"split": "classifier"', '"split": "stage9"', "stage9"),
+    ],
+)
+def test_a_recipe_by_hand_is_held_to_what_a_configuration_is_held_to(
+    old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    text = next(iter(study_of({"baseline": {}}).runs.values())).write(tmp_path).read_text()
+    assert old in text
+    path = tmp_path / "mine.json"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(CollabpipeError, match=words):
+        read_recipe(path, TrainRecipe)
 
 
 def test_the_plan_of_a_merged_configuration_is_that_of_its_files() -> None:

@@ -156,7 +156,7 @@ MISTAKES = {
         "heads: 2", "drop: 1.0", "output: {", "methods.output.drop", ("1.0", "less than 1")
     ),
     "a list for a mapping": Mistake(
-        "  digits:\n    validation_size: 50\n", "  [digits]\n", "datasets", "datasets", ("['digits']", "dictionary")
+        "  digits:\n    validation_size: 50\n", "  [digits]\n", "datasets", "datasets", ("['digits']", "give keys")
     ),
     "nothing for a method": Mistake(
         METHOD, "  baseline:\n", "baseline", "methods.baseline", ("None", "{kind: baseline}")

@@ -23,13 +23,17 @@ class Source:
     """A data set's origin: `files` below each of `addresses`, or nothing to fetch."""
 
     classes: tuple[str, ...]
+    images: int
+    """Training images."""
+    pixels: int
+    """Pixels a side."""
     files: tuple[SourceFile, ...] = ()
     addresses: tuple[str, ...] = ()
 
 
 SOURCES: dict[str, Source] = {
     # Shipped inside scikit-learn.
-    "digits": Source(classes=tuple("0123456789")),
+    "digits": Source(classes=tuple("0123456789"), images=1297, pixels=8),
     # Addresses and sums as in torchvision.datasets.FashionMNIST. The second sums are those of Debian's
     # dataset-fashion-mnist: the same compressed streams behind a gzip header without name and time. (With the name
     # and a time of 31 August 2017 put back into the header, each gives the published sum.)
@@ -46,6 +50,8 @@ SOURCES: dict[str, Source] = {
             "Bag",
             "Ankle boot",
         ),
+        images=60000,
+        pixels=28,
         files=(
             SourceFile(
                 "train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", ("cf8536b0aa1a6ac5fa3f23001093305c",)

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from collabpipe.data.formats import READERS, Split, shrink
 from collabpipe.data.sources import SOURCES
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import atomic_path, file_digest, read_json, write_json
+from collabpipe.files import atomic_path, file_digest, read_record, write_json
 from collabpipe.recipe import DataRecipe
+
+VERIFY_BYTES = 1 << 29
+"""Files up to this size are checked by content before every training; reading larger ones whole would take seconds."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def data_record(recipe: DataRecipe, folder: Path) -> dict[str, Any]:
     Raises:
         CollabpipeError: missing, or prepared from another recipe.
     """
-    record: dict[str, Any] = read_json(folder / "record.json")
+    record = read_record(folder / "record.json", "Prepare the data set: collabpipe prepare RECIPE.")
     if record.get("recipe") != recipe.digest:
         raise CollabpipeError(
             f"{folder}: was prepared from recipe {str(record.get('recipe'))[:12]}, not {recipe.digest[:12]}. "
@@ -104,6 +107,8 @@ def open_images(recipe: DataRecipe, folder: Path, split: str) -> Images:
         size = path.stat().st_size
         if size != record["files"][name]["bytes"]:
             raise pa.ArrowInvalid(f"{size} bytes where {record['files'][name]['bytes']} belong")
+        if size <= VERIFY_BYTES and file_digest(path) != record["files"][name]["sha256"]:
+            raise pa.ArrowInvalid("its content was changed after it was prepared")
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowInvalid) as error:
         raise CollabpipeError(f"{path}: cannot be read: {error}. Remove it and prepare the data set again.") from error

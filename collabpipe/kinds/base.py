@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from collabpipe.composition import Composition, Fraction, Passes, Strict
+from collabpipe.settings_errors import Wrong
 
 Resolve = Callable[[str, float | None], Composition]
 
@@ -29,10 +30,15 @@ class WithPasses(Kind):
     drop: Fraction = 0.0
     channel_drop: Fraction = 0.0
 
+    @model_validator(mode="after")
+    def _one_head_runs_once(self) -> WithPasses:
+        for key in ("split", "views"):
+            if self.heads == 1 and key in self.model_fields_set:
+                raise Wrong(getattr(self, key), ("no value for one head, which runs once; set heads",), key, (key,))
+        return self
+
     def passes(self) -> Passes:
-        """The passes these keys describe; one head runs once, wherever it would be split."""
-        if self.heads == 1:
-            return Passes(drop=self.drop, channel_drop=self.channel_drop)
+        """The passes these keys describe."""
         return Passes(
             heads=self.heads,
             split=self.split,

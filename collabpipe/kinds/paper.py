@@ -107,13 +107,14 @@ class Intermediate(Kind):
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
         virtual = self.variant == "virtual"
         early = "input" if self.views == "independent" else stages[1]
-        passes = WithPasses(
-            heads=self.heads or (2 if virtual else 1),
-            split=self.split or (early if virtual else "classifier"),
+        heads = self.heads or (2 if virtual else 1)
+        passes = Passes(
+            heads=heads,
+            split=self.split or (early if virtual and heads > 1 else "classifier"),
             views=self.views,
             drop=(0.5 if virtual else 0.0) if self.drop is None else self.drop,
             channel_drop=(0.1 if virtual else 0.0) if self.channel_drop is None else self.channel_drop,
-        ).passes()
+        )
         default = {"virtual": downstream(passes, stages), "partition": stages, "to_output": stages[-1:]}
         term = IntermediateTerm(
             variant=self.variant,

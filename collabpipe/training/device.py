@@ -26,3 +26,5 @@ def be_deterministic(threads: int) -> None:
     # Nothing here reads memory that it has not written; filling it first took 8% of a small step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    # float32 in a recipe means float32: cuDNN's default would round convolutions to TF32.
+    torch.backends.cudnn.allow_tf32 = False

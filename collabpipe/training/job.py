@@ -66,7 +66,6 @@ def _compute(
     _resume(training, folder / STATE_FILE, key)
     _run(training, folder / STATE_FILE, key, save_seconds)
     weights = _write_results(training, folder)
-    (folder / STATE_FILE).unlink(missing_ok=True)
     about = {
         "status": "diverged" if training.divergence else "finished",
         "divergence": asdict(training.divergence) if training.divergence else None,
@@ -75,7 +74,9 @@ def _compute(
         "cost": _cost(training),
         "where": whereabouts(devices.describe(device)),
     }
-    return store.finish(key, RESULT_FILES, about)
+    result = store.finish(key, RESULT_FILES, about)
+    (folder / STATE_FILE).unlink(missing_ok=True)
+    return result
 
 
 def _resume(training: Training, path: Path, key: str) -> None:
@@ -108,9 +109,11 @@ def _run(training: Training, state: Path, key: str, save_seconds: float) -> None
                 tensors, metadata = training.state()
                 _save(state, tensors, {**metadata, "key": key})
                 saved = time.monotonic()
-    if training.divergence:
+    if not training.divergence:
+        progress.say(f"finished: {_summary(training)}")
+    else:
         where = training.divergence
-        progress.say(f"DIVERGED in epoch {where.epoch}, step {where.step}: {', '.join(where.terms)} not finite")
+        progress.say(f"diverged in epoch {where.epoch}, step {where.step}: {', '.join(where.terms)} not finite")
 
 
 def _summary(training: Training) -> str:
@@ -155,7 +158,6 @@ def _cost(training: Training) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "steps": training.steps * len(training.history),
-        "images_per_second": len(training.labels) * len(training.history) / seconds,
         "peak_device_bytes": peak,
         "peak_process_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "parameters_training": sum(p.numel() for p in training.method.parameters()),

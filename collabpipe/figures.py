@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from collabpipe.files import atomic_path
 from collabpipe.recipe import RunName
@@ -74,4 +75,5 @@ def _curves(axes: Axes, group: pd.DataFrame, column: str, label: str) -> None:
         axes.text(0.5, 0.5, "no flipped labels", ha="center", transform=axes.transAxes, color="grey")
     axes.set_ylim(0, 102)
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)

@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 LINE_SECONDS = 5.0
 
@@ -29,13 +30,15 @@ class Progress:
         if sys.stderr.isatty():
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed}/{task.total} steps, {task.fields[rate]:.0f}/s"),
-                TimeRemainingColumn(),
+                BarColumn(bar_width=12),
+                # On a narrow terminal what was measured last is cut short, not the rate or the time.
+                TextColumn("{task.fields[rate]:.0f} steps/s", table_column=Column(min_width=11)),
+                TimeRemainingColumn(table_column=Column(min_width=7)),
                 TextColumn("{task.fields[text]}"),
             )
+            self.say("training")
             self.bar = Bar(*columns, console=Console(stderr=True))
-            self.task = self.bar.add_task(self.name, total=self.total, rate=0.0, text="")
+            self.task = self.bar.add_task(self.name.rpartition("/")[2], total=self.total, rate=0.0, text="")
             self.bar.start()
         return self
 

@@ -22,6 +22,7 @@ include: "rules/common.smk"
 include: "rules/datasets.smk"
 include: "rules/noise.smk"
 include: "rules/train.smk"
+include: "rules/select.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
 

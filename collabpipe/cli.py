@@ -20,7 +20,8 @@ def _fetch(arguments: argparse.Namespace) -> None:
     from collabpipe.recipe import DataRecipe, read_recipe
 
     recipe = read_recipe(arguments.recipe, DataRecipe)
-    fetch(recipe.source, arguments.results.raw(recipe.dataset), arguments.data_dir, arguments.address)
+    folder = arguments.results.raw(recipe.dataset)
+    fetch(recipe, folder, arguments.data_dir, arguments.mirror, arguments.offline)
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
@@ -32,13 +33,14 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _labels(arguments: argparse.Namespace) -> None:
-    from collabpipe.data.store import open_images
+    from collabpipe.data.store import open_images, read_annotations
     from collabpipe.labels import make_labels, write_labels
     from collabpipe.recipe import LabelsRecipe, read_recipe
 
     recipe = read_recipe(arguments.recipe, LabelsRecipe)
-    images = open_images(recipe.data, arguments.results.dataset(recipe.data.dataset), "train")
-    labels = make_labels(recipe, images.labels, len(images.classes))
+    folder = arguments.results.dataset(recipe.data.dataset)
+    images = open_images(recipe.data, folder, "train")
+    labels = make_labels(recipe, images, read_annotations(recipe.data, folder))
     write_labels(arguments.results.labels(recipe), recipe, labels, images.classes)
 
 
@@ -53,24 +55,41 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from collabpipe.evaluation import evaluate
     from collabpipe.recipe import for_each
 
-    for_each(arguments.recipes, lambda recipe: evaluate(recipe, arguments.results))
+    for_each(arguments.recipes, lambda recipe: evaluate(recipe, arguments.results, arguments.keep))
+
+
+def _choose(arguments: argparse.Namespace) -> None:
+    from collabpipe.recipe import SelectionRecipe, read_recipe
+    from collabpipe.selection import choose
+
+    choose(read_recipe(arguments.recipe, SelectionRecipe), arguments.results, arguments.keep)
+
+
+def _overhead(arguments: argparse.Namespace) -> None:
+    from collabpipe.costs import measure_study
+    from collabpipe.recipe import read_recipe
+    from collabpipe.study import OverheadRecipe
+
+    measure_study(read_recipe(arguments.recipe, OverheadRecipe), arguments.results, arguments.seconds)
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    from collabpipe.plan import StudyRecipe
     from collabpipe.recipe import read_recipe
+    from collabpipe.study import StudyRecipe
     from collabpipe.tables import write_tables
 
-    write_tables(read_recipe(arguments.study, StudyRecipe), arguments.results)
+    write_tables(read_recipe(arguments.study, StudyRecipe), arguments.results, arguments.partial)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
     from collabpipe.plan import Plan
     from collabpipe.reconcile import look, settle
-    from collabpipe.report import show_plan
+    from collabpipe.report import show_estimate, show_plan
 
     plan = Plan.from_files(arguments.config, arguments.results.root)
     show_plan(plan, settle(plan) if arguments.write else look(plan))
+    if arguments.estimate:
+        show_estimate(plan, arguments.rate)
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -108,11 +127,16 @@ def parser() -> argparse.ArgumentParser:
     sub = command("plan", _plan, "List a configuration's runs, their number and what exists.")
     sub.add_argument("config", type=Path, nargs="*", default=[Path("config/config.yaml")], metavar="CONFIG")
     sub.add_argument("--write", action="store_true", help="write the recipes into the results folder")
+    sub.add_argument("--estimate", action="store_true", help="measure rates and say hours and disk beforehand")
+    sub.add_argument("--rate", type=float, metavar="FLOPS", help="another device's rate, in place of measuring")
 
     sub = command("fetch", _fetch, "Download or copy a data set's files and check their sums.")
     sub.add_argument("recipe", type=Path, help="a recipe of kind data (collabpipe plan --write makes them)")
     sub.add_argument("--data-dir", type=Path, metavar="DIR", help="a folder with your own copies of the files")
-    sub.add_argument("--address", action="append", metavar="URL", help="another web folder; may be repeated")
+    sub.add_argument(
+        "--mirror", action="append", default=[], metavar="URL", help="a web folder to try first; may be repeated"
+    )
+    sub.add_argument("--offline", action="store_true", help="ask no server: the files must be here already")
 
     sub = command("prepare", _prepare, "Turn a data set's files into memory-mapped Arrow files.")
     sub.add_argument("recipe", type=Path, help="a recipe of kind data")
@@ -133,8 +157,22 @@ def parser() -> argparse.ArgumentParser:
     sub = command("evaluate", _evaluate, "Predict the test set with trained runs and score it.")
     sub.add_argument("recipes", type=Path, nargs="+", metavar="RECIPE", help="recipes of kind train")
 
+    kept = ("all", "half", "none")
+    sub.add_argument("--keep", choices=kept, default="all", help="what stays of the weights afterwards (default: all)")
+
+    sub = command("choose", _choose, "Choose a method's hyper-parameters by its candidates' validation accuracy.")
+    sub.add_argument("recipe", type=Path, help="a recipe of kind selection")
+    sub.add_argument("--keep", choices=kept, default="all", help="unless all, the candidates' weights are dropped")
+
+    sub = command("overhead", _overhead, "Measure what a training step of each method costs.")
+    sub.add_argument("recipe", type=Path, help="a recipe of kind overhead")
+    sub.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="time for the rounds of a network (default: 10)"
+    )
+
     sub = command("tables", _tables, "Assemble a study's tables and figures.")
     sub.add_argument("study", type=Path, help="a recipe of kind study")
+    sub.add_argument("--partial", action="store_true", help="from the runs that are finished, into tables/partial")
 
     command("show", _show, "Print the study's table, and where tables and figures lie.")
 

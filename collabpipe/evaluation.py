@@ -15,6 +15,7 @@ from collabpipe.errors import CollabpipeError
 from collabpipe.files import atomic_path, read_record, write_json
 from collabpipe.paths import EVALUATION_FILES, Paths
 from collabpipe.recipe import TrainRecipe, evaluation_key
+from collabpipe.retention import Keep, thin
 from collabpipe.scores import is_collapsed, score
 from collabpipe.store import Store
 
@@ -34,8 +35,10 @@ def training_record(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
     return record
 
 
-def evaluate(recipe: TrainRecipe, paths: Paths) -> None:
+def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all") -> None:
     """Write predictions.parquet and metrics.json of a run, from the store or by running its weights on the test set.
+
+    Afterwards the run keeps of its weights what `keep` says.
 
     Raises:
         CollabpipeError: inputs that are missing, broken or of another recipe.
@@ -55,6 +58,7 @@ def evaluate(recipe: TrainRecipe, paths: Paths) -> None:
             write_json(kept / "metrics.json", about)
             result = store.finish(key, EVALUATION_FILES, {})
         store.place(key, result, folder)
+    thin(recipe.run, paths, keep)
 
 
 def _evaluate(
@@ -64,6 +68,11 @@ def _evaluate(
     if record["status"] == "diverged":
         _write_predictions(predictions, images.labels[:0], np.zeros((0, len(images.classes)), np.float32))
         return {"last": None, "best": None, "collapsed": None}
+    if record.get("kept", "all") != "all":
+        raise CollabpipeError(
+            f"{folder}: its weights were not kept (keep_weights: {record['kept']}), so it cannot be evaluated anew. "
+            f"Remove {Path('store') / record['key'][:2] / record['key']} from the results and train it again."
+        )
     last, best = (_probabilities(recipe, record, folder, images, which) for which in ("last", "best"))
     _write_predictions(predictions, images.labels, last)
     metrics = {"last": score(last, images.labels), "best": score(best, images.labels)}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from collabpipe.files import atomic_path
+from collabpipe.labels import transition_matrix
 from collabpipe.recipe import RunName
 
 CELL = ["dataset", "noise", "network"]
@@ -77,3 +81,51 @@ def _curves(axes: Axes, group: pd.DataFrame, column: str, label: str) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
+
+
+def draw_transitions(labels: Sequence[tuple[str, dict[str, Any]]], path: Path) -> None:
+    """A heat map a label file, from its name and record: the share of each class that carries each label."""
+    if not labels:
+        figure = Figure(figsize=(4.0, 1.5))
+        figure.text(0.5, 0.5, "no label noise in this study", ha="center", va="center", color="grey")
+        _save(figure, path)
+        return
+    rows = math.ceil(len(labels) / 4)
+    columns = math.ceil(len(labels) / rows)
+    figure = Figure(figsize=(4.4 * columns + 1.0, 5.0 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (name, about) in zip(panels, labels, strict=False):
+        _transitions(axes, name, about)
+    for axes in panels[len(labels) :]:
+        axes.set_visible(False)
+    figure.colorbar(
+        panels[0].images[0],
+        ax=list(panels),
+        label="share of the true class (%)",
+        ticks=[0, 1, 5, 10, 20, 40, 60, 80, 100],
+        aspect=25 * rows,
+        shrink=0.9,
+    )
+    _save(figure, path)
+
+
+def _transitions(axes: Axes, name: str, about: dict[str, Any]) -> None:
+    shares = 100.0 * transition_matrix(about)
+    classes = about["classes"]
+    # The square root keeps shares of a few percent visible beside the diagonal.
+    axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0.0, vmax=100.0))
+    axes.set_title(f"{name}\ntrue rate {100.0 * about['true_rate']:.1f}%, n = {about['images']:,}", fontsize=10)
+    axes.set_xlabel("label given")
+    axes.set_ylabel("true class")
+    if len(classes) <= 20:
+        upright = max(map(len, classes)) <= 2
+        axes.set_xticks(range(len(classes)), classes, rotation=0 if upright else 90, fontsize=8)
+        axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    if len(classes) <= 10:
+        for (row, column), share in np.ndenumerate(shares):
+            if share > 0.0:
+                colour = "white" if share > 30.0 else "black"
+                axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from collabpipe.data.store import Images
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import atomic_path, write_json
-from collabpipe.noise import NOISE, transition_counts
+from collabpipe.noise import NOISE, Clean, Unfit, transition_counts
 from collabpipe.recipe import LabelsRecipe
 from collabpipe.seeds import numpy_generator
+
+DENSE_CLASSES = 100
+"""Transitions between more classes than these are recorded without their zeros."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,14 @@ def stratified(labels: NDArray[np.int64], size: int, generator: np.random.Genera
     return np.sort(np.concatenate(drawn))
 
 
-def make_labels(recipe: LabelsRecipe, clean: NDArray[np.int64], classes: int) -> LabelFile:
-    """The label file that `recipe` asks for, from the clean labels (N,) of the whole training set.
+def make_labels(recipe: LabelsRecipe, images: Images, annotations: Mapping[str, NDArray[np.int64]]) -> LabelFile:
+    """The label file that `recipe` asks for, from the whole training set and its annotations by name, (N,) each.
 
     Raises:
-        CollabpipeError: training and validation ask for more images than there are.
+        CollabpipeError: training and validation ask for more images than there are, or the noise for annotations or
+            classes that the data set does not have.
     """
-    available = len(clean)
+    available = len(images.labels)
     wanted = available if recipe.train_size is None else recipe.train_size + recipe.validation_size
     if wanted > available or recipe.validation_size > wanted - 2:
         raise CollabpipeError(
@@ -71,30 +77,65 @@ def make_labels(recipe: LabelsRecipe, clean: NDArray[np.int64], classes: int) ->
         )
     index = np.arange(available, dtype=np.int64)
     if wanted < available:
-        index = stratified(clean, wanted, numpy_generator(recipe.seeds.subset))
-    kept = np.asarray(clean)[index]
-    noisy = NOISE[recipe.noise.kind](kept, recipe.noise.rate, classes, numpy_generator(recipe.seeds.noise))
+        index = stratified(images.labels, wanted, numpy_generator(recipe.seeds.subset))
+    clean = Clean(images.labels, len(images.classes), images.images, index, annotations)
+    try:
+        noisy = NOISE[recipe.noise.kind](clean, recipe.noise, numpy_generator(recipe.seeds.noise))
+    except Unfit as error:
+        raise CollabpipeError(
+            f"{recipe.data.dataset}: noise {recipe.noise_name} {error}. "
+            "Choose another noise, or prepare the data set again: collabpipe prepare RECIPE."
+        ) from None
     validation = np.zeros(len(index), dtype=bool)
     validation[stratified(noisy, recipe.validation_size, numpy_generator(recipe.seeds.split))] = True
-    return LabelFile(index, kept, noisy, validation)
+    return LabelFile(index, clean.labels, noisy, validation)
+
+
+def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return shares
+
+
+def _transitions(counts: NDArray[np.int64]) -> dict[str, Any]:
+    """What the record says of (K, K) counts; beyond `DENSE_CLASSES` {from: {to: count}}, megabytes of zeros less."""
+    if len(counts) <= DENSE_CLASSES:
+        return {"transition_counts": counts.tolist(), "transition_matrix": _shares(counts).tolist()}
+    rows = (np.flatnonzero(row) for row in counts)
+    return {"transition_counts": {str(i): {str(j): int(counts[i, j]) for j in row} for i, row in enumerate(rows)}}
+
+
+def transition_matrix(about: Mapping[str, Any]) -> NDArray[np.float64]:
+    """(K, K) of a label file's record: the share of each class (row) that carries each label.
+
+    The row of a class without images is zero.
+    """
+    if "transition_matrix" in about:
+        return np.array(about["transition_matrix"], dtype=np.float64)
+    counts = np.zeros((len(about["classes"]), len(about["classes"])), dtype=np.int64)
+    for i, row in about["transition_counts"].items():
+        for j, count in row.items():
+            counts[int(i), int(j)] = count
+    return _shares(counts)
 
 
 def write_labels(path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: tuple[str, ...]) -> None:
-    """Write the labels as Parquet, what is known of them in its metadata and beside it as JSON."""
-    counts = transition_counts(labels.clean, labels.noisy, len(classes))
+    """Write the labels as Parquet, what is known of them into its metadata, and this and the transitions as JSON.
+
+    `rate_asked` is the rate in the noise's name, None where that has none; `true_rate` is the share of wrong labels.
+    """
+    wrong = labels.clean != labels.noisy
     about: dict[str, Any] = {
         "recipe": recipe.digest,
         "sha256": labels.sha256,
         "noise": recipe.noise.model_dump(mode="json"),
+        "noise_name": recipe.noise_name,
         "replicate": recipe.replicate,
         "images": len(labels.index),
         "validation": int(labels.validation.sum()),
-        "true_rate": float((labels.clean != labels.noisy).mean()),
-        "true_rate_training": float((labels.clean != labels.noisy)[~labels.validation].mean()),
+        "rate_asked": None if recipe.noise.kind in ("none", "human") else recipe.noise.rate,
+        "true_rate": float(wrong.mean()),
+        "true_rate_training": float(wrong[~labels.validation].mean()),
         "classes": list(classes),
-        "transition_counts": counts.tolist(),
-        # Row i: the share of class i that carries each label.
-        "transition_matrix": (counts / np.maximum(counts.sum(1, keepdims=True), 1)).tolist(),
     }
     table = pa.table(
         {
@@ -106,7 +147,8 @@ def write_labels(path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: t
     ).replace_schema_metadata({"collabpipe": json.dumps(about, sort_keys=True)})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
-    write_json(path.with_suffix(".json"), about)
+    counts = transition_counts(labels.clean, labels.noisy, len(classes))
+    write_json(path.with_suffix(".json"), about | _transitions(counts))
 
 
 def read_labels(path: Path, recipe: LabelsRecipe) -> LabelFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -220,7 +221,7 @@ class Method(nn.Module):
         targets = losses.soft_targets(labels, self.network.classifier.out_features, label.smoothing)
         if label.mixup > 0.0:
             images, targets = mix(images, targets, label.mixup, generators.method)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.mixed):
+        with torch.autocast(images.device.type, torch.bfloat16) if self.mixed else nullcontext():
             activations = self.runner(images, generators.dropout)
         step = Step(activations, index, generators.method)
         values = [label_loss(label, step.activations.logits, targets)]

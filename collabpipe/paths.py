@@ -12,8 +12,19 @@ from collabpipe.recipe import DataRecipe, LabelsRecipe, RunName
 
 CHECKPOINT_FILES = ("last.safetensors", "best.safetensors", "history.parquet", "record.json")
 EVALUATION_FILES = ("predictions.parquet", "metrics.json")
-TABLE_FILES = ("main.csv", "main.md", "main.tex", "runs.parquet", "record.json")
-FIGURE_FILES = ("differences.png", "curves.png")
+OVERHEAD_FILES = ("overhead.csv", "overhead.md", "overhead.json")
+TABLE_FILES = (
+    "main.csv",
+    "main.md",
+    "main.tex",
+    "runs.parquet",
+    "claims.csv",
+    "claims.md",
+    "claims.json",
+    "noise.csv",
+    "record.json",
+)
+FIGURE_FILES = ("differences.png", "curves.png", "transitions.png")
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,10 @@ class Paths:
     def label_file(self, dataset: str, noise: str, seed: int | str) -> Path:
         """The label file of a replicate, by its entities (or wildcards)."""
         return self.root / "labels" / dataset / noise / f"seed{seed}.parquet"
+
+    def choice(self, dataset: str, noise: str, network: str, method: str) -> Path:
+        """The choice of a searched method's hyper-parameters, by its entities (or wildcards)."""
+        return self.root / "selection" / dataset / noise / network / f"{method}.json"
 
     def run(self, run: RunName) -> Path:
         """The folder of a run."""

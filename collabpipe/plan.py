@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from collabpipe.claims import load_claims
 from collabpipe.composition import Composition
-from collabpipe.kinds import Baseline, Control
+from collabpipe.kinds import Baseline, Control, Kind
+from collabpipe.kinds.definitions import candidate, compose, involved
+from collabpipe.kinds.search import Searched
 from collabpipe.paths import Paths
-from collabpipe.recipe import DataRecipe, LabelSeeds, LabelsRecipe, Recipe, RunName, TrainRecipe, TrainSeeds
+from collabpipe.recipe import (
+    Candidate,
+    ChoiceOf,
+    DataRecipe,
+    LabelSeeds,
+    LabelsRecipe,
+    RunName,
+    SelectionRecipe,
+    TrainRecipe,
+    TrainSeeds,
+    Undecided,
+)
 from collabpipe.seeds import derive_seed
 from collabpipe.settings import Settings, check_settings, load_settings
 from collabpipe.settings_errors import merge_files
+from collabpipe.study import MeasuredMethod, OverheadRecipe, StudyRecipe
 
-TABLES_NUMERICS = 1
-"""Raised whenever the same runs would give other tables or figures; then they are made anew."""
-
-
-class StudyRecipe(Recipe):
-    """What the tables were asked to show: the runs in order, with the digests of their recipes."""
-
-    kind: Literal["study"] = "study"
-    study: str
-    runs: tuple[tuple[RunName, str], ...]
-    baseline: str | None
-    """The name of the method that is cross-entropy alone."""
-    tables_numerics: int = TABLES_NUMERICS
-    controls: dict[str, str]
-    """The matched control of each network/method that has one, by name."""
+Cell = tuple[str, str, str]
+"""Data set, noise, network."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,20 @@ class Plan:
     def data(self) -> dict[str, DataRecipe]:
         """The recipe of each data set, by its name."""
         return {
-            name: DataRecipe(dataset=name, source=data.source, image_size=data.image_size)
+            name: DataRecipe(
+                dataset=name,
+                source=data.source,
+                image_size=data.image_size,
+                quality=data.quality,
+                human_labels=data.human_labels,
+                accept=data.accept,
+            )
             for name, data in self.settings.datasets.items()
         }
 
     @cached_property
     def labels(self) -> dict[tuple[str, str, int], LabelsRecipe]:
-        """The recipe of each label file, by (data set, noise, seed)."""
+        """The recipe of each label file, by (data set, noise, seed): of the study's seeds, then of its searches'."""
         return {
             (name, noise_name, seed): LabelsRecipe(
                 data=self.data[name],
@@ -78,43 +86,133 @@ class Plan:
                 ),
             )
             for name, data in self.settings.datasets.items()
-            for noise_name, noise in self.settings.noise.items()
-            for seed in self.settings.seeds
+            for noise_name, noise in self.settings.noise_of(name).items()
+            for seed in (*self.settings.seeds, *self._search_seeds(noise_name))
         }
+
+    def _search_seeds(self, noise: str) -> list[int]:
+        selects = [kind.select for kind in self.settings.searches.values()]
+        return sorted({seed for select in selects if noise not in select.carry for seed in select.seeds})
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every data set with each of its kinds of noise and each network."""
+        settings = self.settings
+        return tuple(
+            (dataset, noise, network)
+            for dataset in settings.datasets
+            for noise in settings.noise_of(dataset)
+            for network in settings.networks
+        )
+
+    @cached_property
+    def _variants(self) -> dict[str, tuple[str, dict[str, Kind]]]:
+        """By the name in a run's folder, method or candidate: the method, and all methods as that one sees them."""
+        methods = self.settings.methods
+        found = {name: (name, methods) for name in methods}
+        for name, kind in self.settings.searches.items():
+            for number, one in enumerate(kind.candidates):
+                found[f"{name}.candidate{number}"] = (name, {**methods, name: one})
+        return found
+
+    @cached_property
+    def compositions(self) -> dict[tuple[str, str], Composition]:
+        """What each method and candidate asks of a network, by network and name."""
+        return {
+            (network, name): compose(methods, method, settings.stages)
+            for network, settings in self.settings.networks.items()
+            for name, (method, methods) in self._variants.items()
+        }
+
+    def undecided(self, cell: Cell, name: str) -> Undecided | None:
+        """The choices that a method's (or candidate's) training waits for."""
+        dataset, noise, network = cell
+        method, methods = self._variants[name]
+        definitions, choices = {}, {}
+        for other in involved(methods, method):
+            kind = methods[other]
+            if isinstance(kind, Searched):
+                source = kind.select.carry.get(noise, noise)
+                selection = self._selection((dataset, source, network), other).digest
+                choices[other] = ChoiceOf(noise=source, selection=selection)
+            else:
+                definitions[other] = kind.model_dump(mode="json")
+        return Undecided(method=method, definitions=definitions, choices=choices) if choices else None
+
+    def _train_recipe(self, cell: Cell, name: str, undecided: Undecided | None, seed: int) -> TrainRecipe:
+        dataset, noise, network = cell
+        data = self.settings.datasets[dataset]
+        return TrainRecipe(
+            run=RunName(dataset=dataset, noise=noise, network=network, method=name, seed=seed),
+            labels=self.labels[dataset, noise, seed],
+            network=self.settings.networks[network],
+            composition=self.compositions[network, name],
+            undecided=undecided,
+            training=self.settings.training_of(dataset),
+            crop=data.crop,
+            flip=data.flip,
+            seeds=TrainSeeds(
+                initialisation=derive_seed(seed, "initialisation"),
+                order=derive_seed(seed, "order"),
+                augmentation=derive_seed(seed, "augmentation"),
+                dropout=derive_seed(seed, "dropout"),
+                method=derive_seed(seed, "method"),
+            ),
+        )
+
+    def _recipes(self, cell: Cell, name: str, seeds: Sequence[int]) -> list[TrainRecipe]:
+        undecided = self.undecided(cell, name)
+        return [self._train_recipe(cell, name, undecided, seed) for seed in seeds]
 
     @cached_property
     def runs(self) -> dict[str, TrainRecipe]:
         """The recipe of each run, by the run's name, in the order of the configuration."""
-        found = {}
-        composed = self._compositions()
-        for (dataset, noise, seed), labels in self.labels.items():
-            for network, methods in composed.items():
-                for method, composition in methods.items():
-                    run = RunName(dataset=dataset, noise=noise, network=network, method=method, seed=seed)
-                    found[str(run)] = TrainRecipe(
-                        run=run,
-                        labels=labels,
-                        network=self.settings.networks[network],
-                        composition=composition,
-                        training=self.settings.training,
-                        crop=self.settings.datasets[dataset].crop,
-                        flip=self.settings.datasets[dataset].flip,
-                        seeds=TrainSeeds(
-                            initialisation=derive_seed(seed, "initialisation"),
-                            order=derive_seed(seed, "order"),
-                            augmentation=derive_seed(seed, "augmentation"),
-                            dropout=derive_seed(seed, "dropout"),
-                            method=derive_seed(seed, "method"),
-                        ),
-                    )
-        return found
+        recipes = (self._recipes(cell, name, self.settings.seeds) for cell in self.cells for name in self._methods)
+        return {str(recipe.run): recipe for of_method in recipes for recipe in of_method}
 
-    def _compositions(self) -> dict[str, dict[str, Composition]]:
-        """Each method resolved for each network, by network and method."""
-        return {
-            name: {method: self.settings.composition(method, network) for method in self.settings.methods}
-            for name, network in self.settings.networks.items()
-        }
+    @property
+    def _methods(self) -> dict[str, Kind]:
+        return self.settings.methods
+
+    @cached_property
+    def _selected(self) -> dict[tuple[Cell, str], tuple[SelectionRecipe, list[TrainRecipe]]]:
+        return {}  # filled by _selection, members before those that build on them
+
+    def _selection(self, cell: Cell, method: str) -> SelectionRecipe:
+        if (cell, method) not in self._selected:
+            kind = self.settings.searches[method]
+            candidates, trainings = [], []
+            for number, (values, one) in enumerate(zip(kind.values, kind.candidates, strict=True)):
+                recipes = self._recipes(cell, f"{method}.candidate{number}", kind.select.seeds)
+                runs = tuple((recipe.run, recipe.digest) for recipe in recipes)
+                candidates.append(Candidate(values=values, definition=one.model_dump(mode="json"), runs=runs))
+                trainings += recipes
+            names = dict(zip(("dataset", "noise", "network"), cell, strict=True))
+            recipe = SelectionRecipe(**names, method=method, on=kind.select.on, candidates=tuple(candidates))
+            self._selected[cell, method] = recipe, trainings
+        return self._selected[cell, method][0]
+
+    @cached_property
+    def selections(self) -> dict[tuple[str, str, str, str], SelectionRecipe]:
+        """The recipe of each choice by (data set, noise, network, method), those that others build on first."""
+        for cell in self.cells:
+            for method, kind in self.settings.searches.items():
+                if cell[1] not in kind.select.carry:
+                    self._selection(cell, method)
+        return {(*cell, method): recipe for (cell, method), (recipe, _) in self._selected.items()}
+
+    @cached_property
+    def candidates(self) -> dict[str, TrainRecipe]:
+        """The recipe of each candidate's training, by the run's name."""
+        selected = (
+            self._selected[(dataset, noise, network), method] for dataset, noise, network, method in self.selections
+        )
+        return {str(recipe.run): recipe for _, trainings in selected for recipe in trainings}
+
+    @cached_property
+    def trainings(self) -> dict[str, TrainRecipe]:
+        """Candidates and runs."""
+        return self.candidates | self.runs
 
     @cached_property
     def study(self) -> StudyRecipe:
@@ -122,62 +220,54 @@ class Plan:
         return StudyRecipe(
             study=self.settings.study,
             runs=tuple((recipe.run, recipe.digest) for recipe in self.runs.values()),
-            baseline=next((n for n, m in self.settings.methods.items() if isinstance(m, Baseline)), None),
+            baseline=next((n for n, m in self._methods.items() if isinstance(candidate(m), Baseline)), None),
             controls=self._controls(),
+            selections=tuple(recipe.digest for recipe in self.selections.values()),
+            claims=load_claims(Path(self.settings.claims)) if self.settings.claims else None,
         )
 
     def _controls(self) -> dict[str, str]:
-        """Each method's matched control: another method that is composed as the control would be."""
+        """Each method's matched control: the one that is named for it, or a method that is composed like it."""
+        named = {k.control_of: name for name, k in self._methods.items() if isinstance(k, Control) and k.is_plain}
         controls = {}
-        for network_name, composed in self._compositions().items():
-            for name, composition in composed.items():
-                if isinstance(self.settings.methods[name], Control):
-                    continue
-                wanted = composition.control()
-                match = next((other for other, c in composed.items() if c == wanted), None)
-                if match and wanted != composition:  # a method without agreement is its own control: it has none
-                    controls[f"{network_name}/{name}"] = match
+        for network in self.settings.networks:
+            for name, kind in self._methods.items():
+                match = named.get(name) or self._composed_like_control(network, name)
+                if match and not isinstance(candidate(kind), Control):
+                    controls[f"{network}/{name}"] = match
         return controls
 
+    def _composed_like_control(self, network: str, name: str) -> str | None:
+        """A method that is the control of `name` whatever is chosen; None for one that is its own: it has none."""
+        if any(self._waits(other) for other in involved(self._methods, name)[1:]):
+            return None
+        # The method's own entry is its first candidate.
+        variants = [self.compositions[network, n] for n, (method, _) in self._variants.items() if method == name]
+        wanted = {variant.control().model_dump_json() for variant in variants}
+        if len(wanted) != 1 or variants[0].model_dump_json() in wanted:
+            return None
+        fixed = [n for n in self._methods if not self._waits(n)]
+        return next((n for n in fixed if self.compositions[network, n].model_dump_json() in wanted), None)
+
+    def _waits(self, name: str) -> bool:
+        return any(isinstance(self._methods[n], Searched) for n in involved(self._methods, name))
+
     @cached_property
-    def blocks(self) -> dict[int, tuple[int, ...]]:
-        """The seeds that share a process, by block: a seed's block does not change when others come or go."""
-        size = self.settings.execution.seeds_per_job
-        blocks: dict[int, tuple[int, ...]] = {}
-        for seed in sorted(self.settings.seeds):
-            blocks[seed // size] = (*blocks.get(seed // size, ()), seed)
-        return blocks
-
-    def recipe_file(self, recipe: Recipe) -> Path:
-        """Where a recipe lies."""
-        return self.paths.recipes / f"{recipe.digest}.json"
-
-    def recipe_files(self, dataset: str, noise: str, network: str, method: str, seeds: Sequence[int]) -> list[Path]:
-        """The recipes of some seeds of a cell."""
-        names = [RunName(dataset=dataset, noise=noise, network=network, method=method, seed=seed) for seed in seeds]
-        return [self.recipe_file(self.runs[str(name)]) for name in names]
-
-    def run_files(self, names: Sequence[str], seeds: Sequence[int] | None = None) -> list[str]:
-        """Patterns of the files `names` of runs: of the given seeds, or with the seed as a wildcard too."""
-        folders = [
-            self.paths.run_folder("{dataset}", "{noise}", "{network}", "{method}", seed)
-            for seed in (["{seed}"] if seeds is None else seeds)
-        ]
-        return [str(folder / name) for folder in folders for name in names]
-
-    @property
-    def entities(self) -> dict[str, list[str]]:
-        """The values of each wildcard."""
-        settings = self.settings
-        return {
-            "dataset": list(settings.datasets),
-            "noise": list(settings.noise),
-            "network": list(settings.networks),
-            "method": list(settings.methods),
-            "seed": [str(seed) for seed in settings.seeds],
-        }
-
-    def data_dir_option(self, dataset: str) -> str:
-        """The option of `collabpipe fetch` that names the user's own copies, quoted for a shell."""
-        folder = self.settings.datasets[dataset].data_dir
-        return f"--data-dir {shlex.quote(str(Path(folder).expanduser()))}" if folder else ""
+    def overhead(self) -> OverheadRecipe:
+        """The recipe of the overhead table: every method and network, on the first data set's images."""
+        dataset, noise, _ = self.cells[0]
+        return OverheadRecipe(
+            data=self.data[dataset],
+            training=self.settings.training_of(dataset),
+            methods=tuple(
+                MeasuredMethod(
+                    network_name=network,
+                    network=settings,
+                    method=method,
+                    composition=self.compositions[network, method],
+                    undecided=self.undecided((dataset, noise, network), method),
+                )
+                for network, settings in self.settings.networks.items()
+                for method in self._methods
+            ),
+        )

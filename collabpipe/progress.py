@@ -15,12 +15,14 @@ LINE_SECONDS = 5.0
 
 
 class Progress:
-    """Progress of one run, on standard error."""
+    """Progress of one piece of work, on standard error; a total of 0 is an unknown one."""
 
-    def __init__(self, name: str, total: int = 0):
+    def __init__(self, name: str, total: float = 0, unit: str = "steps", work: str = "training"):
         self.name = name
         self.total = total
-        self.done = self.first = 0
+        self.unit = unit
+        self.work = work
+        self.done = self.first = 0.0
         self.started = self.spoke = time.monotonic()
         self.text = ""
         self.bar: Bar | None = None
@@ -32,13 +34,13 @@ class Progress:
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=12),
                 # On a narrow terminal what was measured last is cut short, not the rate or the time.
-                TextColumn("{task.fields[rate]:.0f} steps/s", table_column=Column(min_width=11)),
+                TextColumn(f"{{task.fields[rate]:.0f}} {self.unit}/s", table_column=Column(min_width=11)),
                 TimeRemainingColumn(table_column=Column(min_width=7)),
                 TextColumn("{task.fields[text]}"),
             )
-            self.say("training")
+            self.say(self.work)
             self.bar = Bar(*columns, console=Console(stderr=True))
-            self.task = self.bar.add_task(self.name.rpartition("/")[2], total=self.total, rate=0.0, text="")
+            self.task = self.bar.add_task(self.name.rpartition("/")[2], total=self.total or None, rate=0.0, text="")
             self.bar.start()
         return self
 
@@ -52,8 +54,8 @@ class Progress:
         """A line of its own."""
         print(f"{self.name}: {text}", file=sys.stderr, flush=True)
 
-    def advance(self, done: int) -> None:
-        """Steps done so far, those of an earlier process included."""
+    def advance(self, done: float) -> None:
+        """Units done so far, those of an earlier process included."""
         if self.done == 0:
             self.first = done - 1
         self.done = done
@@ -65,8 +67,8 @@ class Progress:
         if self.bar:
             self.bar.update(self.task, text=text)
         elif time.monotonic() - self.spoke >= LINE_SECONDS:
-            left = (self.total - self.done) / self._rate()
-            self.say(f"{text}  {self._rate():.0f} steps/s  {left:.0f} s left")
+            left = f"  {(self.total - self.done) / self._rate():.0f} s left" if self.total else ""
+            self.say(f"{text}  {self._rate():.0f} {self.unit}/s{left}")
             self.spoke = time.monotonic()
 
     def _rate(self) -> float:

@@ -10,17 +10,18 @@ import re
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from collabpipe.composition import Composition, Strict, problem
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import json_digest, json_text, read_record, write_text
-from collabpipe.settings import NAME, NetworkSettings, NoiseSettings, TrainingSettings
+from collabpipe.settings import NAME, NetworkSettings, TrainingSettings
+from collabpipe.settings_data import NoiseSettings, SourceName
 from collabpipe.settings_errors import Wrong, explain
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made anew."""
 
 EVALUATION_NUMERICS = 1
@@ -53,8 +54,14 @@ class DataRecipe(Recipe):
 
     kind: Literal["data"] = "data"
     dataset: FolderName
-    source: Literal["digits", "fashion_mnist"]
+    source: SourceName
     image_size: int | None
+    quality: str | None = None
+    """The quality level of an image folder."""
+    human_labels: bool = False
+    """Whether the annotators' labels (CIFAR-10N, CIFAR-100N) are prepared beside the images."""
+    accept: dict[str, str] = Field(default_factory=dict)
+    """MD5 sums that the user accepts in place of the published ones, by file."""
     numerics: int = NUMERICS
 
 
@@ -103,6 +110,24 @@ class RunName(Strict):
         return f"{self.dataset}/{self.noise}/{self.network}/{self.method}/seed{self.seed}"
 
 
+class ChoiceOf(Strict):
+    """Which selection a choice is taken from."""
+
+    noise: FolderName
+    """The noise that the selection was made under; another one where a choice is carried over."""
+    selection: str
+    """The digest of its recipe."""
+
+
+class Undecided(Strict):
+    """What a training takes from the choices of searched methods, which are an input of it."""
+
+    method: str
+    definitions: dict[str, dict[str, Any]]
+    """The method and those it builds on, as configured; the searched among them are filled in by their choices."""
+    choices: dict[str, ChoiceOf]
+
+
 class TrainRecipe(Recipe):
     """One training."""
 
@@ -111,6 +136,8 @@ class TrainRecipe(Recipe):
     labels: LabelsRecipe
     network: NetworkSettings
     composition: Composition
+    """While undecided: that of each searched method's first candidate, in whose place the choice comes."""
+    undecided: Undecided | None = None
     training: TrainingSettings
     crop: int
     flip: bool
@@ -128,8 +155,31 @@ class TrainRecipe(Recipe):
 
     def key(self, inputs: dict[str, str]) -> str:
         """The digest that training results are stored under: of all but the names, and of the inputs' contents."""
-        asked = self.model_dump(mode="json", exclude={"run", "labels"})
+        if self.undecided is not None:
+            raise ValueError("an undecided training has no key")
+        asked = self.model_dump(mode="json", exclude={"run", "labels", "undecided"})
         return json_digest({"asked": asked, "inputs": inputs})
+
+
+class Candidate(Strict):
+    """One setting of a searched method and the trainings that speak for it."""
+
+    values: dict[str, Any]
+    definition: dict[str, Any]
+    runs: tuple[tuple[RunName, str], ...]
+    """Names and recipes' digests."""
+
+
+class SelectionRecipe(Recipe):
+    """The choice of a searched method's hyper-parameters for one data set, noise and network."""
+
+    kind: Literal["selection"] = "selection"
+    dataset: FolderName
+    noise: FolderName
+    network: FolderName
+    method: FolderName
+    on: Literal["validation"]
+    candidates: tuple[Candidate, ...]
 
 
 def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 
@@ -38,9 +39,48 @@ def show_plan(plan: Plan, state: State) -> None:
         table.add_row(*cell, " ".join(named), *counts)
     console = _console()
     console.print(table)
+    if plan.selections:
+        candidates = sum(name in state.trained for name in plan.candidates)
+        console.print(
+            f"{len(plan.selections)} choices: {len(state.chosen)} made; {len(plan.candidates)} candidates' trainings: "
+            f"{candidates} trained"
+        )
     console.print(
-        f"{len(plan.runs)} runs: {len(state.trained)} trained, {len(state.evaluated)} evaluated; "
+        f"{len(plan.runs)} runs: {sum(trained.values())} trained, {len(state.evaluated)} evaluated; "
         f"tables {'are current' if state.tables else 'are to be made'}"
+    )
+
+
+def show_estimate(plan: Plan, rate: float | None) -> None:
+    """Runs, hours and disk by data set, from rates that are measured now or from the one that is given.
+
+    Raises:
+        CollabpipeError: the size of a data set is not known yet.
+    """
+    from collabpipe.costs import Estimator
+    from collabpipe.training.device import describe
+
+    estimator = Estimator(plan, rate)
+    table = Table(title="estimate", title_justify="left")
+    for column in ("data set", "", "trainings", "steps", "hours on one device", "disk (GB)"):
+        table.add_column(column, justify="left" if column in ("data set", "") else "right")
+    hours = disk = 0.0
+    for dataset, what, found in estimator.by_dataset():
+        numbers = (f"{found.runs:,}", f"{found.steps:,}", f"{found.seconds / 3600:,.1f}", f"{found.disk / 1e9:,.2f}")
+        table.add_row(dataset, what, *numbers)
+        hours, disk = hours + found.seconds / 3600, disk + found.disk / 1e9
+    pixels = sum((s.train + s.validation + s.test) * math.prod(s.shape) for s in estimator.sizes.values()) / 1e9
+    console = _console()
+    console.print(table)
+    rates = [rate] if rate else list(estimator.rates.measured.values())
+    device = "as given" if rate else f"measured on {describe(estimator.rates.device)}, plain cross-entropy"
+    console.print(f"Rate: {min(rates) / 1e12:.3g} to {max(rates) / 1e12:.3g} TFLOP/s, {device}.")
+    kept = plan.settings.execution.keep_weights
+    console.print(
+        f"{hours:,.1f} hours on one such device; {disk + pixels:,.1f} GB ({pixels:.1f} of them images) on disk."
+    )
+    console.print(
+        f"keep_weights: {kept}. Choices are counted as their first candidates; the data sets' archives are extra."
     )
 
 

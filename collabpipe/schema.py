@@ -8,27 +8,47 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from collabpipe.kinds import KINDS, Control
-from collabpipe.settings import NOISE_KINDS, RATE, Settings
+from collabpipe.kinds.search import Select
+from collabpipe.settings import Settings
+from collabpipe.settings_data import ALL_ANNOTATORS, NOISE_KINDS, RATE
 
 
 def settings_schema() -> dict[str, Any]:
     """The schema; methods and noise are written as a configuration writes them."""
     kinds: list[type[BaseModel]] = [*KINDS.values(), Control]
-    everything: list[type[BaseModel]] = [Settings, *kinds]
+    everything: list[type[BaseModel]] = [Settings, Select, *kinds]
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in everything]
     references, schema = models_json_schema(models, title="A study of collabpipe")
-    settings = schema["$defs"].pop("Settings")
+    definitions = schema["$defs"]
+    settings = definitions.pop("Settings")
     settings["properties"]["methods"]["additionalProperties"] = {
         "anyOf": [references[(kind, "validation")] for kind in kinds]
     }
-    noisy = "|".join(kind for kind in NOISE_KINDS if kind != "none")
-    settings["properties"]["noise"] = {
-        "type": "array",
-        "items": {"type": "string", "pattern": f"^(none$|({noisy})-{RATE.pattern}$)"},
-    }
+    for kind in kinds:
+        keys = definitions[kind.__name__]["properties"]
+        definitions[kind.__name__]["properties"] = {
+            **{name: key if name in ("kind", "control_of") else _searchable(key) for name, key in keys.items()},
+            "select": references[(Select, "validation")],
+        }
+    rated = "|".join(kind for kind in NOISE_KINDS if kind not in ("none", "human"))
+    pattern = f"^(none$|({rated})-{RATE.pattern}$|human-({'|'.join(ALL_ANNOTATORS)})$)"
+    noise = {"type": "array", "items": {"type": "string", "pattern": pattern}}
+    settings["properties"]["noise"] = noise
+    definitions["DatasetSettings"]["properties"]["noise"] = {"anyOf": [noise, {"type": "null"}]}
     # A network or data set named after its kind or source need not repeat it.
     for model, key in (("NetworkSettings", "kind"), ("DatasetSettings", "source")):
-        schema["$defs"][model]["required"] = [
-            name for name in schema["$defs"][model].get("required", []) if name != key
-        ]
-    return {**settings, "$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": schema["$defs"]}
+        definitions[model]["required"] = [name for name in definitions[model].get("required", []) if name != key]
+    return {**settings, "$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": definitions}
+
+
+def _searchable(key: dict[str, Any]) -> dict[str, Any]:
+    """A key that takes one value also takes a list of them, to be searched."""
+    options = key.get("anyOf", [key])
+    if any(option.get("type") == "array" for option in options):
+        return key
+    if key.get("type") == "object":
+        inner = key["additionalProperties"]
+        return key | {"additionalProperties": {"anyOf": [inner, {"type": "array", "items": inner}]}}
+    about: dict[str, Any] = {name: key[name] for name in ("default", "description", "title") if name in key}
+    one = {name: value for name, value in key.items() if name not in about}
+    return {"anyOf": [one, {"type": "array", "items": one}], **about}

@@ -1,4 +1,4 @@
-"""Scores of predictions, in numpy: scikit-learn takes longer to import than a small run to evaluate."""
+"""Scores of predictions, mostly in numpy: scikit-learn takes longer to import than a small run to evaluate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ CALIBRATION_BINS = 15
 
 
 def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Metrics of probabilities (N, K) for labels (N,): shares in [0, 1], negative log-likelihood in nats."""
+    """Metrics of probabilities (N, K) for labels (N,): shares in [0, 1], negative log-likelihood in nats.
+
+    Of two classes also the area under the ROC curve, the second class (in alphabetical order of folders) positive.
+    """
     predictions = probabilities.argmax(1)
     likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     metrics = {
@@ -20,6 +23,10 @@ def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict
         "expected_calibration_error": calibration_error(probabilities, labels),
         "class_entropy": class_entropy(predictions, probabilities.shape[1]),
     }
+    if probabilities.shape[1] == 2 and len(np.unique(labels)) == 2:
+        from sklearn.metrics import roc_auc_score  # seconds to import, which other data sets need not wait for
+
+        metrics["auc"] = float(roc_auc_score(labels, probabilities[:, 1]))
     if probabilities.shape[1] >= 100:
         top = np.argpartition(-probabilities, 4, axis=1)[:, :5]
         metrics["top5_accuracy"] = float((top == labels[:, None]).any(1).mean())

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from collabpipe.composition import Composition, Fraction, Passes, Positive, Strict, Weight, problem
-from collabpipe.data.sources import SOURCES
 from collabpipe.errors import CollabpipeError
-from collabpipe.kinds import KINDS, Combined, Control, Kind
+from collabpipe.kinds import Control, Kind
+from collabpipe.kinds.definitions import candidate, compose, read_methods
+from collabpipe.kinds.search import Searched
+from collabpipe.settings_data import DatasetSettings, NoiseSettings, parse_noises
 from collabpipe.settings_errors import Place, Wrong, explain, merge_files
 
 NETWORK_STAGES: dict[str, tuple[str, ...]] = {
@@ -20,38 +22,8 @@ NETWORK_STAGES: dict[str, tuple[str, ...]] = {
     "resnet18": ("stage1", "stage2", "stage3", "stage4"),
     "vgg16": ("stage1", "stage2", "stage3", "stage4", "stage5"),
 }
-NOISE_KINDS = ("none", "symmetric", "symmetric_inclusive", "pair")
-RATE = re.compile(r"0(\.[0-9]+)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-
-
-class DatasetSettings(Strict):
-    """A data set as the study uses it."""
-
-    source: Literal["digits", "fashion_mnist"]
-    data_dir: str | None = None
-    """A folder with the user's own copies of the files; None: download."""
-    image_size: int | None = Field(default=None, ge=8)
-    """Scale down to this many pixels by area averaging."""
-    train_size: int | None = Field(default=None, ge=2)
-    """Images to train on, a stratified subset that the run's seed draws; None: all that validation leaves."""
-    validation_size: int = Field(ge=1)
-    """Images, cut from the noisy training data, that choose the best epoch and hyper-parameters."""
-    crop: int = Field(default=0, ge=0, le=16)
-    """Padding of the random crop; 0: no crop."""
-    flip: bool = False
-    """Random horizontal flip."""
-
-    @model_validator(mode="after")
-    def _enough_images(self) -> DatasetSettings:
-        source = SOURCES[self.source]
-        if self.image_size is not None and self.image_size > source.pixels:
-            raise Wrong(self.image_size, (f"up to {source.pixels}, the images' own size",), "value", ("image_size",))
-        wanted = self.validation_size + (2 if self.train_size is None else self.train_size)
-        if wanted > source.images:
-            allowed = (f"up to {source.images} training images, those for validation included",)
-            raise Wrong(self.validation_size, allowed, "value", ("validation_size",))
-        return self
+CANDIDATE = re.compile(r"\.candidate\d+$")
 
 
 class NetworkSettings(Strict):
@@ -91,31 +63,10 @@ class ExecutionSettings(Strict):
     seeds_per_job: int = Field(default=1, ge=1)
     save_seconds: Annotated[float, Field(ge=0.0)] = 30.0
     """Least time between two saved states, at epoch ends; 0: every epoch."""
-
-
-class NoiseSettings(Strict):
-    """A kind of label noise and its rate, written `kind-rate` in a configuration."""
-
-    kind: Literal["none", "symmetric", "symmetric_inclusive", "pair"]
-    rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-
-
-def parse_noise(name: str) -> NoiseSettings:
-    """`symmetric-0.5` as settings; `none` stands alone.
-
-    Raises:
-        Wrong: an unknown kind or a rate outside [0, 1).
-    """
-    kind, _, rate = name.partition("-")
-    if kind not in NOISE_KINDS:
-        raise Wrong(kind, NOISE_KINDS, "noise")
-    if kind == "none":
-        if rate:
-            raise Wrong(name, ("none",), "noise")
-        return NoiseSettings(kind="none")
-    if not RATE.fullmatch(rate):
-        raise Wrong(name, (f"{kind}-RATE with RATE in [0, 1), as in {kind}-0.5",), "noise")
-    return NoiseSettings.model_validate({"kind": kind, "rate": float(rate)})
+    keep_weights: Literal["all", "half", "none"] = "all"
+    """What stays of a run's weights once it is evaluated: last and best epoch, the last in half precision, nothing."""
+    offline: bool = False
+    """Ask no server for a data set."""
 
 
 class Settings(Strict):
@@ -129,6 +80,8 @@ class Settings(Strict):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)
     training: TrainingSettings
     execution: ExecutionSettings = ExecutionSettings()
+    claims: str | None = None
+    """A file of published claims to judge."""
 
     @field_validator("datasets", "networks", mode="before")
     @classmethod
@@ -142,38 +95,12 @@ class Settings(Strict):
     @field_validator("noise", mode="before")
     @classmethod
     def _noise_names(cls, value: Any) -> Any:
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            raise Wrong(value, ("a list such as [none, symmetric-0.5]",), "value")
-        parsed: dict[str, NoiseSettings] = {}
-        for position, name in enumerate(value):
-            if str(name) in parsed:
-                raise Wrong(name, ("each noise once",), "noise", (position,))
-            try:
-                parsed[str(name)] = parse_noise(str(name))
-            except Wrong as wrong:
-                wrong.place = (str(position),)
-                raise
-        return parsed
+        return parse_noises(value)
 
     @field_validator("methods", mode="before")
     @classmethod
     def _method_kinds(cls, value: Any) -> Any:
-        """Each method is read by its own kind, so that an error names the keys of that kind alone."""
-        if not isinstance(value, Mapping):
-            return value
-        methods: dict[str, Kind] = {}
-        for name, keys in value.items():
-            if not isinstance(keys, Mapping):
-                raise Wrong(keys, ("keys such as {kind: baseline}",), "value", (name,))
-            kind = str(keys.get("kind", name))
-            if "control_of" not in keys and kind not in KINDS:
-                raise Wrong(kind, tuple(KINDS), "method kind", (name, "kind"))
-            model = Control if "control_of" in keys else KINDS[kind]
-            try:
-                methods[str(name)] = model.model_validate(dict(keys))
-            except ValidationError as error:
-                raise Wrong.first_of(error, (name,), model) from None
-        return methods
+        return read_methods(value) if isinstance(value, Mapping) else value
 
     @field_validator("datasets", "noise", "networks", "methods")
     @classmethod
@@ -181,8 +108,9 @@ class Settings(Strict):
         if not value:
             raise Wrong("{}", ("at least one entry",), "value")
         for name in value:
-            if not NAME.fullmatch(name):
-                raise Wrong(name, ("at most 100 letters, digits and _ . -, as it names a folder",), "name", (name,))
+            if not NAME.fullmatch(name) or CANDIDATE.search(name):
+                allowed = ("at most 100 letters, digits and _ . -, as it names a folder, not ending in .candidateN",)
+                raise Wrong(name, allowed, "name", (name,))
         return value
 
     @field_validator("seeds")
@@ -195,55 +123,84 @@ class Settings(Strict):
     @model_validator(mode="after")
     def _methods_fit(self) -> Settings:
         for network in self.networks.values():
-            for name in self.methods:
-                found = problem(self.composition(name, network), network.stages)
-                if found:
-                    key, value, allowed = found
-                    what = f"{key} for network {network.kind}"
-                    raise Wrong(value, allowed, what, ("methods", name, key))
-            self._views_differ(network)
+            for name, kind in self.methods.items():
+                for choice in range(len(kind.candidates) if isinstance(kind, Searched) else 1):
+                    methods = {**self.methods, name: candidate(kind, choice)}
+                    self._fits(compose(methods, name, network.stages), name, network)
         return self
 
-    def _views_differ(self, network: NetworkSettings) -> None:
-        """Independent views of images that are neither cropped nor flipped are one view."""
-        still = [name for name, data in self.datasets.items() if not (data.crop or data.flip)]
-        for name in self.methods if still else ():
-            composition = self.composition(name, network)
-            passes = composition.passes
-            if isinstance(passes, Passes) and passes.views == "independent":
-                alike = passes.model_copy(update={"views": "same"})
-                if problem(composition.model_copy(update={"passes": alike}), network.stages):
-                    allowed = (
-                        f"dropout behind the split, or crop or flip for data set {still[0]}: else heads are equal",
-                    )
-                    raise Wrong("independent", allowed, "value", ("methods", name, "views"))
+    def _fits(self, composition: Composition, name: str, network: NetworkSettings) -> None:
+        found = problem(composition, network.stages)
+        if found:
+            key, value, allowed = found
+            raise Wrong(value, allowed, f"{key} for network {network.kind}", ("methods", name, key))
+        # Independent views of images that are neither cropped nor flipped are one view.
+        still = [other for other, data in self.datasets.items() if not (data.crop or data.flip)]
+        passes = composition.passes
+        if still and isinstance(passes, Passes) and passes.views == "independent":
+            alike = passes.model_copy(update={"views": "same"})
+            if problem(composition.model_copy(update={"passes": alike}), network.stages):
+                allowed = (f"dropout behind the split, or crop or flip for data set {still[0]}: else heads are equal",)
+                raise Wrong("independent", allowed, "value", ("methods", name, "views"))
 
-    def composition(self, method: str, network: NetworkSettings) -> Composition:
-        """What `method` asks of a training of `network`."""
-        return self._compose(self.methods[method], method, network, ())
+    @model_validator(mode="after")
+    def _searches_fit(self) -> Settings:
+        for name, kind in self.searches.items():
+            place = ("methods", name, "select")
+            for seed in set(kind.select.seeds) & set(self.seeds):
+                raise Wrong(seed, ("seeds that the final runs do not use",), "seed", (*place, "seeds"))
+            for data in self.datasets:
+                self._carries_fit(kind.select.carry, self.noise_of(data), (*place, "carry"))
+            self._same_budget(name, kind)
+        return self
 
-    def _compose(self, kind: Kind, method: str, network: NetworkSettings, asked: tuple[str, ...]) -> Composition:
-        def resolve(other: str, weight: float | None) -> Composition:
-            key = "control_of" if isinstance(kind, Control) else "of"
-            place = ("methods", method, key)
-            if other not in self.methods:
-                raise Wrong(other, tuple(self.methods), "method", place)
-            member = self.methods[other]
-            if other in (*asked, method) or (key == "of" and isinstance(member, Combined | Control)):
-                fit = [n for n, m in self.methods.items() if not isinstance(m, Combined | Control)]
-                raise Wrong(other, tuple(fit), "method here", place)
-            if weight is not None:
-                if "weight" not in type(member).model_fields:
-                    raise Wrong(other, ("members with a weight",), "member", ("methods", method, "weights"))
-                member = member.model_copy(update={"weight": weight})
-            return self._compose(member, other, network, (*asked, method))
+    def _carries_fit(
+        self, carry: Mapping[str, str], noise: Mapping[str, NoiseSettings], place: tuple[str, ...]
+    ) -> None:
+        for carried, source in carry.items():
+            allowed = tuple(set(noise) - set(carry))
+            if carried in noise and source not in allowed:
+                raise Wrong(source, allowed, "noise", (*place, carried))
 
+    def _same_budget(self, name: str, kind: Searched) -> None:
+        control = candidate(kind)
+        method = self.methods[control.control_of] if isinstance(control, Control) else None
+        if isinstance(method, Searched):
+            budget, own = ((len(k.values), k.select.seeds) for k in (method, kind))
+            if budget != own:
+                allowed = (f"{budget[0]} with seeds {list(budget[1])}, as for what it controls",)
+                raise Wrong(f"{own[0]} with seeds {list(own[1])}", allowed, "number of candidates", ("methods", name))
+
+    @model_validator(mode="after")
+    def _datasets_fit(self) -> Settings:
+        for name, data in self.datasets.items():
+            for noise in self.noise_of(name).values():
+                wrong = data.refuses(noise)
+                if wrong:
+                    wrong.place = ("datasets", name, *wrong.place)
+                    raise wrong
+            self.training_of(name)
+        return self
+
+    def noise_of(self, dataset: str) -> dict[str, NoiseSettings]:
+        """The noise on a data set, by name."""
+        own = self.datasets[dataset].noise
+        return self.noise if own is None else own
+
+    def training_of(self, dataset: str) -> TrainingSettings:
+        """The training of a data set: the study's, with the data set's own keys in their place."""
+        own = self.datasets[dataset].training
+        if not own:
+            return self.training
         try:
-            return kind.compose(network.stages, resolve)
-        except Wrong as wrong:
-            if wrong.place[:1] != ("methods",):
-                wrong.place = ("methods", method, *wrong.place)
-            raise
+            return TrainingSettings.model_validate(self.training.model_dump() | own)
+        except ValidationError as error:
+            raise Wrong.first_of(error, ("datasets", dataset, "training"), TrainingSettings) from None
+
+    @property
+    def searches(self) -> dict[str, Searched]:
+        """The methods whose hyper-parameters the pipeline chooses."""
+        return {name: kind for name, kind in self.methods.items() if isinstance(kind, Searched)}
 
 
 def load_settings(files: Sequence[Path]) -> Settings:

@@ -1,18 +1,26 @@
-"""Intervals for paired differences over replicates."""
+"""Differences that are paired over replicates: intervals, tests, their correction, and what the test set adds.
+
+Scipy is imported where it is needed: it takes longer to load than most callers to compute.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+BOOTSTRAP_DRAWS = 1000
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference with its 95% interval; the limits are nan below two pairs."""
+    """A mean difference with its interval; the limits are nan below two pairs."""
 
     mean: float
     low: float
@@ -20,15 +28,109 @@ class Difference:
     n: int
 
 
-def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
+def paired_difference(
+    first: Mapping[int, float], second: Mapping[int, float], confidence: float = CONFIDENCE
+) -> Difference:
     """Mean of first - second over the replicates that both hold, with Student's t interval of the differences."""
+    return t_interval(
+        np.array([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]), confidence
+    )
+
+
+def t_interval(differences: Values, confidence: float = CONFIDENCE) -> Difference:
+    """Mean of paired differences with Student's t interval; one that is not finite makes mean and limits nan."""
     from scipy.stats import t
 
-    pairs = np.array([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
-    if len(pairs) == 0:
-        return Difference(np.nan, np.nan, np.nan, 0)
-    mean = float(pairs.mean())
-    if len(pairs) == 1:
+    n = len(differences)
+    if n == 0 or not np.isfinite(differences).all():
+        return Difference(np.nan, np.nan, np.nan, n)
+    mean = float(differences.mean())
+    if n == 1:
         return Difference(mean, np.nan, np.nan, 1)
-    half = float(t.ppf(0.5 + CONFIDENCE / 2, len(pairs) - 1) * pairs.std(ddof=1) / np.sqrt(len(pairs)))
-    return Difference(mean, mean - half, mean + half, len(pairs))
+    half = float(t.ppf(0.5 + confidence / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    return Difference(mean, mean - half, mean + half, n)
+
+
+def p_value(differences: Values) -> float:
+    """Two-sided p of Student's paired t test for no difference; nan below two pairs."""
+    from scipy.stats import t
+
+    n = len(differences)
+    if n < 2 or not np.isfinite(differences).all():
+        return float("nan")
+    mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(n)
+    if error == 0.0:
+        return 1.0 if mean == 0.0 else 0.0
+    return float(2 * t.sf(abs(mean) / error, n - 1))
+
+
+def relative_gain(first: Values, second: Values, of: Literal["accuracy", "error"]) -> Values:
+    """Gain of `first` over `second`, accuracies in percent, in percent of second's accuracy or error, a replicate each.
+
+    A replicate whose second has nothing to gain from (no error) has no relative gain: it is not finite.
+    """
+    base = second if of == "accuracy" else 100.0 - second
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(100.0 * (first - second) / base, dtype=np.float64)
+
+
+def simultaneous(size: int, confidence: float = CONFIDENCE) -> float:
+    """The confidence of each of `size` intervals that hold all together with `confidence` (Bonferroni)."""
+    return 1.0 - (1.0 - confidence) / max(size, 1)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's adjusted p values.
+
+    A contrast without a p (nan) keeps its place in the family, as if its p were 1: what was declared and not run makes
+    the others no more significant.
+    """
+    adjusted, largest = {}, 0.0
+    ordered = sorted(p_values, key=lambda name: 1.0 if np.isnan(p_values[name]) else p_values[name])
+    for rank, name in enumerate(ordered):
+        largest = max(largest, min(1.0, (len(ordered) - rank) * p_values[name]))
+        adjusted[name] = p_values[name] if np.isnan(p_values[name]) else largest
+    return {name: adjusted[name] for name in p_values}
+
+
+def intersection_union(members: Sequence[Values]) -> float:
+    """The p of 'all of these differences are above zero': that of the weakest (Berger, 1982).
+
+    It is the largest two-sided p, where a member on the wrong side counts as 1; nan if a member has none.
+    """
+    p_values = [p if np.isnan(p := p_value(values)) or values.mean() > 0 else 1.0 for values in members]
+    return float(np.max(p_values))
+
+
+def sampling_error(hits: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Standard error of a difference of accuracies, in points, that the finite test set alone brings.
+
+    `hits` and `other` (replicates, images) say which images were classified correctly. The images are the same in
+    each replicate, so an image's difference is first averaged over replicates.
+    """
+    differences = hits.mean(axis=0) - other.mean(axis=0)
+    return float(100.0 * differences.std(ddof=1) / np.sqrt(len(differences)))
+
+
+def bootstrap_interval(
+    hits: NDArray[np.bool_], other: NDArray[np.bool_], draws: int = BOOTSTRAP_DRAWS, seed: int = 0
+) -> tuple[float, float]:
+    """95% percentile interval of a difference of accuracies, in points, over replicates and test images alike.
+
+    Both are drawn with replacement, the images alike for all replicates; nan below two replicates.
+    """
+    replicates, images = hits.shape
+    if replicates < 2:
+        return float("nan"), float("nan")
+    differences = hits.astype(np.float32) - other
+    generator = np.random.default_rng(seed)
+    weights = generator.multinomial(replicates, np.full(replicates, 1 / replicates), size=draws).astype(np.float32)
+    # Summed over drawn replicates an image has one of few values: drawing images is drawing how often each occurs.
+    values = np.arange(-replicates, replicates + 1)
+    means = np.empty(draws)
+    for draw, weight in enumerate(weights):
+        sums = (weight @ differences).astype(np.intp)
+        shares = np.bincount(sums + replicates, minlength=len(values)) / images
+        means[draw] = generator.multinomial(images, shares) @ values
+    low, high = np.quantile(100.0 * means / (replicates * images), [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
+    return float(low), float(high)

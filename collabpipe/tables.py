@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import Counter
 from typing import Any
 
 import pandas as pd
 
-from collabpipe.errors import CollabpipeError
-from collabpipe.evaluation import training_record
-from collabpipe.figures import draw_curves, draw_differences
+from collabpipe.evaluated import EvaluatedRun, read_runs
+from collabpipe.figures import draw_curves, draw_differences, draw_transitions
 from collabpipe.files import atomic_path, read_record, write_json, write_text
 from collabpipe.paths import Paths
-from collabpipe.plan import StudyRecipe
-from collabpipe.recipe import RunName, TrainRecipe, read_recipe
 from collabpipe.statistics import paired_difference
+from collabpipe.study import StudyRecipe
+from collabpipe.verdicts import write_claims
 
 NOTE = (
     "Accuracies are percentages of the test set, means over n replicates at the last epoch (accuracy) and at the "
@@ -24,46 +23,6 @@ NOTE = (
     "dropout and loss scale without the agreement. With 3 replicates they are a demonstration, with 5 descriptive. "
     "The losses are this project's operationalisation of the paper's words (docs/methods.md)."
 )
-
-
-@dataclass(frozen=True)
-class EvaluatedRun:
-    """A run with what its folder records."""
-
-    recipe: TrainRecipe
-    record: dict[str, Any]
-    metrics: dict[str, Any]
-
-    @property
-    def name(self) -> RunName:
-        """The run's entities."""
-        return self.recipe.run
-
-    @property
-    def finished(self) -> bool:
-        """False for a diverged run, which has no accuracy."""
-        return bool(self.metrics["status"] == "finished")
-
-
-def read_runs(study: StudyRecipe, paths: Paths) -> list[EvaluatedRun]:
-    """The study's runs with their records.
-
-    Raises:
-        CollabpipeError: a run is missing, of another recipe, or its metrics are of another training.
-    """
-    runs = []
-    for name, digest in study.runs:
-        folder = paths.run(name)
-        recipe = read_recipe(paths.recipes / f"{digest}.json", TrainRecipe)
-        record = training_record(recipe, folder)
-        metrics = read_record(folder / "metrics.json", "Evaluate the run: collabpipe evaluate RECIPE.")
-        if metrics.get("training") != record["digest"]:
-            raise CollabpipeError(
-                f"{folder / 'metrics.json'}: belongs to another training than {folder / 'record.json'}. "
-                "Evaluate the run again: collabpipe evaluate RECIPE."
-            )
-        runs.append(EvaluatedRun(recipe, record, metrics))
-    return runs
 
 
 def main_table(study: StudyRecipe, runs: list[EvaluatedRun]) -> pd.DataFrame:
@@ -86,6 +45,9 @@ def main_table(study: StudyRecipe, runs: list[EvaluatedRun]) -> pd.DataFrame:
             "accuracy_std": accuracy.std(),
             "best_mean": pd.Series(_accuracies(found, "best"), dtype=float).mean(),
         }
+        aucs = pd.Series([run.metrics["last"]["auc"] for run in found if run.finished and "auc" in run.metrics["last"]])
+        if len(aucs):
+            row |= {"auc_mean": aucs.astype(float).mean(), "auc_std": aucs.astype(float).std()}
         for column, other in (("diff_baseline", study.baseline), ("diff_control", control)):
             known = last.get((*place, other)) if other and other != method else None  # type: ignore[arg-type]
             difference = paired_difference(last[cell], known or {})
@@ -105,7 +67,7 @@ def runs_table(runs: list[EvaluatedRun], paths: Paths) -> pd.DataFrame:
     """One row a run: its names, every hyper-parameter, its metrics, and where its recipe and artefacts lie."""
     rows = []
     for run in runs:
-        asked = run.recipe.model_dump(mode="json", exclude={"run"})
+        asked = run.recipe.model_dump(mode="json", exclude={"run", "undecided"})
         measured = {k: run.metrics[k] for k in ("last", "best", "collapsed", "status")}
         folder = paths.run(run.name)
         rows.append(
@@ -141,6 +103,8 @@ def _for_reading(table: pd.DataFrame) -> pd.DataFrame:
         "" if m != m else f"{m:.2f}" if s != s else f"{m:.2f} ± {s:.2f}"
         for m, s in zip(table["accuracy_mean"], table["accuracy_std"], strict=True)
     ]
+    if "auc_mean" in table:
+        shown["AUC"] = ["" if m != m else f"{m:.4f}" for m in table["auc_mean"]]
     shown["best"] = ["" if m != m else f"{m:.2f}" for m in table["best_mean"]]
     for column in ("diff_baseline", "diff_control"):
         parts = (table[column], table[f"{column}_low"], table[f"{column}_high"])
@@ -155,26 +119,65 @@ def _for_reading(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def write_tables(study: StudyRecipe, paths: Paths) -> None:
+def noise_table(runs: list[EvaluatedRun], paths: Paths) -> tuple[pd.DataFrame, list[tuple[str, dict[str, Any]]]]:
+    """One row a label file, with its true rate; and for the figure the first replicate of each noise, by its name."""
+    rows: list[dict[str, Any]] = []
+    shown: dict[str, dict[str, Any]] = {}
+    for recipe in {run.recipe.labels.digest: run.recipe.labels for run in runs}.values():
+        path = paths.labels(recipe)
+        about = read_record(path.with_suffix(".json"), "Make it: collabpipe labels RECIPE.")
+        names = {"dataset": recipe.data.dataset, "noise": recipe.noise_name, "seed": recipe.replicate}
+        known = ("images", "validation", "rate_asked", "true_rate", "true_rate_training", "sha256")
+        rows.append(names | {name: about[name] for name in known} | {"labels": str(path)})
+        if recipe.noise.kind != "none":
+            shown.setdefault(f"{recipe.data.dataset}, {recipe.noise_name}", about)
+    return pd.DataFrame(rows), list(shown.items())
+
+
+def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> None:
     """Write the study's tables and figures, and the record of what they show.
 
+    With `partial` they are made from the runs that are finished, and lie in `partial` below the tables.
+
     Raises:
-        CollabpipeError: a run does not fit its recipe.
+        CollabpipeError: a run does not fit its recipe; with `partial`, none does.
     """
-    runs = read_runs(study, paths)
+    runs = read_runs(study, paths, partial)
+    tables, figures = ((f / "partial" if partial else f) for f in (paths.tables, paths.figures))
     table = main_table(study, runs)
     shown = _for_reading(table)
-    write_text(paths.tables / "main.csv", table.to_csv(index=False, float_format="%.4f"))
-    write_text(paths.tables / "main.md", f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{NOTE}\n")
-    write_text(paths.tables / "main.tex", _latex(shown))
-    with atomic_path(paths.tables / "runs.parquet") as temporary:
+    if partial:
+        note = (
+            f"Unfinished: {len(runs)} of the study's {len(study.runs)} runs are evaluated; n says how many of each.\n\n"
+        )
+        planned = Counter((run.dataset, run.noise, run.network, run.method) for run, _ in study.runs)
+        cells = zip(*(table[c] for c in ("dataset", "noise", "network", "method")), strict=True)
+        shown["n"] = [f"{n} of {planned[cell]}" for n, cell in zip(table["n"], cells, strict=True)]
+    write_text(tables / "main.csv", table.to_csv(index=False, float_format="%.4f"))
+    markdown = shown.to_markdown(index=False, disable_numparse=True)
+    write_text(tables / "main.md", f"{note if partial else ''}{markdown}\n\n{NOTE}\n")
+    write_text(tables / "main.tex", _latex(shown))
+    with atomic_path(tables / "runs.parquet") as temporary:
         runs_table(runs, paths).to_parquet(temporary, index=False)
-    draw_differences(table, paths.figures / "differences.png")
-    draw_curves([(run.name, paths.run(run.name) / "history.parquet") for run in runs], paths.figures / "curves.png")
+    noise, transitions = noise_table(runs, paths)
+    write_text(tables / "noise.csv", noise.to_csv(index=False))
+    write_claims(study.claims, study, runs, _costs(paths), paths, tables)
+    draw_transitions(transitions, figures / "transitions.png")
+    draw_differences(table, figures / "differences.png")
+    draw_curves([(run.name, paths.run(run.name) / "history.parquet") for run in runs], figures / "curves.png")
     write_json(
-        paths.tables / "record.json",
+        tables / "record.json",
         {"study": study.digest, "name": study.study, "evaluations": [run.metrics["digest"] for run in runs]},
     )
+
+
+def _costs(paths: Paths) -> pd.DataFrame | None:
+    """The overhead table with the seconds of each method's rounds; None before it is measured."""
+    if not (paths.tables / "overhead.json").exists():
+        return None
+    costs = pd.read_csv(paths.tables / "overhead.csv")
+    rounds = read_record(paths.tables / "overhead.json")["rounds"]
+    return costs.assign(rounds=[rounds[f"{n}/{m}"] for n, m in zip(costs["network"], costs["method"], strict=True)])
 
 
 def _latex(shown: pd.DataFrame) -> str:

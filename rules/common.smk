@@ -3,10 +3,12 @@ from collabpipe.paths import (
     CHECKPOINT_FILES,
     EVALUATION_FILES,
     FIGURE_FILES,
+    OVERHEAD_FILES,
     TABLE_FILES,
 )
 from collabpipe.plan import Plan
 from collabpipe.reconcile import settle
+from collabpipe.workflow import Workflow
 
 try:
     PLAN = Plan.from_config(
@@ -18,6 +20,7 @@ try:
 except (CollabpipeError, OSError) as error:
     raise WorkflowError(str(error))
 
+FILES = Workflow(PLAN)
 PATHS = PLAN.paths
 LOGS = PATHS.root / "logs"
 BENCHMARKS = PATHS.root / "benchmarks"

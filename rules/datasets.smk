@@ -5,7 +5,7 @@ localrules:
 
 rule fetch_dataset:
     input:
-        recipe=lambda w: PLAN.recipe_file(PLAN.data[w.dataset]),
+        recipe=lambda w: FILES.recipe_file(PLAN.data[w.dataset]),
     output:
         PATHS.raw("{dataset}") / "fetched.json",
     log:
@@ -13,9 +13,9 @@ rule fetch_dataset:
     benchmark:
         BENCHMARKS / "fetch_dataset/{dataset}.tsv"
     params:
-        data_dir=lambda w: PLAN.data_dir_option(w.dataset),
+        options=lambda w: FILES.fetch_options(w.dataset),
     shell:
-        "collabpipe fetch {input.recipe} {params.data_dir} > {log} 2>&1"
+        "collabpipe fetch {input.recipe} {params.options} > {log} 2>&1"
 
 
 rule prepare_dataset:
@@ -25,6 +25,7 @@ rule prepare_dataset:
     output:
         train=PATHS.dataset("{dataset}") / "train.arrow",
         test=PATHS.dataset("{dataset}") / "test.arrow",
+        annotations=PATHS.dataset("{dataset}") / "annotations.parquet",
         record=PATHS.dataset("{dataset}") / "record.json",
     log:
         LOGS / "prepare_dataset/{dataset}.log",

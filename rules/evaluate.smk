@@ -1,24 +1,28 @@
-for block, seeds in PLAN.blocks.items():
+for block in FILES.blocks:
 
     rule:
         name:
-            f"evaluate_{block}"
+            f"evaluate_{block.name}"
         input:
-            recipes=lambda w, seeds=seeds: PLAN.recipe_files(**w, seeds=seeds),
-            checkpoints=PLAN.run_files(CHECKPOINT_FILES, seeds),
+            recipes=lambda w, seeds=block.seeds: FILES.recipe_files(**w, seeds=seeds),
+            checkpoints=FILES.run_files(CHECKPOINT_FILES, block.seeds),
             test=rules.prepare_dataset.output.test,
             record=rules.prepare_dataset.output.record,
         output:
-            PLAN.run_files(EVALUATION_FILES, seeds),
+            FILES.run_files(EVALUATION_FILES, block.seeds),
         log:
-            LOGS / f"evaluate/{CELL}/block{block}.log",
+            LOGS / f"evaluate/{CELL}/block{block.name}.log",
         benchmark:
-            BENCHMARKS / f"evaluate/{CELL}/block{block}.tsv"
+            BENCHMARKS / f"evaluate/{CELL}/block{block.name}.tsv"
+        wildcard_constraints:
+            method=block.methods,
         threads: PLAN.settings.training.threads
+        params:
+            keep=PLAN.settings.execution.keep_weights,
         shell:
-            "collabpipe evaluate {input.recipes} > {log} 2>&1"
+            "collabpipe evaluate {input.recipes} --keep {params.keep} > {log} 2>&1"
 
 
 rule evaluations:
     input:
-        expand(PLAN.run_files(EVALUATION_FILES), **PLAN.entities),
+        FILES.all_files(EVALUATION_FILES),

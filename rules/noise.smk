@@ -1,7 +1,8 @@
 rule noisy_labels:
     input:
-        recipe=lambda w: PLAN.recipe_file(PLAN.labels[w.dataset, w.noise, int(w.seed)]),
+        recipe=lambda w: FILES.recipe_file(PLAN.labels[w.dataset, w.noise, int(w.seed)]),
         train=rules.prepare_dataset.output.train,
+        annotations=rules.prepare_dataset.output.annotations,
         record=rules.prepare_dataset.output.record,
     output:
         labels=PATHS.label_file("{dataset}", "{noise}", "{seed}"),
@@ -16,9 +17,4 @@ rule noisy_labels:
 
 rule labels:
     input:
-        expand(
-            rules.noisy_labels.output,
-            dataset=PLAN.settings.datasets,
-            noise=PLAN.settings.noise,
-            seed=PLAN.settings.seeds,
-        ),
+        FILES.label_files,

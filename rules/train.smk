@@ -1,21 +1,26 @@
 # The seeds of a cell that share a block share a process (execution.seeds_per_job): one rule a block, so that
-# wildcards stay entities and every seed keeps artefacts of its own.
-for block, seeds in PLAN.blocks.items():
+# wildcards stay entities and every seed keeps artefacts of its own. Candidates of a search have blocks of their own.
+for block in FILES.blocks:
 
     rule:
         name:
-            f"train_{block}"
+            f"train_{block.name}"
         input:
-            recipes=lambda w, seeds=seeds: PLAN.recipe_files(**w, seeds=seeds),
-            labels=expand(rules.noisy_labels.output, seed=seeds, allow_missing=True),
+            recipes=lambda w, seeds=block.seeds: FILES.recipe_files(**w, seeds=seeds),
+            choices=lambda w: FILES.choice_files(**w),
+            labels=expand(
+                rules.noisy_labels.output, seed=block.seeds, allow_missing=True
+            ),
             train=rules.prepare_dataset.output.train,
             record=rules.prepare_dataset.output.record,
         output:
-            PLAN.run_files(CHECKPOINT_FILES, seeds),
+            FILES.run_files(CHECKPOINT_FILES, block.seeds),
         log:
-            LOGS / f"train/{CELL}/block{block}.log",
+            LOGS / f"train/{CELL}/block{block.name}.log",
         benchmark:
-            BENCHMARKS / f"train/{CELL}/block{block}.tsv"
+            BENCHMARKS / f"train/{CELL}/block{block.name}.tsv"
+        wildcard_constraints:
+            method=block.methods,
         threads: PLAN.settings.training.threads
         resources:
             gpu=1,
@@ -27,4 +32,4 @@ for block, seeds in PLAN.blocks.items():
 
 rule checkpoints:
     input:
-        expand(PLAN.run_files(CHECKPOINT_FILES), **PLAN.entities),
+        FILES.all_files(CHECKPOINT_FILES),

@@ -213,7 +213,7 @@ class Lab:
 
     def labels(self, recipe: TrainRecipe) -> LabelFile:
         """The labels that a recipe asks for."""
-        return make_labels(recipe.labels, self.images.labels, len(self.images.classes))
+        return make_labels(recipe.labels, self.images, {})
 
     def training(self, recipe: TrainRecipe) -> Training:
         """A training at its beginning."""

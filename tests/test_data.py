@@ -1,18 +1,11 @@
-"""Data sets: fetched whole or not at all from a real web server, read from their formats, mapped without copying."""
+"""The prepared form of data sets: digits, area averaging, IDX files, and Arrow files that are mapped, not copied."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import re
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,27 +15,28 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from collabpipe.cli import main
-from collabpipe.data import fetch as fetching
-from collabpipe.data.fetch import ATTEMPTS, fetch
-from collabpipe.data.formats import read_digits, read_idx, shrink
-from collabpipe.data.sources import SOURCES, SourceFile
-from collabpipe.data.store import data_record, open_images, prepare
+from collabpipe.data import formats
+from collabpipe.data.formats import read_digits, read_idx
+from collabpipe.data.split import Split, shrink
+from collabpipe.data.store import data_record, open_images, prepare, read_annotations
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import read_json
 from collabpipe.recipe import DataRecipe
+from tests.archives import idx
 
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 DIGITS = DataRecipe(dataset="digits", source="digits", image_size=None)
-FASHION = DataRecipe(dataset="fashion", source="fashion_mnist", image_size=None)
-NAMES = [file.name for file in SOURCES["fashion_mnist"].files]
+
+
+def arrays(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All images and labels of a split."""
+    return np.concatenate(list(split.parts())), split.labels
 
 
 # --- digits -----------------------------------------------------------------------------------------------------------
 
 
 def test_digits_are_1297_and_500_images_of_their_shape_and_classes() -> None:
-    for (images, labels), size in zip(read_digits(Path()), (1297, 500), strict=True):
+    for split, size in zip(read_digits(), (1297, 500), strict=True):
+        images, labels = arrays(split)
         assert images.shape == (size, 1, 8, 8)
         assert images.dtype == np.uint8
         assert (images.min(), images.max()) == (0, 255)
@@ -52,7 +46,7 @@ def test_digits_are_1297_and_500_images_of_their_shape_and_classes() -> None:
 
 
 def test_digits_are_split_by_class_and_every_image_is_used_once() -> None:
-    (train, train_labels), (test, test_labels) = read_digits(Path())
+    (train, train_labels), (test, test_labels) = map(arrays, read_digits())
     source = load_digits()
 
     shares = np.bincount(source.target) * 500 / 1797
@@ -67,9 +61,9 @@ def test_digits_are_split_by_class_and_every_image_is_used_once() -> None:
 
 
 def test_digits_are_cut_the_same_way_every_time() -> None:
-    (once, _), _ = read_digits(Path())
+    (once, _), _ = map(arrays, read_digits())
     np.random.seed(1)  # the global stream, which must not matter
-    (again, _), _ = read_digits(Path())
+    (again, _), _ = map(arrays, read_digits())
 
     assert (once == again).all()
 
@@ -112,7 +106,7 @@ def test_images_are_the_files_own_bytes_in_memory_and_not_a_copy(split: str, dig
 
 
 def test_images_labels_and_statistics_are_those_of_the_source(digits: Path) -> None:
-    (images, labels), (test_images, test_labels) = read_digits(Path())
+    (images, labels), (test_images, test_labels) = map(arrays, read_digits())
 
     train, test = open_images(DIGITS, digits, "train"), open_images(DIGITS, digits, "test")
 
@@ -136,10 +130,17 @@ def test_the_record_tells_sums_sizes_and_the_recipe(digits: Path) -> None:
         assert record["files"][name] == about
 
 
+def test_the_training_labels_are_annotations_too(digits: Path) -> None:
+    found = read_annotations(DIGITS, digits)
+
+    assert found.keys() == {"label"}
+    assert (found["label"] == open_images(DIGITS, digits, "train").labels).all()
+
+
 def test_preparing_twice_gives_the_same_bytes(digits: Path, tmp_path: Path) -> None:
     prepare(DIGITS, tmp_path / "raw", tmp_path)
 
-    for name in ("train.arrow", "test.arrow", "record.json"):
+    for name in ("train.arrow", "test.arrow", "annotations.parquet", "record.json"):
         assert (tmp_path / name).read_bytes() == (digits / name).read_bytes()
 
 
@@ -252,12 +253,6 @@ def test_the_mean_is_kept_but_for_rounding(data: st.DataObject, height: int, wid
 # --- IDX files --------------------------------------------------------------------------------------------------------
 
 
-def idx(array: NDArray[np.uint8], kind: int = 0x08) -> bytes:
-    """An array as LeCun's IDX format has it, gzipped (without a time, so that its sum is always the same)."""
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return gzip.compress(bytes([0, 0, kind, array.ndim]) + sizes + array.tobytes(), mtime=0)
-
-
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4), (0, 28, 28)])
 def test_an_idx_file_is_read_as_it_was_written(shape: tuple[int, ...], tmp_path: Path) -> None:
     array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
@@ -279,9 +274,9 @@ BROKEN_IDX: dict[str, tuple[bytes, str]] = {
     "wrong magic": (gzip.compress(b"\1\0\x08\1\0\0\0\0"), "no IDX file"),
     "floats": (idx(FOUR, kind=0x0D), "no IDX file"),
     "header cut short": (gzip.compress(b"\0\0\x08"), "no IDX file"),
-    "sizes cut short": (gzip.compress(b"\0\0\x08\3\0\0"), "bytes where"),
+    "sizes cut short": (gzip.compress(b"\0\0\x08\3\0\0"), "no IDX file"),
     "data cut short": (gzip.compress(gzip.decompress(idx(FOUR))[:-1]), "holds 3 bytes where 4 belong"),
-    "data too long": (gzip.compress(gzip.decompress(idx(FOUR)) + b"\0"), "holds 5 bytes where 4 belong"),
+    "data too long": (gzip.compress(gzip.decompress(idx(FOUR)) + b"\0"), "holds more than 4 bytes where 4 belong"),
 }
 
 
@@ -297,362 +292,17 @@ def test_a_broken_idx_file_is_refused_by_name(name: str, tmp_path: Path) -> None
     assert words in str(caught.value)
 
 
-# --- fetching: a small Fashion-MNIST on a web server of its own -------------------------------------------------------
+def test_an_idx_file_that_unpacks_to_far_more_than_it_announces_is_given_up_early(tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 4]) + bytes(1 << 26))
+    assert len(bomb) < 1 << 17
+    (tmp_path / "a.gz").write_bytes(bomb)
 
+    with pytest.raises(CollabpipeError, match="holds more than 4 bytes where 4 belong"):
+        read_idx(tmp_path / "a.gz")
 
-def small_fashion() -> dict[str, bytes]:
-    """The four files in their true format, with 30 and 20 images."""
-    generator = np.random.default_rng(5)
-    files = {}
-    for part, size in (("train", 30), ("t10k", 20)):
-        images = generator.integers(0, 256, (size, 28, 28), dtype=np.uint8)
-        files[f"{part}-images-idx3-ubyte.gz"] = idx(images)
-        files[f"{part}-labels-idx1-ubyte.gz"] = idx(np.arange(size, dtype=np.uint8) % 10)
-    return files
 
+def test_an_idx_file_that_announces_more_than_the_format_allows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 2]) + b"\xff" * 8))
 
-FILES = small_fashion()
-Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
-
-
-def whole(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(content)))
-    request.end_headers()
-    request.wfile.write(content)
-
-
-def other_bytes(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    whole(request, content[:-1] + bytes([content[-1] ^ 1]))
-
-
-def not_found(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    request.send_error(404)
-
-
-def server_error(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    request.send_error(500)
-
-
-def html(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    """What a captive portal answers to everything, with status 200."""
-    whole(request, b"<html><body>Please log in</body></html>")
-
-
-def cut_short(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(content)))
-    request.end_headers()
-    request.wfile.write(content[: len(content) // 2])
-
-
-def cut_short_in_chunks(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    request.protocol_version = "HTTP/1.1"
-    request.send_response(200)
-    request.send_header("Transfer-Encoding", "chunked")
-    request.end_headers()
-    request.wfile.write(b"%x\r\n" % len(content) + content[: len(content) // 2])
-    request.close_connection = True
-
-
-def no_http(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    request.wfile.write(b"220 smtp.example.org ready\r\n")
-
-
-@dataclass
-class Server:
-    """A web server on the loopback; what it answers, and what it was asked."""
-
-    address: str
-    answers: dict[str, list[Answer]] = field(default_factory=dict)
-    """Answers to come, by file; when they are used up the last one is repeated. No entry: the whole file."""
-    asked: list[str] = field(default_factory=list)
-    closing: threading.Event = field(default_factory=threading.Event)
-
-    def reply(self, request: BaseHTTPRequestHandler) -> None:
-        name = request.path.lstrip("/")
-        self.asked.append(name)
-        planned = self.answers.get(name, [whole])
-        answer = planned.pop(0) if len(planned) > 1 else planned[0]
-        answer(request, FILES[name])
-
-    def stall(self, request: BaseHTTPRequestHandler, content: bytes) -> None:
-        """Half of the file, then nothing, with the connection open."""
-        request.send_response(200)
-        request.send_header("Content-Length", str(len(content)))
-        request.end_headers()
-        request.wfile.write(content[: len(content) // 2])
-        request.wfile.flush()
-        self.closing.wait(30)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server of the small files, which the table of sources names with their sums; pauses take no time."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            running.reply(self)
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Nothing: the tests look at `asked`."""
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running = Server(f"http://127.0.0.1:{http.server_port}/")
-    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    files = tuple(SourceFile(name, hashlib.md5(FILES[name]).hexdigest()) for name in NAMES)  # noqa: S324
-    small = replace(SOURCES["fashion_mnist"], files=files, addresses=(running.address,))
-    monkeypatch.setitem(SOURCES, "fashion_mnist", small)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(fetching, "time", SimpleNamespace(sleep=lambda _: None))
-    yield running
-    running.closing.set()
-    http.shutdown()
-    http.server_close()
-
-
-def listing(folder: Path) -> list[str]:
-    """Everything in a folder, hidden files too."""
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-
-
-def refused(folder: Path, data_dir: Path | None = None) -> str:
-    with pytest.raises(CollabpipeError) as caught:
-        fetch("fashion_mnist", folder, data_dir)
-    return str(caught.value)
-
-
-def test_the_whole_data_set_is_downloaded_and_prepared(server: Server, tmp_path: Path) -> None:
-    fetch("fashion_mnist", tmp_path / "raw")
-    prepare(FASHION, tmp_path / "raw", tmp_path)
-
-    assert listing(tmp_path / "raw") == sorted([*NAMES, "fetched.json"])
-    for name in NAMES:
-        assert (tmp_path / "raw" / name).read_bytes() == FILES[name]
-    assert server.asked == NAMES
-    assert read_json(tmp_path / "raw" / "fetched.json") == {
-        "source": "fashion_mnist",
-        "md5": {name: hashlib.md5(FILES[name]).hexdigest() for name in NAMES},  # noqa: S324
-    }
-    for split, part, size in (("train", "train", 30), ("test", "t10k", 20)):
-        found = open_images(FASHION, tmp_path, split)
-        sent = gzip.decompress(FILES[f"{part}-images-idx3-ubyte.gz"])[16:]
-        assert found.images.tobytes() == sent
-        assert found.images.shape == (size, 1, 28, 28)
-        assert (found.labels == np.arange(size) % 10).all()
-        assert found.classes[9] == "Ankle boot"
-
-
-def test_a_second_fetch_does_not_ask_the_server_again(server: Server, tmp_path: Path) -> None:
-    fetch("fashion_mnist", tmp_path)
-    asked = len(server.asked)
-
-    fetch("fashion_mnist", tmp_path)
-
-    assert len(server.asked) == asked
-
-
-def test_a_file_that_was_damaged_on_the_disk_is_fetched_again_and_only_that(server: Server, tmp_path: Path) -> None:
-    fetch("fashion_mnist", tmp_path)
-    (tmp_path / NAMES[2]).write_bytes(b"damaged")
-    server.asked.clear()
-
-    fetch("fashion_mnist", tmp_path)
-
-    assert server.asked == [NAMES[2]]
-    assert (tmp_path / NAMES[2]).read_bytes() == FILES[NAMES[2]]
-
-
-@pytest.mark.parametrize(
-    ("answer", "words", "requests"),
-    [
-        (other_bytes, "wrong sum", 1),
-        (html, "wrong sum", 1),
-        (not_found, "HTTP 404 Not Found", 1),
-        (server_error, "HTTP 500 Internal Server Error", ATTEMPTS),
-        (cut_short, "", None),
-        (cut_short_in_chunks, "", None),
-        (no_http, "", None),
-    ],
-)
-def test_a_bad_answer_is_told_and_nothing_of_it_is_kept(
-    answer: Answer, words: str, requests: int | None, server: Server, tmp_path: Path
-) -> None:
-    server.answers[NAMES[1]] = [answer]
-
-    told = refused(tmp_path)
-
-    assert f"cannot fetch {NAMES[1]}" in told
-    assert server.address + NAMES[1] in told
-    assert words in told
-    assert "data_dir" in told, "the way out is named"
-    # The first file had come whole and stays; of the second there is nothing, half or hidden; no record is written.
-    assert listing(tmp_path) == [NAMES[0]]
-    if requests is not None:
-        assert server.asked.count(NAMES[1]) == requests
-
-
-@pytest.mark.parametrize("answer", [server_error, cut_short_in_chunks])
-def test_a_passing_trouble_is_waited_out(answer: Answer, server: Server, tmp_path: Path) -> None:
-    server.answers[NAMES[0]] = [answer, whole]
-
-    fetch("fashion_mnist", tmp_path)
-
-    assert server.asked.count(NAMES[0]) == 2
-    assert listing(tmp_path) == sorted([*NAMES, "fetched.json"])
-
-
-def test_pauses_between_attempts_grow(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr(fetching, "time", SimpleNamespace(sleep=pauses.append))
-    server.answers[NAMES[0]] = [server_error]
-
-    refused(tmp_path)
-
-    assert len(pauses) >= ATTEMPTS - 1
-    assert pauses == sorted(pauses)
-    assert 0 < pauses[0] < pauses[-1]
-
-
-def test_a_server_that_stalls_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 0.2)
-    server.answers[NAMES[0]] = [server.stall]
-
-    told = refused(tmp_path)
-
-    assert "timed out" in told
-    assert server.address + NAMES[0] in told
-    assert "cannot write" not in told, "the disk is not to blame"
-    assert listing(tmp_path) == []
-
-
-def test_a_server_that_stalls_once_is_asked_again(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 0.2)
-    server.answers[NAMES[0]] = [server.stall, whole]
-
-    fetch("fashion_mnist", tmp_path)
-
-    assert (tmp_path / NAMES[0]).read_bytes() == FILES[NAMES[0]]
-
-
-def closed_port() -> str:
-    """An address of this machine at which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
-
-
-def test_nobody_at_the_address_is_told(server: Server, tmp_path: Path) -> None:
-    address = closed_port()
-
-    with pytest.raises(CollabpipeError) as caught:
-        fetch("fashion_mnist", tmp_path, addresses=[address])
-
-    assert f"{address}/{NAMES[0]}" in str(caught.value)
-    assert "refused" in str(caught.value)
-    assert "cannot write" not in str(caught.value), "the disk is not to blame"
-    assert listing(tmp_path) == []
-
-
-def test_the_next_address_is_tried_where_one_fails(server: Server, tmp_path: Path) -> None:
-    fetch("fashion_mnist", tmp_path, addresses=[closed_port(), server.address])
-
-    assert listing(tmp_path) == sorted([*NAMES, "fetched.json"])
-
-
-def test_only_web_addresses_are_fetched(server: Server, tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / NAMES[0]).write_bytes(FILES[NAMES[0]])
-
-    with pytest.raises(CollabpipeError, match="only http and https"):
-        fetch("fashion_mnist", tmp_path / "raw", addresses=[own.as_uri()])
-    assert listing(tmp_path / "raw") == []
-
-
-@pytest.fixture
-def own_files(tmp_path: Path) -> Path:
-    """A user's own copies of the small files."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    for name, content in FILES.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def test_own_files_are_copied_and_no_server_is_asked(server: Server, own_files: Path, tmp_path: Path) -> None:
-    fetch("fashion_mnist", tmp_path / "raw", own_files)
-
-    assert server.asked == []
-    for name in NAMES:
-        copy = tmp_path / "raw" / name
-        assert copy.read_bytes() == FILES[name]
-        assert copy.stat().st_ino != (own_files / name).stat().st_ino, "ours may be removed, theirs stays"
-    assert "fetched.json" in listing(tmp_path / "raw")
-
-
-def test_a_missing_data_dir_is_told_with_the_file_it_should_hold(server: Server, tmp_path: Path) -> None:
-    told = refused(tmp_path / "raw", tmp_path / "none")
-
-    assert str(tmp_path / "none") in told
-    assert NAMES[0] in told
-    assert "data_dir" in told
-    assert listing(tmp_path / "raw") == []
-    assert server.asked == []
-
-
-def test_a_wrong_file_in_data_dir_is_told_and_not_kept(server: Server, own_files: Path, tmp_path: Path) -> None:
-    (own_files / NAMES[1]).write_bytes(b"something else")
-
-    told = refused(tmp_path / "raw", own_files)
-
-    assert str(own_files / NAMES[1]) in told
-    assert "wrong sum" in told
-    assert hashlib.md5(FILES[NAMES[1]]).hexdigest() in told  # noqa: S324
-    assert listing(tmp_path / "raw") == [NAMES[0]]
-    assert (own_files / NAMES[1]).read_bytes() == b"something else"
-
-
-def test_digits_need_no_server(server: Server, tmp_path: Path) -> None:
-    fetch("digits", tmp_path)
-
-    assert server.asked == []
-    assert read_json(tmp_path / "fetched.json") == {"source": "digits", "md5": {}}
-
-
-def test_preparing_what_was_not_fetched_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CollabpipeError, match=re.escape(NAMES[0])):
-        prepare(FASHION, tmp_path / "raw", tmp_path / "fashion")
-    assert not (tmp_path / "fashion").exists()
-
-
-def test_images_and_labels_of_different_numbers_are_refused(tmp_path: Path) -> None:
-    for name, content in FILES.items():
-        (tmp_path / name).write_bytes(content)
-    (tmp_path / NAMES[1]).write_bytes(idx(np.zeros(29, np.uint8)))
-
-    with pytest.raises(CollabpipeError, match="do not fit"):
-        prepare(FASHION, tmp_path, tmp_path / "fashion")
-
-
-@pytest.mark.skipif(not DEBIAN.exists(), reason="Debian's dataset-fashion-mnist is not installed")
-def test_the_real_fashion_mnist_has_its_sums_sizes_and_statistics(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps(FASHION.model_dump(mode="json")))
-
-    assert main(["fetch", str(recipe), "--data-dir", str(DEBIAN), "--results", str(tmp_path)]) == 0
-    assert main(["prepare", str(recipe), "--results", str(tmp_path)]) == 0
-
-    assert capsys.readouterr().err == ""
-    folder = tmp_path / "datasets" / "fashion"
-    for split, size in (("train", 60_000), ("test", 10_000)):
-        found = open_images(FASHION, folder, split)
-        assert found.images.shape == (size, 1, 28, 28)
-        assert (np.bincount(found.labels) == size // 10).all()
-        # As published with the data set.
-        assert found.mean == pytest.approx((0.2860,), abs=5e-5)
-        assert found.std == pytest.approx((0.3530,), abs=5e-5)
+    with pytest.raises(CollabpipeError, match=f"at most {formats.IDX_BYTES} belong"):
+        read_idx(tmp_path / "a.gz")

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from collabpipe.data.fetch import fetch
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import atomic_path, file_digest, json_digest, link_or_copy, read_json, write_json, write_text
 from collabpipe.paths import Paths
@@ -126,13 +127,15 @@ def test_a_full_disk_is_told_and_the_old_file_stays(small_disk: Path) -> None:
 
 def unprepared(folder: Path, results: Path) -> list[str]:
     """The command that prepares a data set of 100 black images, 78 kB, whose source files take next to nothing."""
-    recipe = DataRecipe(dataset="black", source="fashion_mnist", image_size=None)
     raw = Paths(results).raw("black")
     raw.mkdir(parents=True)
     for part in ("train", "t10k"):
         header = bytes([0, 0, 8, 3, 0, 0, 0, 100, 0, 0, 0, 28, 0, 0, 0, 28])
         (raw / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(100 * 28 * 28)))
         (raw / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 100] + [0] * 100)))
+    accept = {path.name: file_digest(path, "md5") for path in raw.iterdir()}
+    recipe = DataRecipe(dataset="black", source="fashion_mnist", image_size=None, accept=accept)
+    fetch(recipe, raw)
     return ["prepare", str(recipe.write(folder)), "--results", str(results)]
 
 

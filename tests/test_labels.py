@@ -14,17 +14,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
+from collabpipe.data.store import Images
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import read_json
-from collabpipe.labels import LabelFile, make_labels, read_labels, stratified, write_labels
+from collabpipe.labels import LabelFile, make_labels, read_labels, stratified, transition_matrix, write_labels
 from collabpipe.recipe import DataRecipe, LabelSeeds, LabelsRecipe
 from collabpipe.seeds import numpy_generator
-from collabpipe.settings import NoiseSettings
+from collabpipe.settings_data import NoiseSettings
 
 CLASSES = tuple("abcde")
 # Unequal classes: 40, 80, 120, 160 and 200 images, in no order.
 CLEAN = numpy_generator(3).permutation(np.repeat(np.arange(5), [40, 80, 120, 160, 200]))
+PIXELS = numpy_generator(4).integers(0, 256, (600, 1, 4, 4), dtype=np.uint8)
+
+
+def images_of(clean: NDArray[np.int64], classes: tuple[str, ...], pixels: Any = PIXELS) -> Images:
+    return Images(pixels, clean, classes, (0.5,), (0.25,))
 
 
 def recipe(
@@ -33,12 +40,13 @@ def recipe(
     train: int | None = 200,
     validation: int = 60,
     seeds: tuple[int, int, int] = (1, 2, 3),
+    annotator: str | None = None,
 ) -> LabelsRecipe:
     subset, noise, split = seeds
     return LabelsRecipe(
         data=DataRecipe(dataset="toy", source="digits", image_size=None),
-        noise_name=kind,
-        noise=NoiseSettings.model_validate({"kind": kind, "rate": rate}),
+        noise_name=f"{kind}-{annotator or rate}",
+        noise=NoiseSettings.model_validate({"kind": kind, "rate": rate, "annotator": annotator}),
         train_size=train,
         validation_size=validation,
         replicate=0,
@@ -47,7 +55,7 @@ def recipe(
 
 
 def made(**asked: Any) -> LabelFile:
-    return make_labels(recipe(**asked), CLEAN, len(CLASSES))
+    return make_labels(recipe(**asked), images_of(CLEAN, CLASSES), {})
 
 
 def within_one_of_their_share(labels: np.ndarray, part: np.ndarray) -> bool:
@@ -155,12 +163,12 @@ def test_as_many_images_as_there_are_is_allowed() -> None:
 
 
 def write(path: Path, asked: LabelsRecipe) -> LabelFile:
-    labels = make_labels(asked, CLEAN, len(CLASSES))
+    labels = make_labels(asked, images_of(CLEAN, CLASSES), {"human_worst": numpy_generator(9).integers(0, 5, 600)})
     write_labels(path, asked, labels, CLASSES)
     return labels
 
 
-@pytest.mark.parametrize(("kind", "rate"), [("none", 0.0), ("symmetric", 0.5), ("pair", 0.3)])
+@pytest.mark.parametrize(("kind", "rate"), [("none", 0.0), ("symmetric", 0.5), ("pair", 0.3), ("instance", 0.4)])
 def test_labels_come_back_as_they_were_written(kind: str, rate: float, tmp_path: Path) -> None:
     asked = recipe(kind, rate)
     labels = write(tmp_path / "seed0.parquet", asked)
@@ -180,13 +188,15 @@ def test_the_metadata_tell_the_true_rate_the_transitions_and_the_sum(tmp_path: P
 
     about = read_json(tmp_path / "seed0.json")
 
-    assert json.loads(pq.read_schema(tmp_path / "seed0.parquet").metadata[b"collabpipe"]) == about
+    inside = json.loads(pq.read_schema(tmp_path / "seed0.parquet").metadata[b"collabpipe"])
+    assert inside == {key: value for key, value in about.items() if not key.startswith("transition_")}
     wrong = labels.noisy != labels.clean
     assert about["true_rate"] == wrong.mean()
     assert about["true_rate"] < 0.5, "inclusive noise hits the truth now and then"
     assert about["true_rate_training"] == wrong[~labels.validation].mean()
     assert (about["images"], about["validation"]) == (260, 60)
-    assert about["noise"] == {"kind": "symmetric_inclusive", "rate": 0.5}
+    assert about["noise"] == {"kind": "symmetric_inclusive", "rate": 0.5, "annotator": None}
+    assert (about["noise_name"], about["rate_asked"]) == ("symmetric_inclusive-0.5", 0.5)
     assert about["recipe"] == asked.digest
     assert about["classes"] == list(CLASSES)
     counts = np.array(about["transition_counts"])
@@ -196,6 +206,70 @@ def test_the_metadata_tell_the_true_rate_the_transitions_and_the_sum(tmp_path: P
     table = pq.read_table(tmp_path / "seed0.parquet")
     columns = [table.column(name).to_numpy().tobytes() for name in ("index", "clean", "noisy", "validation")]
     assert about["sha256"] == hashlib.sha256(b"".join(columns)).hexdigest() == labels.sha256
+
+
+@pytest.mark.parametrize(("kind", "annotator"), [("none", None), ("human", "worst")])
+def test_noise_without_a_rate_was_asked_for_none(kind: str, annotator: str | None, tmp_path: Path) -> None:
+    labels = write(tmp_path / "seed0.parquet", recipe(kind, 0.0, annotator=annotator))
+
+    about = read_json(tmp_path / "seed0.json")
+
+    assert about["rate_asked"] is None
+    assert about["true_rate"] == (labels.noisy != labels.clean).mean()
+
+
+@pytest.mark.parametrize("classes", [5, 100, 101, 1000])
+def test_the_transition_matrix_of_a_record_is_that_of_the_labels(classes: int, tmp_path: Path) -> None:
+    asked = recipe("symmetric", 0.5, train=None, validation=100)
+    clean = np.arange(3000) % (classes - 1)  # the last class has no image
+    names = tuple(f"class {number}" for number in range(classes))
+    labels = make_labels(asked, images_of(clean, names), {})
+    write_labels(tmp_path / "seed0.parquet", asked, labels, names)
+
+    found = transition_matrix(read_json(tmp_path / "seed0.json"))
+
+    expected = np.zeros((classes, classes))
+    for before, after in zip(labels.clean, labels.noisy, strict=True):
+        expected[before, after] += 1 / (clean == before).sum()
+    assert found == pytest.approx(expected)
+    assert found.sum(1) == pytest.approx(np.append(np.ones(classes - 1), 0.0))
+    assert (read_labels(tmp_path / "seed0.parquet", asked).noisy == labels.noisy).all()
+    assert (tmp_path / "seed0.json").stat().st_size < 1 << 20
+
+
+def test_human_labels_and_pixels_are_those_of_the_images_in_the_subset() -> None:
+    said = numpy_generator(9).integers(0, 5, 600)
+
+    labels = make_labels(recipe("human", annotator="worst"), images_of(CLEAN, CLASSES), {"human_worst": said})
+
+    assert len(labels.index) == 260
+    assert (labels.noisy == said[labels.index]).all()
+    # A subset of the images, and the same images as a set of their own, are mistaken alike.
+    part = made(kind="instance").index
+    alone = make_labels(recipe("instance", train=None), images_of(CLEAN[part], CLASSES, PIXELS[part]), {})
+    assert (alone.noisy == made(kind="instance").noisy).all()
+
+
+@pytest.mark.parametrize(("kind", "annotator"), [("symmetric", None), ("none", None), ("human", "worst")])
+def test_only_noise_that_depends_on_pixels_reads_them(kind: str, annotator: str | None) -> None:
+    make_labels(recipe(kind, annotator=annotator), images_of(CLEAN, CLASSES, None), {"human_worst": CLEAN})
+
+
+@pytest.mark.parametrize(
+    ("kind", "annotator", "lacking"),
+    [
+        ("human", "worst", "needs the annotation human_worst, and the prepared data set has: coarse"),
+        ("asymmetric", None, "is defined by the 10 classes of CIFAR-10, not for 5 classes"),
+    ],
+)
+def test_noise_that_the_data_set_cannot_have_is_refused_with_what_it_lacks(
+    kind: str, annotator: str | None, lacking: str
+) -> None:
+    with pytest.raises(CollabpipeError) as caught:
+        make_labels(recipe(kind, annotator=annotator), images_of(CLEAN, CLASSES), {"coarse": CLEAN})
+
+    assert str(caught.value).startswith(f"toy: noise {kind}-{annotator or 0.5} {lacking}. ")
+    assert "collabpipe prepare" in str(caught.value)
 
 
 def refusal(path: Path, asked: LabelsRecipe) -> str:

@@ -27,6 +27,7 @@ from collabpipe.composition import (
 )
 from collabpipe.errors import CollabpipeError
 from collabpipe.kinds import KINDS
+from collabpipe.kinds.definitions import compose
 from collabpipe.methods import (
     TERMS,
     Elr,
@@ -141,12 +142,12 @@ def both(dropout: int = 1, method: int = 2) -> Generators:
 
 
 def composed(name: str) -> Composition:
-    return STUDY.composition(name, NETWORK)
+    return compose(STUDY.methods, name, NETWORK.stages)
 
 
 def asked(**keys: Any) -> Composition:
     """A further method, beside those of the study that it may name."""
-    return study(METHODS | {"asked": keys}).composition("asked", NETWORK)
+    return compose(study(METHODS | {"asked": keys}).methods, "asked", NETWORK.stages)
 
 
 def at_work(composition: Composition, bfloat16: bool = False) -> Method:

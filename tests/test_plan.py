@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collabpipe.errors import CollabpipeError
+from collabpipe.kinds.definitions import compose
 from collabpipe.paths import Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import DataRecipe, LabelsRecipe, TrainRecipe, read_recipe
 from collabpipe.seeds import derive_seed
 from collabpipe.settings import check_settings
+from collabpipe.workflow import Workflow
 from tests.conftest import REPOSITORY
 
 Config = dict[str, Any]
@@ -168,10 +170,10 @@ def test_no_seed_changes_its_block_when_another_comes_or_goes(seeds: list[int], 
     fewer = data.draw(st.lists(st.sampled_from(seeds), min_size=1, unique=True))
 
     def block_of(chosen: list[int]) -> dict[int, int]:
-        blocks = plan({**config, "seeds": chosen}).blocks
-        assert sorted(seed for block in blocks.values() for seed in block) == sorted(chosen)
-        assert all(1 <= len(block) <= size for block in blocks.values())
-        return {seed: number for number, block in blocks.items() for seed in block}
+        blocks = Workflow(plan({**config, "seeds": chosen})).blocks
+        assert sorted(seed for block in blocks for seed in block.seeds) == sorted(chosen)
+        assert all(1 <= len(block.seeds) <= size for block in blocks)
+        return {seed: int(block.name) for block in blocks for seed in block.seeds}
 
     before = block_of(seeds)
     assert block_of(fewer) == {seed: before[seed] for seed in fewer}
@@ -255,7 +257,7 @@ def test_a_control_has_the_passes_and_the_scale_and_no_term() -> None:
         }
     )
     network = made.settings.networks["resnet8"]
-    method, control = (made.settings.composition(name, network) for name in ("output", "output_control"))
+    method, control = (compose(made.settings.methods, name, network.stages) for name in ("output", "output_control"))
 
     assert control.passes == method.passes
     assert control.label == method.label
@@ -365,7 +367,7 @@ def test_a_recipe_edited_below_its_digest_is_refused_and_written_anew(tmp_path: 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('"numerics": 1', '"numerics": 99', "numerics 99"),
+        ('"numerics": 2', '"numerics": 99', "numerics 99"),
         ('"method": "baseline"', '"method": "../escape"', "run.method"),
         ('"split": "classifier"', '"split": "stage9"', "stage9"),
     ],
@@ -391,7 +393,7 @@ def test_the_plan_of_a_merged_configuration_is_that_of_its_files() -> None:
 def test_the_recipe_files_of_a_cell_are_those_of_its_seeds(tmp_path: Path) -> None:
     made = Plan(study_of({"baseline": {}, "kernel": {}}).settings, Paths(tmp_path))
 
-    files = made.recipe_files("digits", "none", "resnet8", "kernel", [2, 0])
+    files = Workflow(made).recipe_files("digits", "none", "resnet8", "kernel", [2, 0])
 
     expected = [made.runs[f"digits/none/resnet8/kernel/seed{seed}"].digest for seed in (2, 0)]
     assert files == [tmp_path / "recipes" / f"{digest}.json" for digest in expected]

@@ -112,6 +112,43 @@ def test_the_five_best_are_counted_from_a_hundred_classes_on() -> None:
     assert "top5_accuracy" in score(*random_predictions(0, 20, 100))
 
 
+def test_the_area_under_the_curve_by_hand() -> None:
+    # Of the four pairs of a negative and a positive three are in order.
+    positive = [0.1, 0.4, 0.35, 0.8]
+    found = score(rows(*([1 - p, p] for p in positive)), np.array([0, 0, 1, 1]))
+
+    assert found["auc"] == pytest.approx(3 / 4)
+    # A tie is half a pair.
+    assert score(rows([0.5, 0.5], [0.5, 0.5], [0.2, 0.8]), np.array([0, 1, 1]))["auc"] == pytest.approx(3 / 4)
+
+
+def test_the_second_class_is_the_positive_one() -> None:
+    labels = np.array([0, 0, 1, 1])
+
+    assert score(one_hot([0, 0, 1, 1], 2), labels)["auc"] == 1.0
+    assert score(one_hot([1, 1, 0, 0], 2), labels)["auc"] == 0.0
+
+
+def test_the_area_is_that_of_two_classes_which_both_occur() -> None:
+    assert "auc" not in score(*random_predictions(0, 20, 3))
+    probabilities, labels = random_predictions(0, 20, 2)
+    assert "auc" in score(probabilities, labels)
+    for only in (0, 1):
+        assert "auc" not in score(probabilities, np.full_like(labels, only))
+
+
+@given(seed=st.integers(0, 10_000), size=st.integers(2, 40))
+@settings(max_examples=30, deadline=None)
+def test_the_area_is_the_share_of_pairs_in_order(seed: int, size: int) -> None:
+    probabilities, labels = random_predictions(seed, size, 2)
+    labels[:2] = (0, 1)
+    positive = probabilities[:, 1].round(1)  # with ties
+    found = score(np.stack((1 - positive, positive), axis=1), labels)["auc"]
+
+    gaps = positive[labels == 1][:, None] - positive[labels == 0][None, :]
+    assert found == pytest.approx(((gaps > 0) + 0.5 * (gaps == 0)).mean())
+
+
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 60), classes=st.sampled_from([2, 3, 10, 100, 120]))
 @settings(max_examples=40, deadline=None)
 def test_scores_agree_with_scikit_learn(seed: int, size: int, classes: int) -> None:

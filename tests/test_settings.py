@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from collabpipe.composition import AgreementTerm, Branches, Passes
 from collabpipe.errors import CollabpipeError
-from collabpipe.settings import Settings, check_settings, load_settings, parse_noise
+from collabpipe.kinds.definitions import compose
+from collabpipe.settings import Settings, check_settings, load_settings
+from collabpipe.settings_data import parse_noise
 from tests.conftest import REPOSITORY
 
 COLLABPIPE = Path(sys.executable).parent / "collabpipe"
@@ -302,6 +304,175 @@ MISTAKES = {
         "methods.output.split",
         ("stage2", "independent views", "Allowed: input"),
     ),
+    "a list without select": Mistake(
+        "split: stage2",
+        "split: stage2, drop: [0.1, 0.5]",
+        "output: {",
+        "methods.output.drop",
+        ("'[0.1, 0.5]'", "one value, or a list together with select", "on: validation"),
+    ),
+    "a list without select among the weights of a combination": Mistake(
+        METHOD,
+        "  kernel: {}\n  combined: {of: output+kernel, weights: {kernel: [1, 2]}}\n",
+        "combined",
+        "methods.combined.weights.kernel",
+        ("'[1, 2]'", "together with select"),
+    ),
+    "a list of nothing": Mistake("split: stage2", "drop: []", "output: {", "methods.output.drop", ("[]", "number")),
+    "select without a list": Mistake(
+        "split: stage2",
+        "split: stage2, select: {seeds: [7]}",
+        "output: {",
+        "methods.output.select",
+        ("[7]", "only beside a hyper-parameter that is a list"),
+    ),
+    # Taps are a list in any case: there is nothing to choose.
+    "select beside a list of stages": Mistake(
+        METHOD,
+        "  representation: {taps: [stage1], select: {seeds: [7]}}\n",
+        "representation",
+        "methods.representation.select",
+        ("only beside a hyper-parameter that is a list",),
+    ),
+    **{
+        f"select with {name}": Mistake(
+            "split: stage2", f"drop: [0.1, 0.5], select: {select}", "output: {", f"methods.output.select{key}", says
+        )
+        for name, select, key, says in (
+            ("a seed of the final runs", "{seeds: [7, 1]}", ".seeds", ("'1'", "seeds that the final runs do not use")),
+            ("no seeds", "{seeds: []}", ".seeds", ("[]", "at least 1")),
+            ("a seed twice", "{seeds: [7, 7]}", ".seeds", ("[7, 7]", "twice")),
+            ("seeds left out", "{on: validation}", ".seeds", ("missing",)),
+            ("an unknown key", "{seeds: [7], seds: [8]}", ".seds", ("carry, on, seeds", "'seeds'?")),
+            ("a word", "validation", "", ("'validation'", "give keys")),
+            ("the test set", "{on: test, seeds: [7]}", ".on", ("'test'", "Allowed: validation")),
+            ("a noise that is not there", "{seeds: [7], carry: {none: pair-0.1}}", ".carry.none", ("'pair-0.1'",)),
+            ("a noise carried to itself", "{seeds: [7], carry: {none: none}}", ".carry.none", ("symmetric-0.5",)),
+            (
+                "noises carried in a circle",
+                "{seeds: [7], carry: {none: symmetric-0.5, symmetric-0.5: none}}",
+                ".carry.none",
+                ("'symmetric-0.5'", "nothing here"),
+            ),
+        )
+    },
+    "a value that is not allowed among those to choose from": Mistake(
+        "split: stage2",
+        "drop: [0.1, 1.5], select: {seeds: [7]}",
+        "output: {",
+        "methods.output.drop",
+        ("1.5", "less than 1"),
+    ),
+    "a candidate whose heads cannot differ": Mistake(
+        "split: stage2",
+        "channel_drop: 0, drop: [0.5, 0.0], select: {seeds: [7]}",
+        "output: {",
+        "methods.output.drop",
+        ("'0.0'", "heads are equal"),
+    ),
+    **{
+        f"a control with {name} than its method": Mistake(
+            "split: stage2}\n  output_control: {control_of: output",
+            "drop: [0.1, 0.5], select: {seeds: [7]}}\n  output_control: {control_of: output, " + keys,
+            "output_control",
+            "methods.output_control",
+            (f"'{found}'", "2 with seeds [7], as for what it controls"),
+        )
+        for name, keys, found in (
+            ("more candidates", "drop: [0.1, 0.2, 0.3], select: {seeds: [7]}", "3 with seeds [7]"),
+            ("fewer candidates", "drop: [0.1], select: {seeds: [7]}", "1 with seeds [7]"),
+            ("more seeds", "drop: [0.1, 0.2], select: {seeds: [7, 8]}", "2 with seeds [7, 8]"),
+        )
+    },
+    **{
+        f"a {what} named as a candidate": Mistake(old, new, ".candidate3", key, ("not ending in .candidateN",))
+        for what, old, new, key in (
+            ("method", METHOD, "  base.candidate3: {kind: baseline}\n", "methods.base.candidate3"),
+            ("network", "  resnet8:\n", "  net.candidate3:\n    kind: resnet8\n", "networks.net.candidate3"),
+        )
+    },
+    **{
+        f"of a data set's own, {name}": Mistake(
+            "validation_size: 50\n",
+            f"validation_size: 50\n    {line}\n",
+            line,
+            f"datasets.digits.{key}",
+            says,
+        )
+        for name, line, key, says in (
+            ("a noise that is unknown", "noise: [none, symetric-0.5]", "noise", ("'symetric'", "'symmetric'?")),
+            ("a noise that is a word", "noise: none", "noise", ("'none'", "a list")),
+            ("a noise that is a mapping", "noise: {../x: {kind: none}}", "noise", ("../x", "a list")),
+            ("no noise", "noise: []", "noise", ("[]", "at least one")),
+            ("a noise twice", "noise: [none, none]", "noise", ("each noise once",)),
+            ("a noise of other classes", "noise: [superclass-0.2]", "noise", ("digits", "only for cifar100")),
+            ("a training key that is unknown", "training: {epoch: 3}", "training.epoch", ("schedule", "'epochs'?")),
+            ("a training value", "training: {epochs: many}", "training.epochs", ("'many'", "integer")),
+            ("a training that is a number", "training: 5", "training", ("5", "give keys")),
+            ("labels of annotators", "human_labels: true", "human_labels", ("only cifar10 and cifar100",)),
+            ("a quality", "quality: c23", "quality", ("'c23'", "only an image_folder")),
+            ("a sum that is short", "accept: {a.gz: abc}", "accept.a.gz", ("'abc'", "32 hexadecimal digits")),
+            ("a sum that is a number", "accept: {a.gz: 123}", "accept.a.gz", ("123", "string")),
+            ("a mirror that is a word", "mirrors: http://a/", "mirrors", ("'http://a/'", "a list")),
+            ("a mirror that is a number", "mirrors: [3]", "mirrors.0", ("3", "string")),
+            ("more pixels than there are", "image_size: 9", "image_size", ("'9'", "up to 8")),
+        )
+    },
+    "more validation images than there are": Mistake(
+        "validation_size: 50", "validation_size: 1296", "1296", "datasets.digits.validation_size", ("up to 1297",)
+    ),
+    "noise of another source": Mistake(
+        "symmetric-0.5", "asymmetric-0.4", "digits", "datasets.digits.noise", ("'asymmetric'", "only for cifar10")
+    ),
+    "annotators of another source": Mistake(
+        "symmetric-0.5", "human-worst", "digits", "datasets.digits.noise", ("'human'", "only for cifar10 and cifar100")
+    ),
+    "an annotator that does not exist": Mistake(
+        "symmetric-0.5", "human-wurst", "noise:", "noise", ("'human-wurst'", "human-fine", "'human-worst'?")
+    ),
+    "a rate for annotators": Mistake("symmetric-0.5", "human-0.4", "noise:", "noise", ("'human-0.4'", "human-worst")),
+    **{
+        f"{name} of annotated labels": Mistake(
+            "  digits:\n    validation_size: 50", f"  {source}: {{validation_size: 50, {keys}}}", source, key, says
+        )
+        for name, source, keys, key, says in (
+            (
+                "another set",
+                "cifar100",
+                "human_labels: true, noise: [human-worst]",
+                "datasets.cifar100.noise",
+                ("human-fine",),
+            ),
+            ("the lack", "cifar10", "noise: [human-worst]", "datasets.cifar10.human_labels", ("'false'", "true")),
+            (
+                "the lack and another set",
+                "cifar100",
+                "noise: [human-worst]",
+                "datasets.cifar100.noise",
+                ("human-fine",),
+            ),
+        )
+    },
+    **{
+        f"an image folder without {missing}": Mistake(
+            "  digits:\n    validation_size: 50",
+            f"  faces: {{source: image_folder, validation_size: 50, {given}}}",
+            "faces",
+            f"datasets.faces.{missing}",
+            ("'None'", "an image folder has no default"),
+        )
+        for missing, given in (("data_dir", "image_size: 32"), ("image_size", "data_dir: faces"))
+    },
+    "weights that are kept in part": Mistake(
+        "training:\n",
+        "execution: {keep_weights: some}\ntraining:\n",
+        "some",
+        "execution.keep_weights",
+        ("all, half, none",),
+    ),
+    "offline by a number": Mistake(
+        "training:\n", "execution: {offline: 3}\ntraining:\n", "offline", "execution.offline", ("3", "boolean")
+    ),
     "a method with a slash": Mistake(
         METHOD, "  a/b: {kind: baseline}\n", "a/b", "methods.a/b", ("'a/b'", "letters, digits")
     ),
@@ -519,7 +690,7 @@ def test_a_later_file_overrides_an_earlier_one_key_by_key(tmp_path: Path) -> Non
 
     assert found.seeds == (7,), "a list is replaced as a whole"
     assert list(found.methods) == ["baseline", "output", "output_control", "kernel"]
-    output = found.composition("output", found.networks["resnet8"])
+    output = compose(found.methods, "output", found.networks["resnet8"].stages)
     assert output.passes == Passes(heads=2, split="stage2", drop=0.5, channel_drop=0.1), "heads and split stay"
     assert isinstance(output.terms[0], AgreementTerm)
     assert output.terms[0].weight == 3.0
@@ -554,6 +725,66 @@ def test_numbers_that_yaml_takes_for_words_are_numbers(tmp_path: Path) -> None:
     assert load_settings([file]).training.learning_rate == 0.01
 
 
+def load(tmp_path: Path, old: str, new: str) -> Settings:
+    return load_settings([changed(tmp_path / "study.yaml", old, new)])
+
+
+@pytest.mark.parametrize("key", ["on", "'on'", "true", "yes"])
+def test_the_word_on_is_a_key_although_yaml_reads_it_as_true(key: str, tmp_path: Path) -> None:
+    searched = f"drop: [0.1, 0.5], select: {{{key}: validation, seeds: [7]}}"
+
+    found = load(tmp_path, "split: stage2", searched).searches["output"].select
+
+    assert (found.on, found.seeds) == ("validation", (7,))
+
+
+def test_noise_and_training_of_a_data_set_stand_in_place_of_the_studys(tmp_path: Path) -> None:
+    own = "validation_size: 50\n    noise: [pair-0.4]\n    training: {epochs: 7, schedule: steps}"
+    found = load(
+        tmp_path, "validation_size: 50", f"{own}\n  other: {{source: digits, validation_size: 9, training: {{}}}}"
+    )
+
+    assert list(found.noise_of("digits")) == ["pair-0.4"]
+    assert list(found.noise_of("other")) == ["none", "symmetric-0.5"]
+    assert found.training_of("other") == found.training
+    assert found.training_of("digits") == found.training.model_copy(update={"epochs": 7, "schedule": "steps"})
+
+
+def test_kinds_of_noise_that_only_some_data_sets_can_have_stand_at_those(tmp_path: Path) -> None:
+    others = """\
+  cifar10: {validation_size: 50, human_labels: true, noise: [asymmetric-0.4, human-worst, human-aggre]}
+  cifar100: {validation_size: 50, human_labels: true, noise: [superclass-0.2, superclass_legacy-0.2, human-fine]}
+"""
+    found = load(tmp_path, "    validation_size: 50\n", "    validation_size: 50\n" + others)
+
+    assert [noise.annotator for noise in found.noise_of("cifar10").values()] == [None, "worst", "aggre"]
+    assert [noise.kind for noise in found.noise_of("cifar100").values()] == ["superclass", "superclass_legacy", "human"]
+
+
+def test_an_image_folder_is_described_by_its_folder_size_and_quality(tmp_path: Path) -> None:
+    faces = "  faces: {source: image_folder, data_dir: frames, image_size: 64, quality: c23, validation_size: 50}"
+    found = load(tmp_path, "  digits:\n    validation_size: 50", faces).datasets["faces"]
+
+    assert (found.data_dir, found.image_size, found.quality) == ("frames", 64, "c23")
+
+
+def test_a_control_may_search_as_much_as_its_method_does(tmp_path: Path) -> None:
+    found = load(
+        tmp_path,
+        "split: stage2}\n  output_control: {control_of: output}",
+        "drop: [0.1, 0.5], select: {seeds: [7]}}\n"
+        "  output_control: {control_of: output, channel_drop: [0.0, 0.1], select: {seeds: [7]}}",
+    )
+
+    assert list(found.searches) == ["output", "output_control"]
+
+
+def test_a_carried_noise_need_not_be_on_every_data_set(tmp_path: Path) -> None:
+    searched = "drop: [0.1, 0.5], select: {seeds: [7], carry: {pair-0.4: none}}"
+
+    assert load(tmp_path, "split: stage2", searched).searches["output"].select.carry == {"pair-0.4": "none"}
+
+
 @given(digits=st.text("0123456789", min_size=1, max_size=6))
 def test_every_rate_in_the_unit_interval_is_read(digits: str) -> None:
     found = parse_noise(f"symmetric-0.{digits}")
@@ -564,7 +795,7 @@ def test_every_rate_in_the_unit_interval_is_read(digits: str) -> None:
 def composed(methods: dict[str, Any], name: str) -> Any:
     """The composition of a method in a study that holds `methods`, on resnet8."""
     found = check_settings(yaml.safe_load(GOOD) | {"methods": methods}, {})
-    return found.composition(name, found.networks["resnet8"])
+    return compose(found.methods, name, found.networks["resnet8"].stages)
 
 
 @pytest.mark.parametrize("of", ["gce+kernel", "kernel+gce", "label_smoothing+kernel", "mixup+kernel"])

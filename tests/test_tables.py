@@ -15,12 +15,13 @@ import pytest
 
 from collabpipe.cli import main
 from collabpipe.errors import CollabpipeError
+from collabpipe.evaluated import EvaluatedRun, read_runs
 from collabpipe.files import read_json, write_json
 from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import TrainRecipe, read_recipe
 from collabpipe.settings import check_settings
-from collabpipe.tables import EvaluatedRun, main_table, read_runs, write_tables
+from collabpipe.tables import main_table, write_tables
 from tests.conftest import SMALL, Lab, altered
 
 COLUMNS = [
@@ -266,7 +267,7 @@ def test_a_row_a_run_holds_every_hyper_parameter_and_leads_to_its_artefacts(fini
             assert Path(row[column]).is_file()
         assert read_recipe(Path(row["recipe"]), TrainRecipe) == recipe
         assert "commit" in found.columns
-        for place, value in flat(recipe.model_dump(mode="json", exclude={"run"})).items():
+        for place, value in flat(recipe.model_dump(mode="json", exclude={"run", "undecided"})).items():
             held = row[place]
             if isinstance(value, list):
                 held = json.loads(held)
@@ -328,3 +329,132 @@ def test_refused_tables_leave_the_old_ones_as_they_were(study: tuple[Plan, Path]
     assert main(["tables", str(made.study.write(root / "recipes")), "--results", str(root)]) == 1
 
     assert {path: path.read_bytes() for path in (root / "tables").iterdir()} == before
+
+
+# --- label noise, two classes, unfinished studies ---------------------------------------------------------------------
+
+
+def test_label_files_have_a_row_each_with_the_rate_that_came_out(finished: tuple[Plan, Path]) -> None:
+    made, root = finished
+    found = pd.read_csv(root / "tables" / "noise.csv").set_index("seed", drop=False)
+
+    assert list(found.index) == [0, 1], "one a label file, not one a run"
+    assert set(found["dataset"]) == {"digits"}
+    assert set(found["noise"]) == {"symmetric-0.5"}
+    assert set(found["rate_asked"]) == {0.5}
+    assert len(set(found["sha256"])) == 2
+    for seed, row in found.iterrows():
+        assert Path(row["labels"]) == made.paths.labels(made.labels["digits", "symmetric-0.5", seed])  # type: ignore[index]
+        labels = pd.read_parquet(row["labels"])
+        wrong = labels["clean"] != labels["noisy"]
+        assert row["true_rate"] == pytest.approx(wrong.mean())
+        assert row["true_rate_training"] == pytest.approx(wrong[~labels["validation"]].mean())
+        assert (row["images"], row["validation"]) == (len(labels), labels["validation"].sum()) == (250, 50)
+
+
+def test_two_classes_have_columns_for_the_area_under_the_curve() -> None:
+    made = plan()
+    runs = evaluated(made, ACCURACIES)
+    for run in runs:
+        if run.finished and run.name.method != "output":
+            run.metrics["last"]["auc"] = 0.9 + 0.01 * run.name.seed
+
+    found = main_table(made.study, runs).set_index("method")
+
+    assert found.loc["baseline", "auc_mean"] == pytest.approx(0.91)
+    assert found.loc["baseline", "auc_std"] == pytest.approx(0.01)
+    assert found.loc["kernel", "auc_mean"] == pytest.approx(0.91), "the diverged run has none"
+    assert is_nan(found.loc["output", "auc_mean"])
+    assert not [column for column in table().columns if "auc" in column], "of ten classes there is none"
+
+
+def test_the_area_is_shown_where_there_is_one(study: tuple[Plan, Path]) -> None:
+    made, root = study
+    for recipe in made.runs.values():
+        path = made.paths.run(recipe.run) / "metrics.json"
+        metrics = read_json(path)
+        if recipe.run.method == "output":
+            write_json(path, metrics | {"last": metrics["last"] | {"auc": 0.875}})
+
+    write_tables(made.study, made.paths)
+
+    header, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (root / "tables" / "main.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("|")
+    ]
+    assert {row[header.index("method")]: row[header.index("AUC")] for row in rows} == {
+        "baseline": "", "output": "0.8750", "output_control": "", "exploding": ""
+    }  # fmt: skip
+    assert pd.read_csv(root / "tables" / "main.csv").set_index("method").loc["output", "auc_mean"] == 0.875
+
+
+def untouched(root: Path) -> dict[Path, tuple[int, bytes]]:
+    """Time and content of the finished tables and figures."""
+    files = [path for name in ("tables", "figures") for path in (root / name).iterdir() if path.is_file()]
+    assert len(files) >= len(TABLE_FILES) + len(FIGURE_FILES)
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_an_unfinished_study_shows_how_much_of_it_there_is_beside_the_finished_tables(
+    study: tuple[Plan, Path],
+) -> None:
+    made, root = study
+    for method, seed in (("output", 1), ("output_control", 0), ("output_control", 1)):
+        (made.paths.run(made.runs[f"digits/symmetric-0.5/resnet8/{method}/seed{seed}"].run) / "metrics.json").unlink()
+    whole, before = pd.read_csv(root / "tables" / "main.csv").set_index("method"), untouched(root)
+    command = ["tables", str(made.study.write(root / "recipes")), "--results", str(root)]
+
+    assert main([*command, "--partial"]) == 0
+
+    assert untouched(root) == before
+    partial = root / "tables" / "partial"
+    assert {path.name for path in partial.iterdir()} == set(TABLE_FILES)
+    assert {path.name for path in (root / "figures" / "partial").iterdir()} == set(FIGURE_FILES)
+    markdown = (partial / "main.md").read_text(encoding="utf-8")
+    assert markdown.startswith("Unfinished: 5 of the study's 8 runs are evaluated; n says how many of each.\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines() if line.startswith("|")]
+    assert {row[3]: row[4] for row in rows[2:]} == {"baseline": "2 of 2", "output": "1 of 2", "exploding": "0 of 2"}
+    found = pd.read_csv(partial / "main.csv").set_index("method")
+    assert list(found.index) == ["baseline", "output", "exploding"]
+    assert found["accuracy_mean"].to_dict()["baseline"] == whole["accuracy_mean"].to_dict()["baseline"]
+    assert list(found["n"]) == [2, 1, 0]
+    assert list(found["diverged"]) == [0, 0, 2]
+    assert len(pd.read_parquet(partial / "runs.parquet")) == 5
+    assert len(read_json(partial / "record.json")["evaluations"]) == 5
+    assert main(command) == 1, "without --partial it is refused"
+
+
+def test_partial_tables_of_a_whole_study_are_its_tables(study: tuple[Plan, Path]) -> None:
+    made, root = study
+
+    for partial in (False, True):
+        write_tables(made.study, made.paths, partial)
+
+    for name in ("main.csv", "noise.csv", "record.json", "claims.csv"):
+        assert (root / "tables" / "partial" / name).read_bytes() == (root / "tables" / name).read_bytes()
+
+
+def test_a_run_of_another_recipe_is_no_part_of_an_unfinished_study(study: tuple[Plan, Path]) -> None:
+    made, root = study
+    folders = [made.paths.run(made.runs[f"digits/symmetric-0.5/resnet8/output/seed{seed}"].run) for seed in (0, 1)]
+    write_json(folders[0] / "record.json", read_json(folders[1] / "record.json"))
+
+    write_tables(made.study, made.paths, partial=True)
+
+    assert pd.read_csv(root / "tables" / "partial" / "main.csv").set_index("method").loc["output", "n"] == 1
+
+
+def test_a_study_of_which_nothing_is_evaluated_has_no_partial_tables(
+    study: tuple[Plan, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, root = study
+    for recipe in made.runs.values():
+        (made.paths.run(recipe.run) / "metrics.json").unlink()
+    before = untouched(root)
+
+    assert main(["tables", str(made.study.write(root / "recipes")), "--results", str(root), "--partial"]) == 1
+
+    assert "no run of study small is evaluated yet" in capsys.readouterr().err
+    assert untouched(root) == before
+    assert not (root / "tables" / "partial").exists()

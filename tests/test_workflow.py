@@ -124,7 +124,7 @@ def test_a_changed_weight_trains_its_method_and_results_hang_on_no_memory_of_sna
     assert study.records() == records
     shutil.rmtree(folder)
     subprocess.run(["cp", "-a", newer, folder], check=True)
-    assert jobs(study.snakemake()) == {"train": 1, "evaluate": 1, "assemble_tables": 1}
+    assert jobs(study.snakemake()) == {"train": 1, "evaluate": 1, "measure_overhead": 1, "assemble_tables": 1}
     assert study.trainings() == original | added
     assert study.records() == records
     assert (study.results / "tables" / "main.csv").read_bytes() == first_table
@@ -257,6 +257,7 @@ def test_another_configfile_replaces_the_default_study(fresh: Workspace) -> None
         "noisy_labels": 1,
         "train": 1,
         "evaluate": 1,
+        "measure_overhead": 1,
         "assemble_tables": 1,
     }
 

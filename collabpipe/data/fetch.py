@@ -1,128 +1,135 @@
-"""Brings a source's files to the results folder: downloaded or copied, verified, whole or not at all."""
+"""Brings a source's files to the results folder, or finds them where the user has them; all are verified."""
 
 from __future__ import annotations
 
-import http.client
-import shutil
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from collabpipe.data.sources import SOURCES, SourceFile
+from filelock import FileLock, Timeout
+
+from collabpipe.data.download import download
+from collabpipe.data.image_folder import image_files, list_digest
+from collabpipe.data.raw import WrongSum, check_accept, locate, verify, wanted_files
+from collabpipe.data.sources import IMAGE_FOLDER, SOURCES, SourceFile
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import atomic_path, file_digest, write_json
+from collabpipe.files import write_json
+from collabpipe.progress import Progress
+from collabpipe.recipe import DataRecipe
 
-TIMEOUT_SECONDS = 30.0
-ATTEMPTS = 3
 
-
-def fetch(source: str, folder: Path, data_dir: Path | None = None, addresses: Sequence[str] | None = None) -> None:
-    """Fill `folder` with the verified files of `source` and write `fetched.json`, the record of their sums.
+def fetch(
+    recipe: DataRecipe, folder: Path, data_dir: Path | None = None, mirrors: Sequence[str] = (), offline: bool = False
+) -> None:
+    """Verify the files that `recipe` asks for and write `folder`/fetched.json: where they lie, and their sums.
 
     Args:
-        source: a name of `SOURCES`.
-        folder: where the files go; a verified file that lies there is kept.
-        data_dir: the user's own copies; None: download from `addresses`, else from the source's own.
-        addresses: folders on web servers, tried in order.
+        recipe: names the source and what is wanted of it.
+        folder: where downloads go; a verified file that lies there is kept.
+        data_dir: the user's own copies, which are used where they lie and never copied; None: download.
+        mirrors: folders on web servers, tried before the source's own.
+        offline: ask nothing of any network.
 
     Raises:
-        CollabpipeError: a file is missing, unreachable or of another sum; nothing half-written is left.
+        CollabpipeError: a file is missing, unreachable or of another sum; no such file is left under its name.
     """
-    spec = SOURCES[source]
-    for file in spec.files:
-        target = folder / file.name
-        if target.exists() and file.accepts(file_digest(target, "md5")):
-            continue
-        if data_dir is not None:
-            _copy(file, data_dir, target)
+    check_accept(recipe)
+    with _alone(folder):
+        record: dict[str, Any] = {"source": recipe.source, "folder": None, "md5": {}, "accepted": {}}
+        if recipe.source == IMAGE_FOLDER:
+            if data_dir is None:
+                raise CollabpipeError("an image_folder needs data_dir: the folder that holds train/ and test/.")
+            images = image_files(data_dir.resolve(), recipe.quality)
+            record |= {"folder": str(data_dir.resolve()), "images": list_digest(images)}
+        elif data_dir is not None and SOURCES[recipe.source].files:
+            record |= {"folder": str(data_dir.resolve()), "md5": _own(recipe, data_dir.resolve())}
         else:
-            _download(file, spec.addresses if addresses is None else addresses, target)
-    sums = {file.name: file_digest(folder / file.name, "md5") for file in spec.files}
-    write_json(folder / "fetched.json", {"source": source, "md5": sums})
+            record["md5"] = _downloaded(recipe, folder, mirrors, offline)
+        for file in SOURCES[recipe.source].all_files:
+            if file.name in record["md5"] and not file.accepts(record["md5"][file.name]):
+                record["accepted"][file.name] = record["md5"][file.name]
+        write_json(folder / "fetched.json", record)
 
 
-def _copy(file: SourceFile, data_dir: Path, target: Path) -> None:
-    own = data_dir / file.name
-    if not own.is_file():
-        raise CollabpipeError(
-            f"{data_dir}: holds no {file.name}. Put the file there, or leave out data_dir to download it."
-        )
-    with atomic_path(target) as temporary:
-        shutil.copyfile(own, temporary)
-        _verify(temporary, file, own)
-
-
-class WrongSum(CollabpipeError):
-    """A file that is whole but is not the one that was asked for."""
-
-
-def _verify(path: Path, file: SourceFile, origin: object) -> None:
-    found = file_digest(path, "md5")
-    if not file.accepts(found):
-        raise WrongSum(
-            f"{origin}: wrong sum. Expected md5 {file.md5}, found {found} ({path.stat().st_size} bytes). "
-            "The file is damaged or another one; nothing of it was kept. Get it again."
-        )
-
-
-class Unreachable(CollabpipeError):
-    """A download that failed on its way; `again` says whether another attempt may help."""
-
-    def __init__(self, message: str, again: bool):
-        super().__init__(message)
-        self.again = again
-
-
-def _download(file: SourceFile, addresses: Sequence[str], target: Path) -> None:
-    """Try every address, each a few times with growing pauses."""
-    failures = []
-    for address in addresses:
-        url = address.rstrip("/") + "/" + file.name
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(0.5 * 2**attempt)
-            try:
-                with atomic_path(target) as temporary:
-                    with temporary.open("wb") as sink:
-                        sink.writelines(_chunks(url))
-                    _verify(temporary, file, url)
-                return
-            except Unreachable as error:
-                failures.append(str(error))
-                if not error.again:
-                    break
-            except WrongSum as error:
-                failures.append(str(error))
-                break
-    raise CollabpipeError(
-        "\n".join(
-            [
-                f"cannot fetch {file.name}:",
-                *(f"  {failure}" for failure in failures),
-                "Check the connection, or set data_dir to a folder that holds the file.",
-            ]
-        )
-    )
-
-
-def _chunks(url: str) -> Iterator[bytes]:
-    """The body at `url`, a megabyte at a time.
-
-    Raises:
-        Unreachable: the server answers with an error, stalls, or ends before the length it has announced.
-    """
-    if not url.startswith(("http://", "https://")):
-        raise Unreachable(f"{url}: only http and https addresses are fetched.", again=False)
-    request = urllib.request.Request(url, headers={"User-Agent": "collabpipe"})  # noqa: S310 (scheme checked)
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; a second process waits for the first, and then finds the files."""
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-            while chunk := answer.read(1 << 20):
-                yield chunk
-            if answer.length:
-                raise http.client.IncompleteRead(b"", answer.length)
-    except urllib.error.HTTPError as error:
-        raise Unreachable(f"{url}: HTTP {error.code} {error.reason}", again=error.code >= 500) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"{url}: {getattr(error, 'reason', None) or error!r}", again=True) from error
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            Progress(str(folder)).say("another process fetches into it; waiting")
+            lock.acquire()
+    except OSError as error:
+        raise CollabpipeError(f"cannot write {folder}: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _own(recipe: DataRecipe, data_dir: Path) -> dict[str, str]:
+    """The sums of the user's own files, which are all looked at before any fault is told."""
+    sums, missing, faults = {}, [], []
+    for file in wanted_files(recipe, data_dir):
+        path = locate(data_dir, file.name)
+        if path is None:
+            missing.append(file)
+            continue
+        try:
+            sums[file.name] = verify(path, file, recipe.accept, path)
+        except WrongSum as error:
+            faults.append(str(error))
+    if missing:
+        faults.append(
+            f"data_dir {data_dir}: is missing, or lacks files of {recipe.source}:\n{_listing(recipe, missing)}\n"
+            "Put them there or one folder down, or leave out data_dir to download what can be downloaded."
+        )
+    if faults:
+        raise CollabpipeError("\n".join(faults))
+    return sums
+
+
+def _downloaded(recipe: DataRecipe, folder: Path, mirrors: Sequence[str], offline: bool) -> dict[str, str]:
+    """The sums of the files in `folder`, after those that it lacks were downloaded."""
+    files = wanted_files(recipe, folder)
+    kept = {file.name: _kept(recipe, folder, file) for file in files}
+    missing = [file for file in files if not kept[file.name]]
+    unreachable = [file for file in missing if offline or not _addresses(recipe, file, mirrors)]
+    if unreachable:
+        why = "offline: nothing is downloaded, and" if offline else f"{recipe.source} cannot be downloaded, and"
+        raise CollabpipeError(
+            f"{why} {folder} lacks files:\n{_listing(recipe, unreachable)}\n"
+            "Put them there, or name the folder that holds them in data_dir."
+        )
+    for file in missing:
+        download(file, _addresses(recipe, file, mirrors), recipe.accept, folder / file.name)
+        kept[file.name] = _kept(recipe, folder, file)
+    return {name: md5 for name, md5 in kept.items() if md5}
+
+
+def _kept(recipe: DataRecipe, folder: Path, file: SourceFile) -> str | None:
+    """The sum of a verified file in `folder`; None if there is none."""
+    path = locate(folder, file.name)
+    try:
+        return verify(path, file, recipe.accept, path) if path else None
+    except WrongSum:
+        return None
+
+
+def _addresses(recipe: DataRecipe, file: SourceFile, mirrors: Sequence[str]) -> tuple[str, ...]:
+    return (*mirrors, *(file.addresses or SOURCES[recipe.source].addresses))
+
+
+def _listing(recipe: DataRecipe, files: Iterable[SourceFile]) -> str:
+    """Names, sums, sizes and addresses for someone who will get the files by hand."""
+    lines = []
+    for file in files:
+        size = f"  {file.size} bytes" if file.size and file.name not in recipe.accept else ""
+        address = "".join(f"  {address}{file.name}" for address in _addresses(recipe, file, ())[:1])
+        lines.append(f"  {file.name}  md5 {recipe.accept.get(file.name, file.md5)}{size}{address}")
+    remark = SOURCES[recipe.source].remark
+    return "\n".join(lines + [remark] * bool(remark))

@@ -1,17 +1,28 @@
-"""The table of sources: files with their sums, addresses, class names. Sums are checked before a file is opened."""
+"""The table of sources: files with their sums, sizes and addresses, class names.
+
+Addresses, names and sums are those of torchvision.datasets (0.28) unless noted. Sums are checked before a file is
+opened.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+IMAGE_FOLDER = "image_folder"
+
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a source, its MD5 sum as published, and those of other packagings of the same data."""
+    """A file of a source, its MD5 sum and size in bytes as published, and the sums of other packagings of its data."""
 
     name: str
     md5: str
+    size: int | None = None
     also: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    """Where this file lies, if not below the source's own addresses."""
+    published: bool = True
+    """Whether the authors publish the sum; else it is a third party's."""
 
     def accepts(self, md5: str) -> bool:
         """Whether a file of this sum is the file."""
@@ -23,20 +34,69 @@ class Source:
     """A data set's origin: `files` below each of `addresses`, or nothing to fetch."""
 
     classes: tuple[str, ...]
-    images: int
-    """Training images."""
-    pixels: int
-    """Pixels a side."""
+    """Empty: the folders' names."""
+    images: int | None
+    """Training images; None: as many as are found."""
+    pixels: int | None
+    """Pixels a side; None: any."""
+    test: int = 0
+    """Test images; 0: as many as are found."""
+    channels: int = 3
     files: tuple[SourceFile, ...] = ()
+    instead: tuple[SourceFile, ...] = ()
+    """Another packaging of all of the data, which may lie in data_dir in place of `files`."""
+    human: tuple[SourceFile, ...] = ()
+    """The annotators' labels."""
     addresses: tuple[str, ...] = ()
+    coarse: tuple[str, ...] = ()
+    """Names of the classes of the annotation `coarse`."""
+    remark: str = ""
+    """What a user is told when a file is missing."""
 
+    @property
+    def all_files(self) -> tuple[SourceFile, ...]:
+        """Every file that some recipe of this source may ask for."""
+        return (*self.files, *self.instead, *self.human)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+CIFAR_N = ("https://github.com/UCSC-REAL/cifar-10-100n/raw/main/data/",)
+
+# Third-party sums of the inner files: none are published by the authors.
+IMAGENET32_PICKLES = (
+    "6c4495e65cd24a8c3019857ef9b758ee",
+    "3dd727de4155836807dfc19f98c9fe70",
+    "03d3dc4e850e23e1d526f268a0196296",
+    "876f7e6d6ddb1f52ecb654ffdc8293f6",
+    "c789bcdd1feed34a9bc58598a1a1bf7d",
+    "8ce5344cb1e11f31bc507cae4c856083",
+    "32ecc8ad6c55b1c9cb6cf79a2cc46094",
+    "bdeb6da3d05771121992b48c59c69439",
+    "58417149b5ce31688f805341e7f57b4f",
+    "46ad60a1144aaf97a143914453b0dabb",
+)
+IMAGENET32_NPZ = (
+    "464fde20de6eb44c28cc1a8c11544bb1",
+    "bdb56e71882c3fd91619d789d5dd7c79",
+    "83ff36d76ea26867491a281ea6e1d03b",
+    "98ff184fe109d5c2a0f6da63843880c7",
+    "62b8803e13c3e6de9498da7aaaae57c8",
+    "e0b06665f890b029f1d8d0a0db26e119",
+    "9731f469aac1622477813c132c5a847a",
+    "60aed934b9d26b7ee83a1a83bdcfbe0f",
+    "b96328e6affd718660c2561a6fe8c14c",
+    "1dc618d544c554220dd118f72975470c",
+)
 
 SOURCES: dict[str, Source] = {
     # Shipped inside scikit-learn.
-    "digits": Source(classes=tuple("0123456789"), images=1297, pixels=8),
-    # Addresses and sums as in torchvision.datasets.FashionMNIST. The second sums are those of Debian's
-    # dataset-fashion-mnist: the same compressed streams behind a gzip header without name and time. (With the name
-    # and a time of 31 August 2017 put back into the header, each gives the published sum.)
+    "digits": Source(classes=tuple("0123456789"), images=1297, pixels=8, test=500, channels=1),
+    # The second sums are those of Debian's dataset-fashion-mnist: the same compressed streams behind a gzip header
+    # without name and time. (With the name and a time of 31 August 2017 put back into the header, each gives the
+    # published sum.) The second address is the authors' repository.
     "fashion_mnist": Source(
         classes=(
             "T-shirt/top",
@@ -52,20 +112,92 @@ SOURCES: dict[str, Source] = {
         ),
         images=60000,
         pixels=28,
-        files=(
-            SourceFile(
-                "train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", ("cf8536b0aa1a6ac5fa3f23001093305c",)
-            ),
-            SourceFile(
-                "train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", ("10bea18fdb374794d4bb42e356e600c9",)
-            ),
-            SourceFile(
-                "t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", ("f78720b4224f21cce2f2ccf2d7a94c9a",)
-            ),
-            SourceFile(
-                "t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", ("0d30e22e447f3c33dab9ed536400ac01",)
-            ),
+        test=10000,
+        channels=1,
+        files=tuple(
+            SourceFile(name, published, also=(debian,))
+            for name, published, debian in (
+                (
+                    "train-images-idx3-ubyte.gz",
+                    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                    "cf8536b0aa1a6ac5fa3f23001093305c",
+                ),
+                (
+                    "train-labels-idx1-ubyte.gz",
+                    "25c81989df183df01b3e8a0aad5dffbe",
+                    "10bea18fdb374794d4bb42e356e600c9",
+                ),
+                ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", "f78720b4224f21cce2f2ccf2d7a94c9a"),
+                ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", "0d30e22e447f3c33dab9ed536400ac01"),
+            )
         ),
-        addresses=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        addresses=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        ),
     ),
+    "cifar10": Source(
+        classes=_words("airplane automobile bird cat deer dog frog horse ship truck"),
+        images=50000,
+        pixels=32,
+        test=10000,
+        files=(SourceFile("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", 170498071),),
+        human=(
+            SourceFile("CIFAR-10_human.pt", "96644db5574813cae939af5f7f2a0aec", addresses=CIFAR_N, published=False),
+        ),
+        addresses=("https://www.cs.toronto.edu/~kriz/",),
+    ),
+    "cifar100": Source(
+        classes=_words(
+            "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus "
+            "butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab "
+            "crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo "
+            "keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse "
+            "mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy "
+            "porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper "
+            "snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television "
+            "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+        ),
+        images=50000,
+        pixels=32,
+        test=10000,
+        files=(SourceFile("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", 169001437),),
+        human=(
+            SourceFile("CIFAR-100_human.pt", "a67b45c1d7992051865b5c755bd68bb1", addresses=CIFAR_N, published=False),
+        ),
+        addresses=("https://www.cs.toronto.edu/~kriz/",),
+        coarse=_words(
+            "aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices "
+            "household_furniture insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes "
+            "large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles small_mammals "
+            "trees vehicles_1 vehicles_2"
+        ),
+    ),
+    "stl10": Source(
+        classes=_words("airplane bird car cat deer dog horse monkey ship truck"),
+        images=5000,
+        pixels=96,
+        test=8000,
+        files=(SourceFile("stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb", 2640397119),),
+        addresses=("http://ai.stanford.edu/~acoates/stl10/",),
+    ),
+    "imagenet32": Source(
+        classes=tuple(str(label) for label in range(1, 1001)),
+        images=1281167,
+        pixels=32,
+        test=50000,
+        files=(
+            *(SourceFile(f"train_data_batch_{i}", md5, published=False) for i, md5 in enumerate(IMAGENET32_PICKLES, 1)),
+            SourceFile("val_data", "06c02b8b4c8de8b3a36b07859a49de6f", published=False),
+        ),
+        instead=(
+            *(SourceFile(f"train_data_batch_{i}.npz", md5, published=False) for i, md5 in enumerate(IMAGENET32_NPZ, 1)),
+            SourceFile("val_data.npz", "a8c04a389f2649841fb7a01720da9dd9", published=False),
+        ),
+        remark=(
+            "ImageNet32 is behind a registration (https://image-net.org/download-images): unpack its archives and name "
+            "their folder in data_dir."
+        ),
+    ),
+    IMAGE_FOLDER: Source(classes=(), images=None, pixels=None),
 }

@@ -33,7 +33,7 @@ class WithPasses(Kind):
     @model_validator(mode="after")
     def _one_head_runs_once(self) -> WithPasses:
         for key in ("split", "views"):
-            if self.heads == 1 and key in self.model_fields_set:
+            if self.heads == 1 and getattr(self, key) != type(self).model_fields[key].default:
                 raise Wrong(getattr(self, key), ("no value for one head, which runs once; set heads",), key, (key,))
         return self
 

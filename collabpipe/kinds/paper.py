@@ -257,9 +257,18 @@ class MultiHead(Kind):
 
 
 class Control(Kind):
-    """The matched control of another method."""
+    """The matched control of another method; with rates of its own where these are searched for it too."""
 
     control_of: str
+    drop: Fraction | None = None
+    channel_drop: Fraction | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has no rates of its own: then it is what its method is, without the collaboration."""
+        return self.drop is None and self.channel_drop is None
 
     def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        return resolve(self.control_of, None).control()
+        control = resolve(self.control_of, None).control()
+        rates = {key: getattr(self, key) for key in ("drop", "channel_drop") if getattr(self, key) is not None}
+        return control.model_copy(update={"passes": control.passes.model_copy(update=rates)})

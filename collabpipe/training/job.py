@@ -18,7 +18,9 @@ from collabpipe.labels import LabelFile, read_labels
 from collabpipe.paths import Paths
 from collabpipe.progress import Progress
 from collabpipe.provenance import whereabouts
-from collabpipe.recipe import TrainRecipe
+from collabpipe.recipe import TrainRecipe, evaluation_key
+from collabpipe.selection import decide
+from collabpipe.settings import CANDIDATE
 from collabpipe.store import Store
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in the store need not wait for
@@ -28,12 +30,13 @@ RESULT_FILES = ("last.safetensors", "best.safetensors", "history.parquet")
 STATE_FILE = "state.safetensors"
 
 
-def train(recipe: TrainRecipe, paths: Paths, save_seconds: float) -> None:
-    """Bring the result of `recipe` to its run's folder, from the store or by training.
+def train(asked: TrainRecipe, paths: Paths, save_seconds: float) -> None:
+    """Bring the result of the recipe to its run's folder, from the store or by training.
 
     Raises:
         CollabpipeError: inputs that are missing, broken or of another recipe; a full disk.
     """
+    recipe, choices = decide(asked, asked.run.dataset, asked.run.network, paths)
     data = data_record(recipe.labels.data, paths.dataset(recipe.run.dataset))
     labels = read_labels(paths.labels(recipe.labels), recipe.labels)
     inputs = {"train.arrow": data["files"]["train.arrow"]["sha256"], "labels": labels.sha256}
@@ -41,16 +44,28 @@ def train(recipe: TrainRecipe, paths: Paths, save_seconds: float) -> None:
     store = Store(paths.store)
     with store.writing(key) as folder:
         result = store.find(key)
-        if result is None:
+        if result is None or not _serves(recipe, result, data, store):
             result = _compute(recipe, paths, labels, store, key, folder, save_seconds)
         else:
             Progress(str(recipe.run)).say("in the store already")
         folder = paths.run(recipe.run)
         store.place(key, result, folder)
-        record = {**result, "recipe": recipe.digest, "run": recipe.run.model_dump(), "inputs": inputs}
-        # Without the times of day: equal trainings have equal digests.
-        record["digest"] = json_digest({"key": key, "weights": result["weights"], "status": result["status"]})
-        write_json(folder / "record.json", record)
+        record = {**result, "recipe": asked.digest, "run": recipe.run.model_dump(), "inputs": inputs}
+        if choices:
+            record |= {"choices": choices, "composition": recipe.composition.model_dump(mode="json")}
+        write_json(folder / "record.json", record | {"digest": _digest(result)})
+
+
+def _digest(result: dict[str, Any]) -> str:
+    """The digest of a training, without the times of day: equal trainings have equal digests."""
+    return json_digest({name: result[name] for name in ("key", "weights", "status")})
+
+
+def _serves(recipe: TrainRecipe, result: dict[str, Any], data: dict[str, Any], store: Store) -> bool:
+    """Whether a stored result will do: one without weights does for a candidate, or if it is evaluated already."""
+    if result.get("kept", "all") == "all" or CANDIDATE.search(recipe.run.method):
+        return True
+    return store.find(evaluation_key(_digest(result), data["files"]["test.arrow"]["sha256"])) is not None
 
 
 def _compute(

@@ -1,0 +1,115 @@
+"""The files that a data set is prepared from: which they are, where they lie, whether they are the ones asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from collabpipe.data.image_folder import image_files, list_digest
+from collabpipe.data.sources import IMAGE_FOLDER, SOURCES, SourceFile
+from collabpipe.errors import CollabpipeError, nearest
+from collabpipe.files import file_digest, read_record
+from collabpipe.recipe import DataRecipe
+
+FETCH = "Fetch the data set: collabpipe fetch RECIPE."
+
+
+class WrongSum(CollabpipeError):
+    """A file that is whole but is not the one that was asked for."""
+
+
+def check_accept(recipe: DataRecipe) -> None:
+    """Hold the recipe's `accept` to the names of its source's files.
+
+    Raises:
+        CollabpipeError: a name that is no file of the source.
+    """
+    names = [file.name for file in SOURCES[recipe.source].all_files]
+    for name in recipe.accept:
+        if name not in names:
+            allowed = ", ".join(names) or "nothing: it has no files with published sums"
+            raise CollabpipeError(
+                f"accept: {name} is no file of {recipe.source}. Allowed: {allowed}.{nearest(name, names)}"
+            )
+
+
+def wanted_files(recipe: DataRecipe, folder: Path | None) -> tuple[SourceFile, ...]:
+    """The files that `recipe` asks for, in the packaging that lies in `folder` where the source has two."""
+    source = SOURCES[recipe.source]
+    human = source.human if recipe.human_labels else ()
+    if source.instead and folder is not None and not _any(folder, source.files) and _any(folder, source.instead):
+        return (*source.instead, *human)
+    return (*source.files, *human)
+
+
+def _any(folder: Path, files: tuple[SourceFile, ...]) -> bool:
+    return any(locate(folder, file.name) for file in files)
+
+
+def locate(folder: Path, name: str) -> Path | None:
+    """The file `name` in `folder` or one folder down (Imagenet32_train/, Imagenet32_val/); None if it is in neither.
+
+    Raises:
+        CollabpipeError: the folder cannot be read.
+    """
+    try:
+        own = folder / name
+        if own.is_file():
+            return own
+        return next((path for path in sorted(folder.glob(f"*/{name}")) if path.is_file()), None)
+    except OSError as error:
+        raise CollabpipeError(f"data_dir {folder}: cannot be read: {error.strerror}.") from error
+
+
+def verify(path: Path, file: SourceFile, accept: Mapping[str, str], origin: object) -> str:
+    """The MD5 sum of the file at `path`, which came from `origin`, if it is the one asked for.
+
+    Raises:
+        WrongSum: its size or sum is neither the published one nor the one that `accept` names.
+        CollabpipeError: it cannot be read.
+    """
+    try:
+        size, found = path.stat().st_size, file_digest(path, "md5")
+    except OSError as error:
+        raise CollabpipeError(f"{path}: cannot be read: {error.strerror}.") from error
+    named = accept.get(file.name)
+    if found == named or (named is None and file.accepts(found)):
+        return found
+    bytes_expected = "" if named or file.size is None else f" ({file.size} bytes)"
+    third_party = "" if named or file.published else " This sum is a third party's: none is published."
+    raise WrongSum(
+        f"{origin}: wrong sum. Expected md5 {named or file.md5}{bytes_expected}, found {found} ({size} bytes). The "
+        f"file is damaged or another one; it was not opened.{third_party} Get it again; or, if you trust this one, "
+        f"accept its sum: accept: {{{file.name}: {found}}}."
+    )
+
+
+def verified_files(recipe: DataRecipe, raw: Path) -> dict[str, Path]:
+    """The files that `raw/fetched.json` tells of, by name, each checked again: since then it may have changed.
+
+    Of an image folder the names are relative to data_dir.
+
+    Raises:
+        CollabpipeError: not fetched, or no longer the file that was.
+    """
+    if not SOURCES[recipe.source].files and recipe.source != IMAGE_FOLDER:
+        return {}
+    check_accept(recipe)
+    record = read_record(raw / "fetched.json", FETCH)
+    if record.get("source") != recipe.source:
+        raise CollabpipeError(f"{raw}: holds {record.get('source')!r}, not {recipe.source!r}. {FETCH}")
+    folder = Path(record.get("folder") or raw)
+    if recipe.source == IMAGE_FOLDER:
+        images = image_files(folder, recipe.quality)
+        if list_digest(images) != record.get("images"):
+            raise CollabpipeError(f"{folder}: its images were changed since they were fetched. {FETCH}")
+        return images
+    found = {}
+    for file in wanted_files(recipe, folder):
+        path = locate(folder, file.name)
+        if path is None:
+            raise CollabpipeError(f"{folder}: {file.name} is missing. {FETCH}")
+        if verify(path, file, recipe.accept, path) != record["md5"].get(file.name):
+            raise CollabpipeError(f"{path}: was changed since it was fetched. {FETCH}")
+        found[file.name] = path
+    return found

@@ -1,0 +1,67 @@
+"""The evaluated runs of a study, as tables, claims and figures read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from collabpipe.composition import Composition
+from collabpipe.errors import CollabpipeError
+from collabpipe.evaluation import training_record
+from collabpipe.files import read_record
+from collabpipe.paths import Paths
+from collabpipe.recipe import RunName, TrainRecipe, read_recipe
+from collabpipe.study import StudyRecipe
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run with what its folder records."""
+
+    recipe: TrainRecipe
+    record: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def name(self) -> RunName:
+        """The run's entities."""
+        return self.recipe.run
+
+    @property
+    def finished(self) -> bool:
+        """False for a diverged run, which has no accuracy."""
+        return bool(self.metrics["status"] == "finished")
+
+
+def read_runs(study: StudyRecipe, paths: Paths, partial: bool = False) -> list[EvaluatedRun]:
+    """The study's runs with their records; with `partial` those that are finished.
+
+    Raises:
+        CollabpipeError: a run is missing, of another recipe, or its metrics are of another training.
+    """
+    runs = []
+    for name, digest in study.runs:
+        try:
+            runs.append(_read_run(name, digest, paths))
+        except CollabpipeError:
+            if not partial:
+                raise
+    if not runs:
+        raise CollabpipeError(f"{paths.root}: no run of study {study.study} is evaluated yet.")
+    return runs
+
+
+def _read_run(name: RunName, digest: str, paths: Paths) -> EvaluatedRun:
+    folder = paths.run(name)
+    recipe = read_recipe(paths.recipes / f"{digest}.json", TrainRecipe)
+    record = training_record(recipe, folder)
+    metrics = read_record(folder / "metrics.json", "Evaluate the run: collabpipe evaluate RECIPE.")
+    if metrics.get("training") != record["digest"]:
+        raise CollabpipeError(
+            f"{folder / 'metrics.json'}: belongs to another training than {folder / 'record.json'}. "
+            "Evaluate the run again: collabpipe evaluate RECIPE."
+        )
+    if "composition" in record:
+        # What was chosen stands in the record; the recipe holds the place open.
+        recipe = recipe.model_copy(update={"composition": Composition.model_validate(record["composition"])})
+    return EvaluatedRun(recipe, record, metrics)

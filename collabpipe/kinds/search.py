@@ -1,0 +1,107 @@
+"""Hyper-parameters that the pipeline chooses: lists in a method's keys span a grid of candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+
+from collabpipe.composition import Strict
+from collabpipe.kinds.base import Kind
+from collabpipe.settings_errors import Wrong
+
+Model = TypeVar("Model", bound=Strict)
+MOST_CANDIDATES = 100
+HINT = "one value, or a list together with select: {on: validation, seeds: [...]}"
+
+
+class Select(Strict):
+    """What candidates are compared on."""
+
+    on: Literal["validation"] = "validation"
+    """Accuracy on the noisy validation labels, at the last epoch."""
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)
+    """Replicates that the candidates are trained on; the study's own seeds are not among them."""
+    carry: dict[str, str] = Field(default_factory=dict)
+    """Noise names whose choice is that of another noise."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_is_a_word(cls, values: Any) -> Any:
+        """YAML reads the key `on` as true."""
+        return {"on" if key is True else key: v for key, v in values.items()} if isinstance(values, Mapping) else values
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a seed is named twice")
+        return value
+
+
+class Searched(Kind):
+    """A method with a candidate for each combination of its lists; one of them is chosen on validation images."""
+
+    select: Select
+    values: tuple[dict[str, Any], ...]
+    """What each candidate puts in place of the lists."""
+    candidates: tuple[SerializeAsAny[Kind], ...]
+
+
+def read_method(name: str, keys: Mapping[str, Any], model: type[Kind]) -> Kind:
+    """A method of a configuration, searched if its keys say so.
+
+    Raises:
+        Wrong: a key is unknown, a value is not allowed, a list has no `select` or `select` no list.
+    """
+    axes = _axes(keys, model)
+    if "select" not in keys:
+        if axes:
+            first = next(iter(axes))
+            raise Wrong(axes[first], (HINT,), "value", (name, *first))
+        return _validated((name,), dict(keys), model)
+    if not axes:
+        raise Wrong(keys["select"], ("only beside a hyper-parameter that is a list",), "select", (name, "select"))
+    select = _validated((name, "select"), keys["select"], Select)
+    rest = {key: value for key, value in keys.items() if key != "select"}
+    values = [dict(zip(axes, combination, strict=True)) for combination in product(*axes.values())]
+    if len(values) > MOST_CANDIDATES:
+        raise Wrong(len(values), (f"up to {MOST_CANDIDATES}",), "number of candidates", (name,))
+    return Searched(
+        select=select,
+        values=tuple({".".join(axis): value for axis, value in combination.items()} for combination in values),
+        candidates=tuple(_validated((name,), _with(rest, combination), model) for combination in values),
+    )
+
+
+def _axes(keys: Mapping[str, Any], model: type[Kind]) -> dict[tuple[str, ...], list[Any]]:
+    """The lists among the keys, and one level below, where the model wants one value."""
+    axes: dict[tuple[str, ...], list[Any]] = {}
+    for key, value in keys.items():
+        field = model.model_fields.get(key)
+        if field is None or "tuple" in str(field.annotation):
+            continue
+        if isinstance(value, Mapping):
+            axes.update({(key, str(name)): inner for name, inner in value.items() if isinstance(inner, list) and inner})
+        elif isinstance(value, list) and value:
+            axes[(key,)] = value
+    return axes
+
+
+def _with(keys: dict[str, Any], values: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in keys.items()}
+    for (key, *inner), value in values.items():
+        if inner:
+            changed[key][inner[0]] = value
+        else:
+            changed[key] = value
+    return changed
+
+
+def _validated(place: tuple[str, ...], keys: Any, model: type[Model]) -> Model:
+    try:
+        return model.model_validate(keys)
+    except ValidationError as error:
+        raise Wrong.first_of(error, place, model) from None

@@ -1,0 +1,48 @@
+"""What stays of a run's weights: thousands of runs would fill a disk with checkpoints that nobody opens again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from collabpipe.files import file_digest, link_or_copy, read_json, write_json
+from collabpipe.paths import Paths
+from collabpipe.recipe import RunName
+from collabpipe.store import Store
+
+Keep = Literal["all", "half", "none"]
+ORDER: tuple[Keep, ...] = ("none", "half", "all")
+WEIGHTS = ("last.safetensors", "best.safetensors")
+
+
+def thin(run: RunName, paths: Paths, keep: Keep) -> None:
+    """Keep of a finished run's weights those of the last epoch in half precision ("half") or nothing ("none").
+
+    Its record, history, predictions and metrics stay, and so do all times: nothing has to be made again.
+    """
+    folder = paths.run(run)
+    record = read_json(folder / "record.json")
+    if ORDER.index(record.get("kept", "all")) <= ORDER.index(keep):
+        return
+    store = Store(paths.store)
+    with store.writing(record["key"]) as kept:
+        # Both the old files and the new are the result until all are exchanged, whenever this process dies.
+        spare = {name: _thinned(folder / name, kept / f".{name}.part", keep) for name in WEIGHTS}
+        store.exchange(record["key"], spare, {"kept": keep})
+        times = {name: (folder / name).stat() for name in (*WEIGHTS, "record.json")}
+        for name in WEIGHTS:
+            link_or_copy(kept / name, folder / name)
+        files = record["files"] | {name: file_digest(folder / name) for name in WEIGHTS}
+        write_json(folder / "record.json", record | {"kept": keep, "files": files})
+        for name, before in times.items():
+            os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _thinned(weights: Path, target: Path, keep: Keep) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    kept: dict[str, Any] = load_file(weights) if keep == "half" and weights.name == WEIGHTS[0] else {}
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in kept.items()}
+    save_file(halved, target, {"kept": keep})
+    return target

@@ -1,0 +1,107 @@
+"""What the rules of the workflow ask a plan: which files belong together, and how jobs are cut."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from collabpipe.plan import Plan
+from collabpipe.recipe import Recipe, RunName
+
+
+@dataclass(frozen=True)
+class Block:
+    """Seeds that share a process, of the methods (or candidates) that a pattern names."""
+
+    name: str
+    seeds: tuple[int, ...]
+    methods: str
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """The files of a plan, by the wildcards of a rule."""
+
+    plan: Plan
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The seeds that share a process: a seed's block does not change when others come or go."""
+        found = [
+            Block(str(number), seeds, "|".join(map(re.escape, self.plan.settings.methods)))
+            for number, seeds in self._packed(self.plan.settings.seeds)
+        ]
+        searched: dict[tuple[int, ...], list[str]] = {}
+        for name, kind in self.plan.settings.searches.items():
+            searched.setdefault(kind.select.seeds, []).append(re.escape(name))
+        for seeds, names in searched.items():
+            for _, packed in self._packed(seeds):
+                pattern = rf"(?:{'|'.join(names)})\.candidate\d+"
+                found.append(Block(f"candidates_{len(found)}", packed, pattern))
+        return tuple(found)
+
+    def _packed(self, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
+        size = self.plan.settings.execution.seeds_per_job
+        blocks: dict[int, tuple[int, ...]] = {}
+        for seed in sorted(seeds):
+            blocks[seed // size] = (*blocks.get(seed // size, ()), seed)
+        return list(blocks.items())
+
+    def recipe_file(self, recipe: Recipe) -> Path:
+        """Where a recipe lies."""
+        return self.plan.paths.recipes / f"{recipe.digest}.json"
+
+    def recipe_files(self, dataset: str, noise: str, network: str, method: str, seeds: Sequence[int]) -> list[Path]:
+        """The recipes of some seeds of a cell."""
+        names = [RunName(dataset=dataset, noise=noise, network=network, method=method, seed=seed) for seed in seeds]
+        return [self.recipe_file(self.plan.trainings[str(name)]) for name in names]
+
+    def choice_files(self, dataset: str, noise: str, network: str, method: str) -> list[Path]:
+        """The choices that a method's (or candidate's) training takes its hyper-parameters from."""
+        undecided = self.plan.undecided((dataset, noise, network), method)
+        choices = undecided.choices.items() if undecided else ()
+        return [self.plan.paths.choice(dataset, of.noise, network, name) for name, of in choices]
+
+    def candidate_files(self, names: Sequence[str], dataset: str, noise: str, network: str, method: str) -> list[Path]:
+        """The files `names` of all trainings that a choice is made from."""
+        recipe = self.plan.selections[dataset, noise, network, method]
+        runs = [run for one in recipe.candidates for run, _ in one.runs]
+        return [self.plan.paths.run(run) / name for run in runs for name in names]
+
+    def run_files(self, names: Sequence[str], seeds: Sequence[int]) -> list[str]:
+        """Patterns of the files `names` of runs of some seeds."""
+        folders = [self.plan.paths.run_folder("{dataset}", "{noise}", "{network}", "{method}", seed) for seed in seeds]
+        return [str(folder / name) for folder in folders for name in names]
+
+    @property
+    def label_files(self) -> list[Path]:
+        """All label files and their records."""
+        files = [self.plan.paths.labels(recipe) for recipe in self.plan.labels.values()]
+        return [part for file in files for part in (file, file.with_suffix(".json"))]
+
+    @property
+    def overhead_choices(self) -> list[Path]:
+        """The choices that the measured methods take their hyper-parameters from."""
+        dataset, noise, _ = self.plan.cells[0]
+        methods = self.plan.overhead.methods
+        files = [path for m in methods for path in self.choice_files(dataset, noise, m.network_name, m.method)]
+        return list(dict.fromkeys(files))
+
+    def all_files(self, names: Sequence[str]) -> list[str]:
+        """The files `names` of every run of the study."""
+        folders = [self.plan.paths.run(recipe.run) for recipe in self.plan.runs.values()]
+        return [str(folder / name) for folder in folders for name in names]
+
+    def fetch_options(self, dataset: str) -> str:
+        """The options of `collabpipe fetch` that say where files may come from, quoted for a shell."""
+        data = self.plan.settings.datasets[dataset]
+        options = ["--data-dir", str(Path(data.data_dir).expanduser())] if data.data_dir else []
+        for mirror in data.mirrors:
+            options += ["--mirror", mirror]
+        if self.plan.settings.execution.offline:
+            options.append("--offline")
+        return shlex.join(options)

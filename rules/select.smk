@@ -1,0 +1,24 @@
+localrules:
+    choose,
+
+
+# From the candidates' records alone: no test image has a part in it.
+rule choose:
+    input:
+        recipe=lambda w: FILES.recipe_file(PLAN.selections[tuple(w)]),
+        candidates=lambda w: FILES.candidate_files(CHECKPOINT_FILES, **w),
+    output:
+        PATHS.choice("{dataset}", "{noise}", "{network}", "{method}"),
+    log:
+        LOGS / f"choose/{CELL}.log",
+    benchmark:
+        BENCHMARKS / f"choose/{CELL}.tsv"
+    params:
+        keep=PLAN.settings.execution.keep_weights,
+    shell:
+        "collabpipe choose {input.recipe} --keep {params.keep} > {log} 2>&1"
+
+
+rule choices:
+    input:
+        [PATHS.choice(*key) for key in PLAN.selections],

@@ -1,0 +1,99 @@
+"""Figures: that they are drawn, whole and the same for the same tables, and say what they should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from collabpipe import figures
+from collabpipe.figures import draw_transitions
+
+
+def record(classes: int, wrong: float = 0.4) -> dict[str, Any]:
+    """A label file's record: each class's images go to the next one at the rate `wrong`."""
+    matrix = (1 - wrong) * np.eye(classes) + wrong * np.roll(np.eye(classes), 1, axis=1)
+    return {
+        "classes": [f"class {number}" for number in range(classes)],
+        "images": 1297,
+        "true_rate": wrong,
+        "transition_matrix": matrix.tolist(),
+    }
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved, as matplotlib has them."""
+    saved: list[Figure] = []
+    save = figures._save
+
+    def keep(figure: Figure, path: Path) -> None:
+        saved.append(figure)
+        save(figure, path)
+
+    monkeypatch.setattr(figures, "_save", keep)
+    return saved
+
+
+def panels(figure: Figure) -> list[Any]:
+    return [axes for axes in figure.axes if axes.get_visible() and axes.get_title()]
+
+
+def test_each_label_file_has_a_panel_with_its_name_true_rate_and_size(drawn: list[Figure], tmp_path: Path) -> None:
+    draw_transitions([("digits, pair-0.4", record(10)), ("other, pair-0.1", record(5, 0.125))], tmp_path / "a.png")
+
+    first, second = panels(drawn[0])
+    assert first.get_title() == "digits, pair-0.4\ntrue rate 40.0%, n = 1,297"
+    assert "true rate 12.5%" in second.get_title()
+    assert len(drawn[0].axes) == 3, "and a colour bar"
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("classes", "names", "shares"), [(2, 2, 4), (10, 10, 20), (11, 11, 0), (20, 20, 0), (21, 0, 0)]
+)
+def test_names_stand_on_axes_up_to_20_classes_and_shares_in_cells_up_to_10(
+    classes: int, names: int, shares: int, drawn: list[Figure], tmp_path: Path
+) -> None:
+    draw_transitions([("toy", record(classes))], tmp_path / "a.png")
+
+    (axes,) = panels(drawn[0])
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"class {n}" for n in range(names)]
+    assert len(axes.get_xticklabels()) == names
+    assert sorted(text.get_text() for text in axes.texts) == ["40"] * (shares // 2) + ["60"] * (shares // 2)
+
+
+def test_a_class_goes_right_to_the_label_that_it_is_given(drawn: list[Figure], tmp_path: Path) -> None:
+    draw_transitions([("toy", record(10, 0.25))], tmp_path / "a.png")
+
+    (axes,) = panels(drawn[0])
+    assert {t.get_position(): t.get_text() for t in axes.texts}[(4, 3)] == "25", "class 3, column of class 4"
+
+
+@pytest.mark.parametrize(("files", "grid"), [(1, (1, 1)), (4, (1, 4)), (5, (2, 3)), (9, (3, 3)), (13, (4, 4))])
+def test_panels_wrap_to_at_most_four_columns(
+    files: int, grid: tuple[int, int], drawn: list[Figure], tmp_path: Path
+) -> None:
+    with mpl.rc_context({"figure.dpi": 20}):
+        draw_transitions([(f"toy {number}", record(3)) for number in range(files)], tmp_path / "a.png")
+
+    assert len(panels(drawn[0])) == files
+    assert panels(drawn[0])[0].get_gridspec().get_geometry() == grid
+
+
+def test_without_noise_the_figure_says_so(drawn: list[Figure], tmp_path: Path) -> None:
+    draw_transitions([], tmp_path / "a.png")
+
+    assert [text.get_text() for text in drawn[0].texts] == ["no label noise in this study"]
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
+def test_equal_records_give_equal_files(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        draw_transitions([("toy", record(5))], tmp_path / name)
+
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

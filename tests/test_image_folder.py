@@ -1,0 +1,241 @@
+"""Folders of images: layout, quality levels, scaling, and everything that a folder of one's own can have wrong."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from collabpipe.data import image_folder
+from collabpipe.data.fetch import fetch
+from collabpipe.data.store import open_images, prepare, read_annotations
+from collabpipe.errors import CollabpipeError
+from collabpipe.files import read_json
+from collabpipe.recipe import DataRecipe
+from tests.archives import Bytes
+
+
+def recipe(**fields: Any) -> DataRecipe:
+    known = {"dataset": "faces", "source": "image_folder", "image_size": 8}
+    return DataRecipe.model_validate(known | fields)
+
+
+def save(path: Path, pixels: Bytes) -> None:
+    """An image (H, W, 3) as a file of the kind that its name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """Two classes, two quality levels; each image is of one grey, which tells where it came from."""
+    folder = tmp_path / "faces"
+    grey = 0
+    for split in ("train", "test"):
+        for level in ("c23", "raw"):
+            for name in ("fake", "real"):
+                for number in range(3):
+                    save(folder / split / level / name / f"{number}.png", np.full((8, 8, 3), grey, np.uint8))
+                    grey += 10
+    return folder
+
+
+def refused(folder: Path, root: Path, **fields: Any) -> str:
+    with pytest.raises(CollabpipeError) as caught:
+        fetch(recipe(**fields), root / "raw", folder)
+    assert not (root / "raw" / "fetched.json").exists()
+    return str(caught.value)
+
+
+def test_a_quality_level_is_prepared_with_its_labels(faces: Path, tmp_path: Path) -> None:
+    asked = recipe(quality="raw")
+    fetch(asked, tmp_path / "raw", faces)
+    prepare(asked, tmp_path / "raw", tmp_path)
+
+    train, test = (open_images(asked, tmp_path, split) for split in ("train", "test"))
+    assert train.classes == ("fake", "real")
+    assert train.images.shape == (6, 3, 8, 8)
+    assert train.images[:, 0, 0, 0].tolist() == [60, 70, 80, 90, 100, 110]
+    assert test.images[:, 2, 7, 7].tolist() == [180, 190, 200, 210, 220, 230]
+    assert train.labels.tolist() == test.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert read_annotations(asked, tmp_path)["label"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert read_json(tmp_path / "raw" / "fetched.json")["folder"] == str(faces)
+
+
+def test_more_images_than_one_portion_are_prepared(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_folder, "PORTION", 4)
+    test_a_quality_level_is_prepared_with_its_labels(faces, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".jpg", ".JPEG"])
+def test_every_kind_is_read(suffix: str, tmp_path: Path) -> None:
+    save(tmp_path / f"a{suffix}", np.full((8, 8, 3), 100, np.uint8))
+
+    assert np.abs(image_folder.decode(tmp_path / f"a{suffix}", 8).astype(int) - 100).max() <= 2
+
+
+def test_larger_images_are_averaged_over_areas_and_smaller_ones_interpolated(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    save(tmp_path / "large.png", pixels)
+    save(tmp_path / "small.png", np.array([[[0] * 3, [100] * 3]], np.uint8))
+
+    found = image_folder.decode(tmp_path / "large.png", 8)
+    means = pixels.reshape(8, 2, 8, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+    assert np.abs(found - means).max() <= 1
+    assert image_folder.decode(tmp_path / "small.png", 4)[0, 0].tolist() == [0, 25, 75, 100]
+
+
+def test_grey_images_and_palettes_become_three_channels(tmp_path: Path) -> None:
+    for mode in ("L", "P", "RGBA", "1"):
+        Image.new(mode, (8, 8), 1).save(tmp_path / "a.png")
+        assert image_folder.decode(tmp_path / "a.png", 8).shape == (3, 8, 8)
+
+
+def bomb() -> bytes:
+    """A PNG file that announces 60,000 pixels a side."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
+def another_kind() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "GIF")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", another_kind(), bomb()])
+def test_a_broken_image_is_named(content: bytes, faces: Path, tmp_path: Path) -> None:
+    broken = faces / "train" / "c23" / "real" / "1.png"
+    broken.write_bytes(content)
+    asked = recipe(quality="c23")
+    fetch(asked, tmp_path / "raw", faces)
+
+    with pytest.raises(CollabpipeError, match=re.escape(f"{broken}: cannot be read as an image")):
+        prepare(asked, tmp_path / "raw", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_that_is_cut_short_is_named(faces: Path, tmp_path: Path) -> None:
+    broken = faces / "test" / "c23" / "real" / "1.png"
+    save(broken, np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    broken.write_bytes(broken.read_bytes()[:-2000])
+
+    with pytest.raises(CollabpipeError, match=re.escape(f"{broken}: cannot be read as an image: image file is trunc")):
+        image_folder.decode(broken, 8)
+
+
+def remove(path: str) -> Callable[[Path], None]:
+    def change(faces: Path) -> None:
+        for file in sorted((faces / path).rglob("*"), reverse=True):
+            if file.is_file():
+                file.unlink()
+            else:
+                file.rmdir()
+        (faces / path).rmdir()
+
+    return change
+
+
+def emptied(path: str) -> Callable[[Path], None]:
+    def change(faces: Path) -> None:
+        remove(path)(faces)
+        (faces / path).mkdir()
+
+    return change
+
+
+def add(path: str) -> Callable[[Path], None]:
+    def change(faces: Path) -> None:
+        (faces / path).parent.mkdir(parents=True, exist_ok=True)
+        (faces / path).write_bytes(b"?")
+
+    return change
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no test": (remove("test"), "test: is missing. data_dir is to hold train/ and test/"),
+    "a class in one split only": (remove("test/c23/fake"), "holds 1 folders of classes"),
+    "other classes": (
+        lambda faces: (faces / "test/c23/fake").rename(faces / "test/c23/forged"),
+        "train and test have not the same classes; in one only: fake, forged.",
+    ),
+    "a class without images": (
+        emptied("train/c23/fake"),
+        "train/c23/fake: holds no images",
+    ),
+    "no classes": (
+        lambda faces: [remove(f"train/c23/{name}")(faces) for name in ("fake", "real")],
+        "train/c23: holds 0 folders of classes",
+    ),
+    "a file beside the classes": (add("train/c23/notes.txt"), "notes.txt: lies beside the classes' folders"),
+    "another kind of file": (add("train/c23/fake/0.tiff"), "0.tiff: is none of the kinds that are read: .png, .jpg"),
+    "a level only in train": (remove("test/c23"), "test: has no quality 'c23'. There are: raw."),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_folder_with_a_fault_is_refused(name: str, faces: Path, tmp_path: Path) -> None:
+    change, words = FAULTS[name]
+    change(faces)
+
+    assert words in refused(faces, tmp_path, quality="c23")
+
+
+def test_a_missing_quality_level_is_told_with_those_that_exist(faces: Path, tmp_path: Path) -> None:
+    assert "has no quality 'c40'. There are: c23, raw." in refused(faces, tmp_path, quality="c40")
+
+
+def test_levels_that_were_not_named_are_guessed_and_told(faces: Path, tmp_path: Path) -> None:
+    assert "If c23 is a quality level, name it: quality: c23." in refused(faces, tmp_path)
+
+
+def test_hidden_files_are_left_alone(faces: Path, tmp_path: Path) -> None:
+    (faces / "train" / ".DS_Store").touch()
+    (faces / "train" / "c23" / "fake" / ".DS_Store").touch()
+
+    fetch(recipe(quality="c23"), tmp_path / "raw", faces)
+
+
+def test_a_folder_must_be_named_and_readable(tmp_path: Path) -> None:
+    with pytest.raises(CollabpipeError, match="an image_folder needs data_dir"):
+        fetch(recipe(), tmp_path / "raw")
+    assert "cannot be read: File name too long" in refused(tmp_path / ("x" * 300), tmp_path)
+    assert "is missing" in refused(tmp_path / "none", tmp_path)
+
+
+def test_a_size_must_be_given(faces: Path, tmp_path: Path) -> None:
+    asked = recipe(quality="raw", image_size=None)
+    fetch(asked, tmp_path / "raw", faces)
+
+    with pytest.raises(CollabpipeError, match="an image_folder needs image_size"):
+        prepare(asked, tmp_path / "raw", tmp_path / "out")
+
+
+def test_accept_is_not_for_folders(faces: Path, tmp_path: Path) -> None:
+    told = refused(faces, tmp_path, accept={"a.png": "0" * 32})
+
+    assert "a.png is no file of image_folder. Allowed: nothing: it has no files with published sums" in told
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "renamed"])
+def test_images_that_change_after_the_fetch_are_refused(change: str, faces: Path, tmp_path: Path) -> None:
+    asked = recipe(quality="c23")
+    fetch(asked, tmp_path / "raw", faces)
+    path = faces / "train" / "c23" / "real" / "0.png"
+    if change == "renamed":
+        path.rename(path.with_name("9.png"))
+    else:
+        save(path if change == "changed" else path.with_name("9.png"), np.full((8, 8, 3), 77, np.uint8))
+
+    with pytest.raises(CollabpipeError, match="its images were changed since they were fetched"):
+        prepare(asked, tmp_path / "raw", tmp_path / "out")

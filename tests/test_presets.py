@@ -1,0 +1,224 @@
+"""The configurations that the repository brings: what they promise is what they plan."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collabpipe.composition import AgreementTerm, Branches, Composition, Passes
+from collabpipe.kinds import KINDS, Control
+from collabpipe.kinds.definitions import candidate
+from collabpipe.kinds.paper import Intermediate, Kernel, MultiHead, Output, Representation
+from collabpipe.plan import Plan
+from tests.conftest import REPOSITORY, SMALL, Workspace, jobs
+
+CONFIG = REPOSITORY / "config"
+FOUR = ("output", "intermediate", "representation", "kernel")
+
+
+@cache
+def preset(name: str) -> Plan:
+    return Plan.from_files([CONFIG / f"{name}.yaml"], Path("results"))
+
+
+def composition(made: Plan, method: str, network: str = "resnet18") -> Composition:
+    """What a method asks for; a searched one as its first candidate."""
+    return made.compositions[network, method]
+
+
+def own(made: Plan, method: str) -> Any:
+    """A method as configured; a searched one as its first candidate."""
+    return candidate(made.settings.methods[method])
+
+
+# --- the paper's study -----------------------------------------------------------------------------------------------
+
+
+def test_the_papers_study_has_its_data_sets_networks_and_ten_replicates() -> None:
+    made = preset("paper")
+
+    assert {data.source for data in made.settings.datasets.values()} == {"cifar10", "cifar100", "stl10", "imagenet32"}
+    assert {network.kind for network in made.settings.networks.values()} == {"resnet18", "vgg16"}
+    assert len(made.settings.seeds) == 10
+    assert set(made.settings.noise_of("cifar10")) == {
+        "none", "symmetric-0.2", "symmetric-0.5", "symmetric_inclusive-0.5", "symmetric-0.8"
+    }  # fmt: skip
+    for name in ("cifar100", "stl10", "imagenet32"):
+        assert "none" in made.settings.noise_of(name)
+    cells = {(r.run.dataset, r.run.noise, r.run.network): 0 for r in made.runs.values()}
+    assert len(cells) == (5 + 1 + 1 + 1) * 2
+    assert len(made.runs) == len(cells) * len(made.settings.methods) * 10
+
+
+def test_the_papers_study_holds_every_kind_of_method_and_a_combination_of_all_four() -> None:
+    made = preset("paper")
+
+    kinds = {own(made, name).kind for name in made.settings.methods if not isinstance(own(made, name), Control)}
+    # js is gjs without its agreement: what the control of gjs is.
+    assert kinds | {"js"} == set(KINDS)
+    assert set(own(made, "combined").of) == set(FOUR)
+    # Closest to the abstract: late splits, one network's own features and kernels.
+    assert composition(made, "output").passes.split == "classifier"  # type: ignore[union-attr]
+    assert own(made, "intermediate").variant == "virtual"
+    assert own(made, "representation").variant == "spatial"
+    assert own(made, "kernel").variant == "rows"
+
+
+@pytest.mark.parametrize("name", ["paper", "variants"])
+def test_every_method_that_adds_randomness_or_passes_has_a_control(name: str) -> None:
+    made = preset(name)
+
+    for network in made.settings.networks:
+        for method in made.settings.methods:
+            asked = composition(made, method, network)
+            # Without terms and without another loss a method is a control itself.
+            if asked == asked.control() or asked.passes == Passes():
+                continue
+            control = made.study.controls.get(f"{network}/{method}")
+            assert control is not None, f"{network}/{method}"
+            assert composition(made, control, network) == asked.control(), f"{network}/{method}"
+
+
+def test_all_searches_of_the_papers_study_have_the_same_budget_and_seeds_of_their_own() -> None:
+    made = preset("paper")
+    searches = made.settings.searches
+
+    assert {(len(kind.candidates), kind.select.seeds) for kind in searches.values()} == {(6, (100, 101))}
+    assert {seed for kind in searches.values() for seed in kind.select.seeds}.isdisjoint(made.settings.seeds)
+    for method, kind in searches.items():
+        assert len({one.model_dump_json() for one in kind.candidates}) == 6, f"{method}: candidates differ"
+    # What has hyper-parameters of its own is searched; the others take what these chose.
+    plain = {name for name in made.settings.methods if name not in searches}
+    assert all(isinstance(own(made, name), Control) or name in ("baseline", "combined") for name in plain)
+
+
+def test_choices_are_made_wherever_they_are_not_carried_over() -> None:
+    made = preset("paper")
+
+    assert {kind.select.carry["symmetric-0.8"] for kind in made.settings.searches.values()} == {"symmetric-0.5"}
+    assert Counter(noise for _, noise, _, _ in made.selections) == Counter(
+        {
+            "none": 4 * 2 * len(made.settings.searches),
+            **dict.fromkeys(
+                ("symmetric-0.2", "symmetric-0.5", "symmetric_inclusive-0.5"), 2 * len(made.settings.searches)
+            ),
+        }
+    )
+    assert len(made.candidates) == len(made.selections) * 6 * 2
+
+
+def test_the_claims_of_the_paper_are_judged_in_its_study() -> None:
+    claims = preset("paper").study.claims
+
+    assert claims is not None
+    places = {place for claim in claims.claims for place in claim.places}
+    made = preset("paper")
+    assert places <= {"/".join(cell) for cell in made.cells}
+    for claim in claims.claims:
+        assert {*claim.methods, *claim.against} <= set(made.settings.methods)
+
+
+@pytest.mark.parametrize("name", ["paper", "variants"])
+def test_training_follows_the_protocol_of_the_field(name: str) -> None:
+    made = preset(name)
+
+    for dataset, data in made.settings.datasets.items():
+        training = made.settings.training_of(dataset)
+        assert (training.batch_size, training.learning_rate, training.weight_decay) == (128, 0.1, 5e-4)
+        assert (training.momentum, training.nesterov, training.schedule) == (0.9, True, "cosine")
+        assert training.epochs == (40 if dataset == "imagenet32" else 200)
+        assert (data.crop, data.flip) == (12 if dataset == "stl10" else 4, True)
+        assert training.epochs % training.measure_every == 0
+
+
+# --- the variants ----------------------------------------------------------------------------------------------------
+
+
+def test_every_variant_of_every_loss_is_in_the_study_of_variants() -> None:
+    made = preset("variants")
+    methods = [own(made, name) for name in made.settings.methods]
+
+    output = [method for method in methods if isinstance(method, Output)]
+    assert {method.agreement for method in output} == {"symmetric_kl", "song_chai", "jensen_shannon", "stop_gradient"}
+    assert {method.temperature_squared for method in output if method.agreement == "song_chai"} == {False, True}
+    assert {method.split for method in output} >= {"classifier", "stage4", "stage3", "stage2", "input"}
+    assert {method.views for method in output} == {"same", "independent"}
+    assert {method.heads for method in output} == {2, 4}
+    assert {method.ramp for method in output} == {None, 0.0}
+    for kind, variants in (
+        (Intermediate, {"virtual", "partition", "to_output"}),
+        (Representation, {"spatial", "pooled", "per_sample"}),
+        (Kernel, {"rows", "one_sided", "self_convolution"}),
+    ):
+        assert {method.variant for method in methods if isinstance(method, kind)} == variants
+    heads = [method for method in methods if isinstance(method, MultiHead)]
+    assert {method.pattern for method in heads} == {"hierarchical", "simple", "instances"}
+    # Given the dropout of `output`.
+    default = Output()
+    assert {(method.drop, method.channel_drop) for method in heads} == {(default.drop, default.channel_drop)}
+    assert {method.kind for method in methods if not isinstance(method, Control)} >= {
+        "baseline", "dropout", "label_smoothing", "combined", *FOUR
+    }  # fmt: skip
+
+
+def test_variants_differ_from_each_other() -> None:
+    made = preset("variants")
+    # Controls of several methods may be the same training, which the store holds once.
+    methods = [name for name in made.settings.methods if not isinstance(own(made, name), Control)]
+
+    assert len({composition(made, name).model_dump_json() for name in methods}) == len(methods)
+
+
+def test_the_four_combine_in_the_study_of_variants() -> None:
+    made = preset("variants")
+
+    terms = [type(term).__name__ for term in composition(made, "combined_all").terms]
+    assert terms == ["AgreementTerm", "IntermediateTerm", "RepresentationTerm", "KernelTerm"]
+    pairs = {name: composition(made, name).terms for name in made.settings.methods if name.startswith("combined_")}
+    for name in ("combined_intermediate", "combined_representation", "combined_kernel"):
+        assert len(pairs[name]) == 2
+        assert isinstance(pairs[name][0], AgreementTerm)
+    assert isinstance(composition(made, "multi_head_hierarchical").passes, Branches)
+
+
+@pytest.mark.parametrize("file", sorted(CONFIG.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_configuration_of_the_repository_is_a_study(file: Path) -> None:
+    if file.stem == "claims":
+        pytest.skip("claims are no study")
+    made = preset(file.stem)
+
+    assert made.runs
+    assert len({recipe.digest for recipe in made.trainings.values()}) == len(made.trainings)
+
+
+# --- planned by the real Snakemake -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "size"), [("variants", 1), ("paper", 10)])
+def test_snakemake_plans_all_trainings_of_a_preset(name: str, size: int, tmp_path: Path) -> None:
+    fresh = Workspace.create(tmp_path / "fresh", SMALL)
+    for file in CONFIG.glob("*.yaml"):
+        shutil.copy(file, fresh.config.parent)
+    # One seed a job plans the paper's study in a minute; all ten of a cell in one job take a few seconds.
+    packed = fresh.root / "packed.yaml"
+    packed.write_text(f"execution: {{seeds_per_job: {size}}}\n")
+    files = [fresh.config.parent / f"{name}.yaml", packed]
+
+    planned = jobs(fresh.snakemake("-n", "--quiet", "rules", "--configfile", *files))
+
+    made = preset(name)
+    assert made.settings.execution.seeds_per_job == 1
+    cells = len(made.runs) // len(made.settings.seeds)
+    blocks = len({seed // size for seed in made.settings.seeds})
+    assert planned["train"] == planned["evaluate"] == cells * blocks
+    # Seeds 100 and 101 share a block of ten, and are two of one.
+    assert planned.get("train_candidates", 0) == len(made.candidates) // min(size, 2)
+    assert planned.get("choose", 0) == len(made.selections)
+    assert planned["noisy_labels"] == len(made.labels)
+    assert planned["prepare_dataset"] == planned["fetch_dataset"] == len(made.settings.datasets)
+    assert (planned["measure_overhead"], planned["assemble_tables"]) == (1, 1)

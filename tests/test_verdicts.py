@@ -1,0 +1,555 @@
+"""Verdicts: every branch of their definition, tables of claims worked by hand, and what the written files say."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from collabpipe import evidence
+from collabpipe.claims import Claims, load_claims
+from collabpipe.errors import CollabpipeError
+from collabpipe.evaluated import EvaluatedRun
+from collabpipe.evidence import Pair, verdict, verdict_of_ratio, weakest
+from collabpipe.paths import Paths
+from collabpipe.recipe import RunName, TrainRecipe
+from collabpipe.statistics import p_value
+from collabpipe.study import StudyRecipe
+from collabpipe.verdicts import COLUMNS, judge, write_claims
+from tests.conftest import REPOSITORY
+
+NAN = math.nan
+PLACE = "digits/none/resnet8"
+CLAIM: dict[str, Any] = {
+    "source": "abstract, sentence 9",
+    "says": "It errs less.",
+    "metric": "error",
+    "methods": ["combined"],
+    "against": ["baseline"],
+    "readings": ["last points"],
+    "places": [PLACE],
+}
+Accuracies = Mapping[str, Sequence[float | None]]
+
+
+# --- the definition ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected", "word"),
+    [
+        (1.0, 10.0, 5.0, "reproduced"),  # contains the claim
+        (6.0, 10.0, 5.0, "reproduced"),  # exceeds it
+        (1.0, 5.0, 5.0, "reproduced"),  # touches it from below
+        (1.0, 4.9, 5.0, "direction only"),
+        (-1.0, 4.9, 5.0, "not reproduced"),  # contains zero alone
+        (0.0, 4.9, 5.0, "not reproduced"),  # a limit at zero contains zero
+        (-3.0, -1.0, 5.0, "not reproduced"),
+        (-1.0, 5.0, 5.0, "inconclusive"),  # contains both
+        (0.0, 10.0, 5.0, "inconclusive"),
+        (0.1, 2.0, 0.0, "reproduced"),  # any gain is claimed
+        (0.0, 2.0, 0.0, "inconclusive"),
+        (-2.0, 0.0, 0.0, "inconclusive"),
+        (-2.0, 0.0, 5.0, "not reproduced"),
+        (-2.0, -0.1, 0.0, "not reproduced"),
+        (0.0, 0.0, 0.0, "inconclusive"),
+        (3.0, 3.0, 3.0, "reproduced"),
+        (NAN, NAN, 5.0, "inconclusive"),
+    ],
+)
+def test_each_verdict_and_its_boundaries(low: float, high: float, expected: float, word: str) -> None:
+    assert verdict(10, low, high, expected) == word
+    assert verdict(0, low, high, expected) == "not run"
+
+
+limits = st.floats(-20, 20)
+RANK = {"not reproduced": 0, "inconclusive": 1, "direction only": 1, "reproduced": 2}
+
+
+@given(a=limits, b=limits, expected=st.just(0.0) | st.floats(0.01, 20), n=st.integers(1, 20))
+def test_verdicts_are_what_their_definition_says(a: float, b: float, expected: float, n: int) -> None:
+    low, high = min(a, b), max(a, b)
+    zero, above, claim = low <= 0 <= high, low > 0, low <= expected <= high
+    allowed = {
+        "reproduced": above and (claim or low > expected),
+        "direction only": above and high < expected,
+        "not reproduced": (zero and high < expected) or high < 0,
+        "inconclusive": zero and claim,
+    }
+    assert [word for word, holds in allowed.items() if holds] == [verdict(n, low, high, expected)]
+
+
+@given(a=limits, b=limits, expected=st.floats(0, 20), more=st.floats(0, 20))
+def test_a_better_interval_has_no_worse_a_verdict(a: float, b: float, expected: float, more: float) -> None:
+    low, high = min(a, b), max(a, b)
+
+    assert RANK[verdict(5, low + more, high + more, expected)] >= RANK[verdict(5, low, high, expected)]
+
+
+@given(a=limits, b=limits, expected=st.floats(0, 20), more=st.floats(0, 20))
+def test_a_larger_claim_is_no_easier_to_reproduce(a: float, b: float, expected: float, more: float) -> None:
+    low, high = min(a, b), max(a, b)
+
+    assert RANK[verdict(5, low, high, expected + more)] <= RANK[verdict(5, low, high, expected)]
+
+
+@pytest.mark.parametrize(
+    ("n", "low", "high", "word"),
+    [
+        (1, 0.5, 0.5, "reproduced"),
+        (1, 1.0, 1.0, "not reproduced"),
+        (1, 1.2, 1.3, "not reproduced"),
+        (1, 0.9, 1.0, "inconclusive"),
+        (1, NAN, NAN, "inconclusive"),
+        (0, NAN, NAN, "not run"),
+    ],
+)
+def test_a_ratio_of_costs_is_claimed_to_be_below_one(n: int, low: float, high: float, word: str) -> None:
+    assert verdict_of_ratio(n, low, high) == word
+
+
+def test_the_weakest_is_what_is_missing_then_what_has_no_interval_then_the_lowest() -> None:
+    missing, single = Pair("a", "o"), Pair("b", "o", 9.0, n=1)
+    low, high = Pair("c", "o", 5.0, 1.0, 9.0, 3), Pair("d", "o", 3.0, 2.0, 4.0, 3)
+
+    assert weakest([high, low, single, missing]) is missing
+    assert weakest([high, low, single]) is single
+    assert weakest([high, low]) is low
+    assert weakest([high, low], ratio=True) is low
+
+
+# --- tables by hand ---------------------------------------------------------------------------------------------------
+
+
+def runs_of(accuracies: Accuracies, place: str = PLACE) -> list[EvaluatedRun]:
+    """Runs with these accuracies by method and seed; at the best epoch half a point better; None: diverged."""
+    dataset, noise, network = place.split("/")
+    found = []
+    for method, values in accuracies.items():
+        for seed, value in enumerate(values):
+            name = RunName(dataset=dataset, noise=noise, network=network, method=method, seed=seed)
+            metrics: dict[str, Any] = {"status": "diverged", "last": None, "best": None}
+            if value is not None:
+                last, best = ({"accuracy": (value + more) / 100} for more in (0.0, 0.5))
+                metrics = {"status": "finished", "last": last, "best": best}
+            found.append(EvaluatedRun(TrainRecipe.model_construct(run=name), {}, metrics))  # type: ignore[call-arg]
+    return found
+
+
+def study_of(runs: Sequence[EvaluatedRun], controls: Mapping[str, str] | None = None) -> StudyRecipe:
+    names = tuple((run.name, "0" * 64) for run in runs)
+    return StudyRecipe(study="made up", runs=names, baseline="baseline", controls=dict(controls or {}))
+
+
+def claims_of(*changes: Mapping[str, Any]) -> Claims:
+    return Claims.model_validate({"claims": {f"claim{i}": {**CLAIM, **change} for i, change in enumerate(changes)}})
+
+
+def table(
+    claims: Claims,
+    accuracies: Accuracies,
+    controls: Mapping[str, str] | None = None,
+    overhead: pd.DataFrame | None = None,
+    folder: Path = Path("nowhere"),
+) -> pd.DataFrame:
+    runs = runs_of(accuracies)
+    return judge(claims, study_of(runs, controls), runs, overhead, Paths(folder))
+
+
+def test_the_columns_are_those_that_readers_rely_on() -> None:
+    found = table(claims_of({}), {})
+
+    assert list(found.columns) == [
+        "claim", "source", "comparison", "reading", "expected", "estimate", "low", "high", "p_adjusted", "n",
+        "verdict", "verdict_control", "runs",
+    ]  # fmt: skip
+    assert list(found.columns) == COLUMNS
+
+
+def test_a_single_contrast_by_hand() -> None:
+    # Differences 1, 2, 3: mean 2, half-width 2.484138, p 0.074180; alone in its family, nothing is corrected.
+    row = table(claims_of({"expected": 4.0}), {"combined": [61, 72, 83], "baseline": [60, 70, 80]}).iloc[0]
+
+    assert row["claim"] == "claim0"
+    assert row["source"] == "abstract, sentence 9"
+    assert row["comparison"] == f"combined - baseline, {PLACE}"
+    assert row["reading"] == "points of error, last epoch"
+    assert row["expected"] == "4"
+    assert (row["estimate"], row["low"], row["high"]) == pytest.approx((2.0, -0.484138, 4.484138), abs=1e-5)
+    assert row["p_adjusted"] == pytest.approx(0.074180, abs=1e-5)
+    assert row["n"] == 3
+    assert row["verdict"] == "inconclusive"
+    assert row["verdict_control"] == "no control"
+    assert row["runs"] == "digits/none/resnet8/{combined,baseline}/seed{0,1,2}"
+
+
+def test_the_runs_of_a_row_are_found_in_the_table_of_runs() -> None:
+    accuracies: Accuracies = {"combined": [61, None, 83], "baseline": [60, 70, 80, 90]}
+    place, methods, seeds = table(claims_of({}), accuracies).iloc[0]["runs"].rsplit("/", 2)
+    named = {
+        f"{place}/{method}/seed{seed}" for method in methods.strip("{}").split(",") for seed in seeds[5:-1].split(",")
+    }
+
+    assert named == {f"{PLACE}/{method}/seed{seed}" for method in ("combined", "baseline") for seed in (0, 2)}
+    assert named <= {str(run.name) for run in runs_of(accuracies)}
+
+
+def test_relative_readings_are_taken_replicate_by_replicate() -> None:
+    accuracies = {"combined": [80, 60], "baseline": [75, 50]}
+    change = {"readings": ["last points", "last relative", "best points", "best relative"]}
+    error = table(claims_of(change), accuracies)
+    accuracy = table(claims_of({**change, "metric": "accuracy"}), accuracies)
+
+    # 5 of 25 and 10 of 50 errors; at the best epoch 5 of 24.5 and 10 of 49.5.
+    assert list(error["estimate"]) == pytest.approx([7.5, 20.0, 7.5, (500 / 24.5 + 1000 / 49.5) / 2])
+    assert accuracy["estimate"][1] == pytest.approx((500 / 75 + 1000 / 50) / 2)
+    assert list(error["reading"]) == [
+        "points of error, last epoch",
+        "percent of the other's error, last epoch (other reading)",
+        "points of error, best-on-validation epoch (other reading)",
+        "percent of the other's error, best-on-validation epoch (other reading)",
+    ]
+
+
+def test_a_baseline_without_errors_has_no_relative_reading() -> None:
+    row = table(claims_of({"readings": ["last relative"]}), {"combined": [100, 99], "baseline": [100, 98]}).iloc[0]
+
+    assert (row["n"], row["verdict"]) == (2, "inconclusive")
+    assert math.isnan(row["estimate"])
+    assert math.isnan(row["low"])
+
+
+def test_families_are_corrected_together_and_a_reading_takes_its_claims_place() -> None:
+    accuracies = {
+        "combined": [61.0, 72.0, 83.0],
+        "a": [60.9, 71.7, 82.8],
+        "baseline": [60.0, 70.0, 80.0],
+    }
+    claims = claims_of(
+        {"readings": ["last points", "last relative"], "places": [PLACE]}, {"methods": ["a"]}, {"methods": ["absent"]}
+    )
+    found = table(claims, accuracies)
+    first = p_value(np.array([1.0, 2.0, 3.0]))
+    relative = p_value(np.array([100 / 40, 200 / 30, 300 / 20]))
+    other = p_value(np.array([0.9, 1.7, 2.8]))
+
+    # Three contrasts, of which one was not run: the intervals hold at 1 - 0.05/3, t(1 - 0.05/6; 2) = 7.648848.
+    assert found["high"][0] - 2 == pytest.approx(7.648848 / math.sqrt(3), rel=1e-4)
+    small, large = sorted((first, other))
+    ranked = {small: min(1, 3 * small), large: min(1, max(3 * small, 2 * large))}
+    assert found["p_adjusted"][0] == pytest.approx(ranked[first])
+    assert found["p_adjusted"][2] == pytest.approx(ranked[other])
+    small, large = sorted((relative, other))
+    ranked = {small: min(1, 3 * small), large: min(1, max(3 * small, 2 * large))}
+    assert found["p_adjusted"][1] == pytest.approx(ranked[relative])
+    assert math.isnan(found["p_adjusted"][3])
+
+
+def test_each_family_is_corrected_for_itself() -> None:
+    analogues = {"elsewhere": {"places": [PLACE]}}
+    claims = claims_of({"analogues": analogues}, {"methods": ["a"]})
+    found = table(claims, {"combined": [61, 72, 83], "baseline": [60, 70, 80]})
+
+    assert list(found["claim"]) == ["claim0", "claim1", "claim0 (analogue: elsewhere)"]
+    assert found["p_adjusted"][0] == pytest.approx(2 * found["p_adjusted"][2])
+    assert found["high"][0] > found["high"][2]
+
+
+EACH = {"methods": ["a", "b"], "metric": "accuracy"}
+
+
+def test_the_weakest_member_decides_and_members_follow_it() -> None:
+    # a gains 4, 5, 6; b gains 1, 2, 3, whose interval contains zero.
+    found = table(claims_of(EACH), {"a": [64, 75, 86], "b": [61, 72, 83], "baseline": [60, 70, 80]})
+
+    assert len(found) == 3
+    overall, a, b = (found.iloc[position] for position in range(3))
+    assert overall["comparison"] == f"each of a, b - baseline, {PLACE}; weakest: b - baseline"
+    for column in ("estimate", "low", "high", "n", "runs", "verdict"):
+        assert overall[column] == b[column]
+    assert overall["p_adjusted"] == pytest.approx(p_value(np.array([1.0, 2.0, 3.0])))
+    assert (a["verdict"], b["verdict"], overall["verdict"]) == ("reproduced", "inconclusive", "inconclusive")
+    assert math.isnan(a["p_adjusted"])
+    assert [row["reading"].endswith("(descriptive)") for row in (overall, a, b)] == [False, True, True]
+    assert a["comparison"] == f"a - baseline, {PLACE}"
+
+
+def test_combining_must_beat_each_single_method() -> None:
+    claims = claims_of({"against": ["a", "b"]})
+    found = table(claims, {"combined": [64, 75, 86], "a": [60, 70, 80], "b": [70, 80, 90]})
+
+    assert list(found["verdict"]) == ["not reproduced", "reproduced", "not reproduced"]
+    assert found["comparison"][0] == f"combined - each of a, b, {PLACE}; weakest: combined - b"
+    assert found["p_adjusted"][0] == 1.0
+
+
+def test_a_contrast_with_a_member_missing_was_not_run() -> None:
+    found = table(claims_of(EACH), {"a": [64, 75, 86], "baseline": [60, 70, 80]})
+
+    assert list(found["verdict"]) == ["not run", "reproduced", "not run"]
+    assert list(found["n"]) == [0, 3, 0]
+    assert found["comparison"][0].endswith("; not run: b - baseline")
+    assert found["runs"][0] == ""
+
+
+def test_what_was_not_run_has_its_row() -> None:
+    row = table(claims_of({"places": ["cifar10/none/resnet18"]}), {"combined": [1.0], "baseline": [1.0]}).iloc[0]
+
+    assert (row["n"], row["verdict"], row["verdict_control"], row["runs"]) == (0, "not run", "not run", "")
+    assert math.isnan(row["estimate"])
+
+
+def test_one_replicate_is_inconclusive_and_only_pairs_count() -> None:
+    row = table(claims_of({}), {"combined": [None, 70, 80], "baseline": [60, 65]}).iloc[0]
+
+    assert (row["n"], row["estimate"], row["verdict"]) == (1, pytest.approx(5.0), "inconclusive")
+    assert row["runs"].endswith("/seed{1}")
+
+
+# --- the matched control ----------------------------------------------------------------------------------------------
+
+GAINS: Accuracies = {"combined": [64, 75, 86], "baseline": [60, 70, 80]}
+
+
+@pytest.mark.parametrize(
+    ("control", "word"),
+    [
+        ([60, 70, 80], "survives"),
+        ([70, 80, 90], "does not survive"),
+        ([63, 73, 84], "survives"),
+        ([60, 80, 86], "inconclusive"),
+        ([60], "inconclusive"),
+        ([None], "not run"),
+    ],
+    ids=str,
+)
+def test_what_is_left_against_the_matched_control(control: list[float | None], word: str) -> None:
+    accuracies: Accuracies = {**GAINS, "its_control": control}
+
+    assert table(claims_of({}), accuracies, {"resnet8/combined": "its_control"})["verdict_control"][0] == word
+    assert table(claims_of({"control": "its_control"}), accuracies)["verdict_control"][0] == word
+
+
+def test_a_method_without_a_control_has_none() -> None:
+    assert table(claims_of({}), GAINS, {"resnet18/combined": "its_control"})["verdict_control"][0] == "no control"
+
+
+def test_each_method_stands_against_its_own_control_and_the_weakest_decides() -> None:
+    accuracies = {"a": [64, 75, 86], "b": [65, 76, 87], "a_control": [60, 70, 80], "baseline": [60, 70, 80]}
+    accuracies["b_control"] = [70, 80, 90]
+    both = {"resnet8/a": "a_control", "resnet8/b": "b_control"}
+
+    assert list(table(claims_of(EACH), accuracies, both)["verdict_control"]) == [
+        "does not survive",
+        "survives",
+        "does not survive",
+    ]
+    one = {"resnet8/a": "a_control"}
+    assert list(table(claims_of(EACH), accuracies, one)["verdict_control"]) == ["no control", "survives", "no control"]
+
+
+# --- overhead ---------------------------------------------------------------------------------------------------------
+
+COSTS = pd.DataFrame(
+    {
+        "network": ["resnet8"] * 2 + ["resnet18"],
+        "method": ["combined", "multi_head", "combined"],
+        "saved_bytes": [60, 100, 1],
+        "params_train": [100, 100, 1],
+        "peak_bytes": [30.0, NAN, 1.0],
+        "step_seconds": [0.9, 1.0, 1.0],
+    }
+)
+OVERHEAD = {
+    "metric": "overhead",
+    "against": ["multi_head"],
+    "readings": ["saved_bytes", "params_train", "peak_bytes", "step_seconds"],
+}
+
+
+def test_costs_are_ratios_without_chance_but_for_time() -> None:
+    found = table(claims_of(OVERHEAD, {}), GAINS, overhead=COSTS).set_index("reading").iloc[:4]
+
+    assert list(found["verdict"]) == ["reproduced", "not reproduced", "not run", "inconclusive"]
+    assert list(found["n"]) == [1, 1, 0, 1]
+    assert tuple(found[["estimate", "low", "high"]].iloc[0]) == pytest.approx((0.6, 0.6, 0.6))
+    assert found["estimate"].iloc[3] == pytest.approx(0.9)
+    assert math.isnan(found["low"].iloc[3]), "a time without a spread says nothing"
+    assert found["p_adjusted"].isna().all()
+    assert set(found["expected"]) == {"< 1"}
+    assert set(found["verdict_control"]) == {"no control"}
+    assert found["comparison"].iloc[0] == f"combined / multi_head, {PLACE}"
+    assert found["runs"].iloc[0] == "overhead/digits/resnet8/{combined,multi_head}"
+
+
+def test_a_time_is_judged_by_the_rounds_that_both_methods_shared() -> None:
+    # Ratios round by round: 0.8, 0.9, 0.7, whose mean is 0.8 and whose deviation is 0.1; t(0.975, 2) is 4.303.
+    rounds: Any = [[0.8, 1.8, 0.7], [1.0, 2.0, 1.0], [1.0, 1.0, 1.0]]
+    costs = COSTS.assign(rounds=rounds)
+    row = table(claims_of({**OVERHEAD, "readings": ["step_seconds"]}), GAINS, overhead=costs).iloc[0]
+
+    half = 4.302653 * 0.1 / math.sqrt(3)
+    assert (row["low"], row["high"]) == pytest.approx((0.8 - half, 0.8 + half))
+    assert row["verdict"] == "inconclusive"
+
+
+def test_costs_belong_to_the_data_set_they_were_measured_on() -> None:
+    elsewhere = claims_of({**OVERHEAD, "places": ["stl10/none/resnet8"]})
+
+    assert set(table(elsewhere, GAINS, overhead=COSTS)["verdict"]) == {"not run"}
+    assert table(elsewhere, GAINS, overhead=COSTS.assign(dataset="stl10"))["verdict"][0] == "reproduced"
+    assert set(table(claims_of(OVERHEAD), GAINS)["verdict"]) == {"not run"}, "no table"
+
+
+def test_overhead_holds_no_chance_and_corrects_nothing() -> None:
+    alone, beside = (table(claims_of({}, *more), GAINS, overhead=COSTS) for more in ((), (OVERHEAD,)))
+
+    assert beside["p_adjusted"][0] == alone["p_adjusted"][0]
+    assert beside["low"][0] == alone["low"][0]
+
+
+# --- the files --------------------------------------------------------------------------------------------------------
+
+
+def predict(folder: Path, runs: Sequence[EvaluatedRun], images: int = 200) -> None:
+    """Prediction files in which each run is right on as many images as its accuracy says, the first ones."""
+    for run in runs:
+        path = Paths(folder).run(run.name) / "predictions.parquet"
+        path.parent.mkdir(parents=True)
+        right = round(images * run.metrics["last"]["accuracy"]) if run.finished else 0
+        labels = np.zeros(images, dtype=np.int64)
+        pq.write_table(pa.table({"label": labels, "prediction": (np.arange(images) >= right).astype(int)}), path)
+
+
+def written(folder: Path, claims: Claims | None, accuracies: Accuracies) -> tuple[pd.DataFrame, str, Any]:
+    runs = runs_of(accuracies)
+    if not (folder / "runs").exists():
+        predict(folder, runs)
+    write_claims(claims, study_of(runs), runs, None, Paths(folder))
+    tables = folder / "tables"
+    text = (tables / "claims.md").read_text(encoding="utf-8")
+    about = json.loads((tables / "claims.json").read_text(encoding="utf-8"))
+    return pd.read_csv(tables / "claims.csv", keep_default_na=False), text, about
+
+
+def test_the_files_hold_the_table_and_what_backs_it(tmp_path: Path) -> None:
+    analogues = {"elsewhere": {"places": [PLACE]}}
+    claims = claims_of({"expected": 4.0, "analogues": analogues}, {**EACH, "methods": ["combined", "absent"]})
+    csv, text, about = written(tmp_path, claims, {"combined": [65, 75, 85], "baseline": [60, 70, 75]})
+
+    assert list(csv.columns) == COLUMNS
+    assert len(csv) == len(about["rows"]) == 5
+    assert about["study"] == "made up"
+    assert Claims.model_validate(about["claims"]) == claims
+    row = about["rows"][0]
+    assert row["differences"] == {"0": pytest.approx(5), "1": pytest.approx(5), "2": pytest.approx(10)}
+    # On 200 images right alone for combined: 10, 10 and 20; averaged over replicates their deviations by hand.
+    images = np.zeros((3, 200))
+    for seed, (start, stop) in enumerate(((120, 130), (140, 150), (150, 170))):
+        images[seed, start:stop] = 1
+    assert row["sampling_error"] == pytest.approx(100 * images.mean(0).std(ddof=1) / math.sqrt(200))
+    assert row["bootstrap"][0] < 100 * images.mean() < row["bootstrap"][1]
+    assert about["rows"][1]["bootstrap"] == [None, None]
+    for heading in ("Where the paper measured", "Analogues: elsewhere", "Descriptive", "How to read this"):
+        assert f"## {heading}" in text
+    assert "3 (demonstration)" in text
+    assert "1 further members were not run" in text
+    assert "It errs less." in text
+    assert "nan" not in text
+
+
+@pytest.mark.parametrize(("n", "weight"), [(4, "demonstration"), (5, "descriptive"), (9, "descriptive"), (10, "claim")])
+def test_the_number_of_replicates_is_shown_with_its_weight(tmp_path: Path, n: int, weight: str) -> None:
+    accuracies: Accuracies = {"combined": list(range(50, 50 + n)), "baseline": [40.0] * n}
+
+    assert f"| {n} ({weight}) " in written(tmp_path, claims_of({}), accuracies)[1]
+
+
+def test_a_study_without_claims_has_files_that_say_so(tmp_path: Path) -> None:
+    csv, text, about = written(tmp_path, None, GAINS)
+
+    assert list(csv.columns) == COLUMNS
+    assert len(csv) == 0
+    assert "states no claims" in text
+    assert (about["claims"], about["rows"]) == (None, [])
+
+
+def test_the_tables_of_an_unfinished_study_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    runs = runs_of(GAINS)
+    write_claims(claims_of({}), study_of(runs), runs, None, Paths(tmp_path), tmp_path / "partial")
+
+    assert {path.name for path in (tmp_path / "partial").iterdir()} == {"claims.csv", "claims.md", "claims.json"}
+    assert not (tmp_path / "tables").exists()
+
+
+def test_the_same_runs_give_the_same_files(tmp_path: Path) -> None:
+    first = written(tmp_path, claims_of({}), GAINS)
+    second = written(tmp_path, claims_of({}), GAINS)
+
+    assert first[1:] == second[1:]
+
+
+def test_predictions_that_are_gone_leave_their_cells_empty_and_damaged_ones_are_named(tmp_path: Path) -> None:
+    written(tmp_path, claims_of({}), GAINS)
+    path = tmp_path / "runs" / PLACE / "combined" / "seed1" / "predictions.parquet"
+    path.unlink()
+    assert written(tmp_path, claims_of({}), GAINS)[2]["rows"][0]["sampling_error"] is None
+
+    path.write_text("spoilt")
+    with pytest.raises(CollabpipeError, match=r"seed1/predictions\.parquet"):
+        written(tmp_path, claims_of({}), GAINS)
+
+
+def test_only_what_is_compared_is_read_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies: Accuracies = {**GAINS, "unclaimed": [1, 2, 3], "a": [64, 75, 86]}
+    predict(tmp_path, runs_of(accuracies))
+    read: list[Path] = []
+    original = evidence._read_hits
+
+    def counted(path: Path) -> NDArray[np.bool_]:
+        read.append(path)
+        return original(path)
+
+    monkeypatch.setattr(evidence, "_read_hits", counted)
+    claims = claims_of({"readings": ["last points", "last relative"]}, {"methods": ["a"]}, {"against": ["a"]})
+
+    table(claims, accuracies, folder=tmp_path)
+
+    assert len(read) == len(set(read)) == 9
+    assert {path.parent.parent.name for path in read} == {"combined", "baseline", "a"}
+
+
+def test_the_shipped_claims_are_judged_on_a_study_of_one_data_set() -> None:
+    place = "digits/symmetric-0.5/resnet8"
+    accuracies: Accuracies = {
+        "baseline": [60, 62, 61],
+        "output": [80, 84, 82],
+        "intermediate": [82, 89, 90],
+        "representation": [50, 52, 51.5],
+        "kernel": [61, 61, 61],
+        "combined": [90, 91, 92],
+    }
+    runs = runs_of(accuracies, place)
+    found = judge(
+        load_claims(REPOSITORY / "config" / "claims.yaml"), study_of(runs), runs, None, Paths(Path("nowhere"))
+    )
+    here = found[found["comparison"].str.contains(place) & ~found["reading"].str.contains(r"\(")].set_index("claim")
+
+    assert set(found["verdict"][~found["comparison"].str.contains(place)]) == {"not run"}
+    assert here["verdict"].to_dict() == {
+        "each_way_helps (analogue: digits)": "not reproduced",
+        "combining_helps_more (analogue: digits)": "inconclusive",
+        "cifar10_noisy_labels (analogue: digits)": "reproduced",
+    }
+    assert "weakest: representation - baseline" in here["comparison"].iloc[0]

@@ -65,6 +65,8 @@ class ExecutionSettings(Strict):
     """Least time between two saved states, at epoch ends; 0: every epoch."""
     keep_weights: Literal["all", "half", "none"] = "all"
     """What stays of a run's weights once it is evaluated: last and best epoch, the last in half precision, nothing."""
+    overhead_seconds: Positive = 10.0
+    """Time to spend on the overhead of each network's methods; at least five rounds are timed."""
     offline: bool = False
     """Ask no server for a data set."""
 

@@ -19,8 +19,10 @@ rule measure_overhead:
     threads: PLAN.overhead.training.threads
     resources:
         gpu=1,
+    params:
+        seconds=PLAN.settings.execution.overhead_seconds,
     shell:
-        "collabpipe overhead {input.recipe} > {log} 2>&1"
+        "collabpipe overhead {input.recipe} --seconds {params.seconds} > {log} 2>&1"
 
 
 rule assemble_tables:

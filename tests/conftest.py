@@ -47,7 +47,7 @@ SMALL: dict[str, Any] = {
     },
     "seeds": [0, 1],
     "training": {"epochs": 2, "batch_size": 64},
-    "execution": {"seeds_per_job": 2},
+    "execution": {"seeds_per_job": 2, "overhead_seconds": 0.1},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import sys
 from collections import Counter
@@ -103,5 +104,23 @@ def show_tables(paths: Paths) -> None:
     console = _console()
     console.print(table)
     console.print(lines[-1], soft_wrap=False)
+    _show_claims(paths, console)
     console.print("Tables: " + ", ".join(str(paths.tables / name) for name in TABLE_FILES[:-1]))
     console.print("Figures: " + ", ".join(str(paths.figures / name) for name in FIGURE_FILES))
+
+
+def _show_claims(paths: Paths, console: Console) -> None:
+    """The declared contrasts that the study's runs can judge."""
+    with (paths.tables / "claims.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["verdict"] != "not run" and "(" not in row["reading"]]
+    if not rows:
+        return
+    table = Table(title="claims (all of them, with other readings and places: claims.md)", title_justify="left")
+    for column in ("claim", "comparison", "reading", "expected", "estimate", "n", "verdict", "to the control"):
+        table.add_column(column)
+    for row in rows:
+        interval = f" [{float(row['low']):.2f}, {float(row['high']):.2f}]" if row["low"] else ""
+        estimate = f"{float(row['estimate']):.2f}{interval}" if row["estimate"] else ""
+        judged = (row["n"], row["verdict"], row["verdict_control"])
+        table.add_row(row["claim"], row["comparison"], row["reading"], row["expected"], estimate, *judged)
+    console.print(table)

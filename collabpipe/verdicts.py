@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,20 +174,15 @@ def _markdown(claims: Claims | None, study: StudyRecipe, rows: Sequence[dict[str
     parts += ["\n".join(f"- **{c.name}** ({c.source}): {c.says}" for c in claims.claims)]
     for family in claims.families:
         found = [row for row in rows if row["family"] == family and row["role"] != "descriptive"]
-        each = f"Each interval has {100 * found[0]['confidence']:.3g}% confidence."
-        parts += [f"## {f'Analogues: {family}' if family else 'Where the paper measured'}", each, _shown(found)]
+        parts += [f"## {f'Analogues: {family}' if family else 'Where the paper measured'}"]
+        parts += [f"Each interval has {100 * found[0]['confidence']:.3g}% confidence.", *_shown(found)]
     members = [row for row in rows if row["role"] == "descriptive"]
-    run = [row for row in members if row["n"]]
-    parts += ["## Descriptive: members of contrasts over several methods"]
-    parts += [_shown(run)] if run else []
-    parts += (
-        [f"{len(members) - len(run)} further members were not run (claims.csv)."] if len(run) < len(members) else []
-    )
+    parts += ["## Descriptive: members of contrasts over several methods", *_shown(members)]
     return "\n\n".join([*parts, "## How to read this", NOTE])
 
 
-def _shown(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows for reading: an estimate with its interval in one cell, n with its weight."""
+def _shown(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Rows for reading: an estimate with its interval in one cell, n with its weight; what was not run in one line."""
     shown = [
         {
             "claim": row["claim"],
@@ -202,8 +198,12 @@ def _shown(rows: Sequence[dict[str, Any]]) -> str:
             "to the control": row["verdict_control"],
         }
         for row in rows
+        if row["n"]
     ]
-    return pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True)
+    missing = Counter(row["claim"] for row in rows if not row["n"])
+    rest = ", ".join(f"{claim} ({number})" for claim, number in missing.items())
+    text = [pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True)] if shown else []
+    return text + ([f"Not run, rows of claims.csv: {rest}."] if rest else [])
 
 
 def _interval(sign: str, estimate: float, low: float, high: float) -> str:

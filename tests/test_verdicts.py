@@ -464,7 +464,9 @@ def test_the_files_hold_the_table_and_what_backs_it(tmp_path: Path) -> None:
     for heading in ("Where the paper measured", "Analogues: elsewhere", "Descriptive", "How to read this"):
         assert f"## {heading}" in text
     assert "3 (demonstration)" in text
-    assert "1 further members were not run" in text
+    missing = [row["claim"] for row in about["rows"] if row["n"] == 0]
+    assert len(missing) == 2
+    assert text.count(f"Not run, rows of claims.csv: {missing[0]} (1).") == 2, "the contrast, and its one member"
     assert "It errs less." in text
     assert "nan" not in text
 

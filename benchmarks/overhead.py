@@ -1,0 +1,59 @@
+"""Measures the table of docs/overhead.md: `python -m benchmarks.overhead`, half an hour of one core.
+
+Writes overhead.csv, overhead.md and overhead.json to results/overhead.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from collabpipe.kinds.definitions import compose, read_methods
+from collabpipe.overhead import Entry, measure_overhead, write_overhead
+from collabpipe.settings import NetworkSettings, TrainingSettings
+
+PATTERNS = ("hierarchical", "simple", "instances")
+LAST_STAGE = {"resnet18": "stage4", "vgg16": "stage5"}
+
+
+def entries(network: str) -> list[Entry]:
+    """The paper's methods with early and late splits, their combination, and Song and Chai's four heads."""
+    late = LAST_STAGE[network]
+    definitions: dict[str, dict[str, object]] = {
+        "baseline": {},
+        "dropout": {},
+        "output_classifier": {"kind": "output", "split": "classifier"},
+        "output_late": {"kind": "output", "split": late},
+        "output": {"split": "stage2"},
+        "output_input": {"kind": "output", "split": "input"},
+        "intermediate": {"variant": "virtual", "split": "stage2"},
+        "intermediate_late": {"kind": "intermediate", "variant": "virtual", "split": late},
+        "intermediate_partition": {"kind": "intermediate", "variant": "partition"},
+        "representation": {"variant": "spatial"},
+        "kernel": {"variant": "rows"},
+        "combined": {"of": "output+intermediate+representation+kernel"},
+        "combined_late": {"kind": "combined", "of": "output_late+intermediate_late+representation+kernel"},
+    }
+    for pattern in PATTERNS:
+        heads = {"kind": "multi_head", "pattern": pattern, "heads": 4, "drop": 0.5, "channel_drop": 0.1}
+        definitions[f"multi_head_{pattern}"] = heads
+    methods, settings = read_methods(definitions), NetworkSettings.model_validate({"kind": network})
+    return [Entry(network, settings, name, compose(methods, name, settings.stages)) for name in methods]
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--seconds", type=float, default=0.0, help="time for the rounds of a network, five at least")
+    parser.add_argument("--out", type=Path, default=Path("results/overhead"))
+    asked = parser.parse_args()
+    training = TrainingSettings(epochs=1, batch_size=128, threads=asked.threads, precision=asked.precision)
+    found = [entry for network in LAST_STAGE for entry in entries(network)]
+    measured = measure_overhead(found, (3, 32, 32), 10, training, seconds=asked.seconds)
+    write_overhead(measured, asked.out, {"made by": "benchmarks/overhead.py"})
+
+
+if __name__ == "__main__":
+    main()

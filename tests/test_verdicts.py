@@ -24,6 +24,7 @@ from collabpipe.evaluated import EvaluatedRun
 from collabpipe.evidence import Pair, verdict, verdict_of_ratio, weakest
 from collabpipe.paths import Paths
 from collabpipe.recipe import RunName, TrainRecipe
+from collabpipe.report import show_tables
 from collabpipe.statistics import p_value
 from collabpipe.study import StudyRecipe
 from collabpipe.verdicts import COLUMNS, judge, write_claims
@@ -555,3 +556,16 @@ def test_the_shipped_claims_are_judged_on_a_study_of_one_data_set() -> None:
         "cifar10_noisy_labels (analogue: digits)": "reproduced",
     }
     assert "weakest: representation - baseline" in here["comparison"].iloc[0]
+
+
+def test_the_declared_contrasts_that_were_run_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claims = claims_of({"readings": ["last points", "best points"]}, {"methods": ["absent"]})
+    written(tmp_path, claims, GAINS)
+    (tmp_path / "tables" / "main.md").write_text("| method |\n|---|\n| combined |\n\nA note.\n")
+
+    show_tables(Paths(tmp_path))
+
+    shown = capsys.readouterr().out
+    assert shown.count("claim0") == 1, "one reading, and not the claim that was not run"
+    assert "claim1" not in shown
+    assert "reproduced" in shown

@@ -175,6 +175,8 @@ def load_claims(path: Path) -> Claims:
     Raises:
         CollabpipeError: with file, line, key, value and what is allowed.
     """
+    if not path.is_file():
+        raise CollabpipeError(f"{path}: cannot be read. The key claims names a file below the working folder.")
     values, places = read_yaml(path)
     try:
         return Claims.model_validate(values)

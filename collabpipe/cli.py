@@ -107,6 +107,13 @@ def _schema(arguments: argparse.Namespace) -> None:
         write_json(arguments.out, settings_schema())
 
 
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0.0 < rate < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0; give operations a second, as in 5e13")
+    return rate
+
+
 def parser() -> argparse.ArgumentParser:
     """The commands and their arguments."""
     top = argparse.ArgumentParser(prog="collabpipe", description=__doc__)
@@ -128,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("config", type=Path, nargs="*", default=[Path("config/config.yaml")], metavar="CONFIG")
     sub.add_argument("--write", action="store_true", help="write the recipes into the results folder")
     sub.add_argument("--estimate", action="store_true", help="measure rates and say hours and disk beforehand")
-    sub.add_argument("--rate", type=float, metavar="FLOPS", help="another device's rate, in place of measuring")
+    sub.add_argument("--rate", type=_rate, metavar="FLOPS", help="another device's rate, in place of measuring")
 
     sub = command("fetch", _fetch, "Download or copy a data set's files and check their sums.")
     sub.add_argument("recipe", type=Path, help="a recipe of kind data (collabpipe plan --write makes them)")

@@ -110,19 +110,19 @@ class Rates:
     def __init__(self, given: float | None):
         self.given = given
         self.device = choose_device()
-        self.measured: dict[tuple[str, Shape], float] = {}
+        self.measured: dict[tuple[str, Shape, str], float] = {}
 
     def __call__(self, network: NetworkSettings, size: DatasetSize, training: TrainingSettings) -> float:
         """The rate in operations a second."""
         if self.given is not None:
             return self.given
-        key = (network.model_dump_json(), size.shape)
+        # A large batch on a CPU takes minutes and the rate is the same.
+        batch = training.batch_size if self.device.type == "cuda" else min(training.batch_size, 32)
+        changed = TrainingSettings(epochs=1, batch_size=batch, precision=training.precision, threads=training.threads)
+        key = (network.model_dump_json(), size.shape, changed.model_dump_json())
         if key not in self.measured:
             be_deterministic(training.threads)
-            # A large batch on a CPU takes minutes and the rate is the same.
-            batch = training.batch_size if self.device.type == "cuda" else min(training.batch_size, 32)
             entry = Entry("", network, "", Composition())
-            changed = training.model_copy(update={"batch_size": batch})
             subject = Subject(entry, size.shape, size.classes, changed, self.device)
             subject.step()
             seconds = min(self._seconds(subject) for _ in range(3))

@@ -71,7 +71,7 @@ def _evaluate(
     if record.get("kept", "all") != "all":
         raise CollabpipeError(
             f"{folder}: its weights were not kept (keep_weights: {record['kept']}), so it cannot be evaluated anew. "
-            f"Remove {Path('store') / record['key'][:2] / record['key']} from the results and train it again."
+            "Train it again: collabpipe train RECIPE."
         )
     last, best = (_probabilities(recipe, record, folder, images, which) for which in ("last", "best"))
     _write_predictions(predictions, images.labels, last)

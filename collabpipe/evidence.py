@@ -19,6 +19,7 @@ from collabpipe.paths import Paths
 from collabpipe.statistics import bootstrap_interval, p_value, relative_gain, sampling_error, t_interval
 from collabpipe.study import StudyRecipe
 
+WORST_FIRST = ("not run", "not reproduced", "inconclusive", "direction only", "reproduced")
 OF_CONTROL = {"reproduced": "survives", "not reproduced": "does not survive"}
 NAN = float("nan")
 
@@ -62,13 +63,18 @@ class Pair:
         """The differences in the order of the replicates."""
         return np.array(list(self.differences.values()))
 
+    def verdict(self, expected: float = 0.0, ratio: bool = False) -> str:
+        """What the interval says of the claim."""
+        found = (self.n, self.low, self.high)
+        return verdict_of_ratio(*found) if ratio else verdict(*found, expected)
 
-def weakest(pairs: Sequence[Pair], ratio: bool = False) -> Pair:
-    """The pair that decides whether all hold: one not run, else one without an interval, else the lowest limit."""
 
-    def strength(pair: Pair) -> tuple[bool, bool, float]:
+def weakest(pairs: Sequence[Pair], expected: float = 0.0, ratio: bool = False) -> Pair:
+    """The pair that decides whether all hold: the one with the worst verdict, of several that with the worst limit."""
+
+    def strength(pair: Pair) -> tuple[int, float]:
         limit = -pair.high if ratio else pair.low
-        return pair.n > 0, not np.isnan(limit), 0.0 if np.isnan(limit) else limit
+        return WORST_FIRST.index(pair.verdict(expected, ratio)), 0.0 if np.isnan(limit) else limit
 
     return min(pairs, key=strength)
 
@@ -85,17 +91,15 @@ class Evidence:
             if run.finished:
                 place = f"{name.dataset}/{name.noise}/{name.network}"
                 self.cells.setdefault((place, name.method), {})[name.seed] = run
-        # A table without data sets was measured on the images of the study's first.
-        first = {"dataset": study.runs[0][0].dataset if study.runs else ""}
         costs: list[dict[str, Any]] = [] if overhead is None else overhead.to_dict("records")  # type: ignore[assignment]
-        self.costs = {(c["dataset"], c["network"], c["method"]): c for c in ({**first, **cost} for cost in costs)}
+        self.costs = {(cost["dataset"], cost["network"], cost["method"]): cost for cost in costs}
         self._hits: dict[Path, NDArray[np.bool_] | None] = {}
         self._spreads: dict[tuple[str, str, str], tuple[float, tuple[float, float]]] = {}
 
     def pair(self, metric: str, reading: str, place: str, method: str, other: str, confidence: float) -> Pair:
         """A method against another, over the replicates that both finished."""
         if metric == "overhead":
-            return self._ratio(reading, place, method, other)
+            return self._ratio(reading, place, method, other, confidence)
         first, second = (self.cells.get((place, name), {}) for name in (method, other))
         seeds = sorted(first.keys() & second.keys())
         if not seeds:
@@ -108,8 +112,8 @@ class Evidence:
         differences = dict(zip(seeds, gains.tolist(), strict=True))
         return Pair(method, other, found.mean, found.low, found.high, found.n, p_value(gains), runs, differences)
 
-    def _ratio(self, cost: str, place: str, method: str, other: str) -> Pair:
-        """The ratio of two costs; only of time it has limits of its own, from the rounds that both were timed in."""
+    def _ratio(self, cost: str, place: str, method: str, other: str, confidence: float) -> Pair:
+        """The ratio of two costs; of time the mean over the rounds that both were timed in, with its interval."""
         dataset, _, network = place.split("/")
         a, b = (self.costs.get((dataset, network, name), {}) for name in (method, other))
         if np.isnan([a.get(cost, NAN), b.get(cost, NAN)]).any():
@@ -117,8 +121,8 @@ class Evidence:
         estimate = low = high = a[cost] / b[cost]
         if cost == "step_seconds":
             # Both methods' steps of a round met the same machine.
-            rounds = t_interval(np.array(a.get("rounds", [])) / np.array(b.get("rounds", [])))
-            low, high = rounds.low, rounds.high
+            rounds = t_interval(np.array(a["rounds"]) / np.array(b["rounds"]), confidence)
+            estimate, low, high = rounds.mean, rounds.low, rounds.high
         return Pair(method, other, estimate, low, high, 1, runs=f"overhead/{dataset}/{network}/{{{method},{other}}}")
 
     def against_control(self, claim: Claim, reading: str, place: str, methods: Sequence[str], confidence: float) -> str:
@@ -132,8 +136,7 @@ class Evidence:
         if not all(controls.values()):
             return "no control"
         found = weakest([self.pair(claim.metric, reading, place, m, c, confidence) for m, c in controls.items()])
-        word = verdict(found.n, found.low, found.high)
-        return OF_CONTROL.get(word, word)
+        return OF_CONTROL.get(found.verdict(), found.verdict())
 
     def spread(self, place: str, pair: Pair) -> tuple[float, tuple[float, float]]:
         """The test set's own error of a pair and its bootstrap interval; nan where predictions are missing."""

@@ -74,7 +74,9 @@ def draw_curves(runs: Sequence[tuple[RunName, Path]], path: Path) -> None:
 def _curves(axes: Axes, group: pd.DataFrame, column: str, label: str) -> None:
     for position, (method, of_method) in enumerate(group.groupby("method", sort=False)):
         mean = 100.0 * of_method.dropna(subset=[column]).groupby("epoch")[column].mean()
-        axes.plot(mean.index, mean, lw=1.4, color=COLOURS[position % len(COLOURS)], label=str(method))
+        round_, colour = divmod(position, len(COLOURS))
+        style = ("-", "--", ":", "-.")[round_ % 4]
+        axes.plot(mean.index, mean, lw=1.4, ls=style, color=COLOURS[colour], label=str(method))
     if column == "memorised" and not group[column].notna().any():
         axes.text(0.5, 0.5, "no flipped labels", ha="center", transform=axes.transAxes, color="grey")
     axes.set_ylim(0, 102)
@@ -114,13 +116,15 @@ def _transitions(axes: Axes, name: str, about: dict[str, Any]) -> None:
     classes = about["classes"]
     # The square root keeps shares of a few percent visible beside the diagonal.
     axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0.0, vmax=100.0))
-    axes.set_title(f"{name}\ntrue rate {100.0 * about['true_rate']:.1f}%, n = {about['images']:,}", fontsize=10)
+    axes.set_title(
+        f"{name}\ntrue rate {100.0 * about['true_rate']:.1f}%, n = {about['images']:,}", fontsize=10, parse_math=False
+    )
     axes.set_xlabel("label given")
     axes.set_ylabel("true class")
     if len(classes) <= 20:
         upright = max(map(len, classes)) <= 2
-        axes.set_xticks(range(len(classes)), classes, rotation=0 if upright else 90, fontsize=8)
-        axes.set_yticks(range(len(classes)), classes, fontsize=8)
+        axes.set_xticks(range(len(classes)), classes, rotation=0 if upright else 90, fontsize=8, parse_math=False)
+        axes.set_yticks(range(len(classes)), classes, fontsize=8, parse_math=False)
     else:
         axes.set_xticks([])
         axes.set_yticks([])

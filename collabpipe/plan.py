@@ -167,12 +167,10 @@ class Plan:
     @cached_property
     def runs(self) -> dict[str, TrainRecipe]:
         """The recipe of each run, by the run's name, in the order of the configuration."""
-        recipes = (self._recipes(cell, name, self.settings.seeds) for cell in self.cells for name in self._methods)
+        recipes = (
+            self._recipes(cell, name, self.settings.seeds) for cell in self.cells for name in self.settings.methods
+        )
         return {str(recipe.run): recipe for of_method in recipes for recipe in of_method}
-
-    @property
-    def _methods(self) -> dict[str, Kind]:
-        return self.settings.methods
 
     @cached_property
     def _selected(self) -> dict[tuple[Cell, str], tuple[SelectionRecipe, list[TrainRecipe]]]:
@@ -220,18 +218,21 @@ class Plan:
         return StudyRecipe(
             study=self.settings.study,
             runs=tuple((recipe.run, recipe.digest) for recipe in self.runs.values()),
-            baseline=next((n for n, m in self._methods.items() if isinstance(candidate(m), Baseline)), None),
+            baseline=next((n for n, m in self.settings.methods.items() if isinstance(candidate(m), Baseline)), None),
             controls=self._controls(),
             selections=tuple(recipe.digest for recipe in self.selections.values()),
             claims=load_claims(Path(self.settings.claims)) if self.settings.claims else None,
+            overhead=self.overhead.digest,
         )
 
     def _controls(self) -> dict[str, str]:
         """Each method's matched control: the one that is named for it, or a method that is composed like it."""
-        named = {k.control_of: name for name, k in self._methods.items() if isinstance(k, Control) and k.is_plain}
+        named = {
+            k.control_of: name for name, k in self.settings.methods.items() if isinstance(k, Control) and k.is_plain
+        }
         controls = {}
         for network in self.settings.networks:
-            for name, kind in self._methods.items():
+            for name, kind in self.settings.methods.items():
                 match = named.get(name) or self._composed_like_control(network, name)
                 if match and not isinstance(candidate(kind), Control):
                     controls[f"{network}/{name}"] = match
@@ -239,18 +240,18 @@ class Plan:
 
     def _composed_like_control(self, network: str, name: str) -> str | None:
         """A method that is the control of `name` whatever is chosen; None for one that is its own: it has none."""
-        if any(self._waits(other) for other in involved(self._methods, name)[1:]):
+        if any(self._waits(other) for other in involved(self.settings.methods, name)[1:]):
             return None
         # The method's own entry is its first candidate.
         variants = [self.compositions[network, n] for n, (method, _) in self._variants.items() if method == name]
         wanted = {variant.control().model_dump_json() for variant in variants}
         if len(wanted) != 1 or variants[0].model_dump_json() in wanted:
             return None
-        fixed = [n for n in self._methods if not self._waits(n)]
+        fixed = [n for n in self.settings.methods if not self._waits(n)]
         return next((n for n in fixed if self.compositions[network, n].model_dump_json() in wanted), None)
 
     def _waits(self, name: str) -> bool:
-        return any(isinstance(self._methods[n], Searched) for n in involved(self._methods, name))
+        return any(isinstance(self.settings.methods[n], Searched) for n in involved(self.settings.methods, name))
 
     @cached_property
     def overhead(self) -> OverheadRecipe:
@@ -268,6 +269,6 @@ class Plan:
                     undecided=self.undecided((dataset, noise, network), method),
                 )
                 for network, settings in self.settings.networks.items()
-                for method in self._methods
+                for method in self.settings.methods
             ),
         )

@@ -54,6 +54,12 @@ class _Look:
 
     def __init__(self, plan: Plan):
         self.plan = plan
+        records = {name: _record(plan.paths.data_record(recipe)) for name, recipe in plan.data.items()}
+        self.train_sums, self.test_sums = (
+            {name: record.get("files", {}).get(f"{split}.arrow", {}).get("sha256") for name, record in records.items()}
+            for split in ("train", "test")
+        )
+        self.label_sums: dict[Path, str | None] = {}
         self.trained: dict[str, str] = {}
         """The digest of each training that is there as asked, by the run's name."""
         self.choices: dict[tuple[str, str, str, str], str] = {}
@@ -73,7 +79,12 @@ class _Look:
             folder = self.plan.paths.run(recipe.run)
             record = _record(folder / "record.json")
             wanted = self.choices_of(recipe.undecided, recipe.run.dataset, recipe.run.network)
+            labels = self.plan.paths.labels(recipe.labels)
+            if labels not in self.label_sums:
+                self.label_sums[labels] = _record(labels.with_suffix(".json")).get("sha256")
+            inputs = {"train.arrow": self.train_sums[recipe.run.dataset], "labels": self.label_sums[labels]}
             asked = record.get("recipe") == recipe.digest and record.get("choices", {}) == wanted
+            asked = asked and record.get("inputs") == inputs
             if asked and _complete(folder, CHECKPOINT_FILES):
                 self.trained[name] = record.get("digest", "")
 
@@ -93,19 +104,16 @@ class _Look:
 
 def look(plan: Plan) -> State:
     """What of the plan is there as asked; changes nothing."""
+    study = plan.study.digest
     found = _Look(plan)
     evaluated = []
     keys = []
-    tests = {
-        name: _record(plan.paths.data_record(data)).get("files", {}).get("test.arrow", {}).get("sha256", "")
-        for name, data in plan.data.items()
-    }
     for name, recipe in plan.runs.items():
         if name not in found.trained:
             continue
         folder = plan.paths.run(recipe.run)
         metrics = _record(folder / "metrics.json")
-        key = evaluation_key(found.trained[name], tests[recipe.run.dataset])
+        key = evaluation_key(found.trained[name], found.test_sums[recipe.run.dataset] or "")
         if metrics.get("digest") == key and _complete(folder, EVALUATION_FILES):
             evaluated.append(name)
             keys.append(metrics.get("digest"))
@@ -115,7 +123,7 @@ def look(plan: Plan) -> State:
         len(evaluated) == len(plan.runs)
         and len(found.choices) == len(plan.selections)
         and measured
-        and tables.get("study") == plan.study.digest
+        and tables.get("study") == study
         and tables.get("evaluations") == keys
         and _complete(plan.paths.tables, TABLE_FILES)
         and _complete(plan.paths.figures, FIGURE_FILES)

@@ -23,14 +23,14 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
     """
     folder = paths.run(run)
     record = read_json(folder / "record.json")
-    if ORDER.index(record.get("kept", "all")) <= ORDER.index(keep):
+    if not record.pop("unfinished", False) and ORDER.index(record.get("kept", "all")) <= ORDER.index(keep):
         return
     store = Store(paths.store)
     with store.writing(record["key"]) as kept:
         # Both the old files and the new are the result until all are exchanged, whenever this process dies.
         spare = {name: _thinned(folder / name, kept / f".{name}.part", keep) for name in WEIGHTS}
-        store.exchange(record["key"], spare, {"kept": keep})
         times = {name: (folder / name).stat() for name in (*WEIGHTS, "record.json")}
+        store.exchange(record["key"], spare, {"kept": keep})
         for name in WEIGHTS:
             link_or_copy(kept / name, folder / name)
         files = record["files"] | {name: file_digest(folder / name) for name in WEIGHTS}

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
+from collabpipe.composition import problem
 from collabpipe.errors import CollabpipeError
 from collabpipe.evaluation import training_record
 from collabpipe.files import json_digest, read_record, write_json
@@ -16,6 +17,7 @@ from collabpipe.kinds.definitions import compose, read_methods
 from collabpipe.paths import Paths
 from collabpipe.recipe import RunName, SelectionRecipe, TrainRecipe, read_recipe
 from collabpipe.retention import Keep, thin
+from collabpipe.settings_errors import Wrong
 from collabpipe.study import MeasuredMethod
 
 REMEDY = "Choose again: collabpipe choose RECIPE."
@@ -40,7 +42,14 @@ def decide(asked: Asked, dataset: str, network: str, paths: Paths) -> tuple[Aske
         if json_digest(choice.get("definition")) != choice.get("digest"):
             raise CollabpipeError(f"{path}: was edited: this is not what was chosen. {REMEDY}")
         definitions[method], digests[method] = choice["definition"], choice["digest"]
-    composition = compose(read_methods(definitions), asked.undecided.method, asked.network.stages)
+    method = asked.undecided.method
+    try:
+        composition = compose(read_methods(definitions), method, asked.network.stages)
+    except Wrong as wrong:
+        raise CollabpipeError(f"{method}: what was chosen does not go together: {wrong}") from wrong
+    unfit = problem(composition, asked.network.stages)
+    if unfit:
+        raise CollabpipeError(f"{method}: what was chosen does not go together: {unfit[0]} {unfit[1]}.")
     return asked.model_copy(update={"composition": composition, "undecided": None}), digests
 
 

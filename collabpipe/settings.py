@@ -12,7 +12,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 from collabpipe.composition import Composition, Fraction, Passes, Positive, Strict, Weight, problem
 from collabpipe.errors import CollabpipeError
 from collabpipe.kinds import Control, Kind
-from collabpipe.kinds.definitions import candidate, compose, read_methods
+from collabpipe.kinds.definitions import candidate, compose, involved, read_methods
 from collabpipe.kinds.search import Searched
 from collabpipe.settings_data import DatasetSettings, NoiseSettings, parse_noises
 from collabpipe.settings_errors import Place, Wrong, explain, merge_files
@@ -110,8 +110,9 @@ class Settings(Strict):
         if not value:
             raise Wrong("{}", ("at least one entry",), "value")
         for name in value:
-            if not NAME.fullmatch(name) or CANDIDATE.search(name):
-                allowed = ("at most 100 letters, digits and _ . -, as it names a folder, not ending in .candidateN",)
+            # Candidates' names are longer.
+            if not NAME.fullmatch(name) or CANDIDATE.search(name) or len(name) > 80:
+                allowed = ("at most 80 letters, digits and _ . -, as it names a folder, not ending in .candidateN",)
                 raise Wrong(name, allowed, "name", (name,))
         return value
 
@@ -125,10 +126,12 @@ class Settings(Strict):
     @model_validator(mode="after")
     def _methods_fit(self) -> Settings:
         for network in self.networks.values():
-            for name, kind in self.methods.items():
-                for choice in range(len(kind.candidates) if isinstance(kind, Searched) else 1):
-                    methods = {**self.methods, name: candidate(kind, choice)}
-                    self._fits(compose(methods, name, network.stages), name, network)
+            for name in self.methods:
+                self._fits(compose(self.methods, name, network.stages), name, network)
+                for other in involved(self.methods, name):
+                    kind = self.methods[other]
+                    for one in kind.candidates if isinstance(kind, Searched) else ():
+                        self._fits(compose({**self.methods, other: one}, name, network.stages), name, network)
         return self
 
     def _fits(self, composition: Composition, name: str, network: NetworkSettings) -> None:
@@ -151,6 +154,9 @@ class Settings(Strict):
             place = ("methods", name, "select")
             for seed in set(kind.select.seeds) & set(self.seeds):
                 raise Wrong(seed, ("seeds that the final runs do not use",), "seed", (*place, "seeds"))
+            known = {noise for data in self.datasets for noise in self.noise_of(data)}
+            for carried in kind.select.carry.keys() - known:
+                raise Wrong(carried, tuple(known), "noise", (*place, "carry"))
             for data in self.datasets:
                 self._carries_fit(kind.select.carry, self.noise_of(data), (*place, "carry"))
             self._same_budget(name, kind)
@@ -166,7 +172,12 @@ class Settings(Strict):
 
     def _same_budget(self, name: str, kind: Searched) -> None:
         control = candidate(kind)
-        method = self.methods[control.control_of] if isinstance(control, Control) else None
+        if not isinstance(control, Control):
+            return
+        method = self.methods[control.control_of]
+        if not any(isinstance(self.methods[other], Searched) for other in involved(self.methods, control.control_of)):
+            allowed = (f"no search: {control.control_of} has none",)
+            raise Wrong(len(kind.values), allowed, "number of candidates", ("methods", name))
         if isinstance(method, Searched):
             budget, own = ((len(k.values), k.select.seeds) for k in (method, kind))
             if budget != own:

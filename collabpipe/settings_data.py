@@ -25,7 +25,7 @@ NoiseKind = Literal[
     "human",
 ]
 Annotator = Literal["aggre", "random1", "random2", "random3", "worst", "fine"]
-RATE = re.compile(r"0(\.[0-9]+)?")
+RATE = re.compile(r"0(\.[0-9]{1,9})?")
 MD5 = re.compile("[0-9a-f]{32}")
 # Kinds of noise that only some sources can have; of the annotators each source has its own.
 NEEDS_SOURCE: dict[str, tuple[str, ...]] = {

@@ -56,10 +56,14 @@ class Store:
         if not path.exists():
             return None
         result: dict[str, Any] = read_json(path)
+        exchange = result.pop("exchange", {"files": {}, "about": {}})
         for name, digest in result["files"].items():
             file = self.folder(key) / name
-            fits = (digest, result.get("exchanged", {}).get(name))
-            if not file.exists() or file_digest(file) not in fits:
+            found = file_digest(file) if file.exists() else None
+            if found != digest and found == exchange["files"].get(name):
+                # A process died while it exchanged files: what is no longer there is no longer promised.
+                result = {**result, **exchange["about"], "files": {**result["files"], name: found}, "unfinished": True}
+            elif found != digest:
                 path.unlink()
                 return None
         return result
@@ -72,11 +76,15 @@ class Store:
         return result
 
     def exchange(self, key: str, files: Mapping[str, Path], about: Mapping[str, Any]) -> None:
-        """Put `files` in the place of the result's own of these names; the result is whole at every moment."""
+        """Put `files` in the place of the result's own of these names; the result, if any, is whole at every moment."""
         path = self.folder(key) / "result.json"
-        result = read_json(path)
+        if not path.exists():  # of a run that came from elsewhere, without its store
+            for name, file in files.items():
+                file.replace(self.folder(key) / name)
+            return
+        result = {name: value for name, value in read_json(path).items() if name != "exchange"}
         digests = {name: file_digest(file) for name, file in files.items()}
-        write_json(path, {**result, "exchanged": digests})
+        write_json(path, {**result, "exchange": {"files": digests, "about": about}})
         for name, file in files.items():
             file.replace(self.folder(key) / name)
         write_json(path, {**result, **about, "files": {**result["files"], **digests}})

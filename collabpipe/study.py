@@ -9,7 +9,7 @@ from collabpipe.composition import Composition, Strict
 from collabpipe.recipe import DataRecipe, Recipe, RunName, Undecided
 from collabpipe.settings import NetworkSettings, TrainingSettings
 
-TABLES_NUMERICS = 2
+TABLES_NUMERICS = 3
 """Raised whenever the same runs would give other tables or figures; then they are made anew."""
 
 OVERHEAD_NUMERICS = 1
@@ -29,6 +29,8 @@ class StudyRecipe(Recipe):
     selections: tuple[str, ...] = ()
     """The digests of the selections' recipes."""
     claims: Claims | None = None
+    overhead: str = ""
+    """The digest of the recipe of the overhead table that belongs to the study."""
     tables_numerics: int = TABLES_NUMERICS
 
 

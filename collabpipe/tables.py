@@ -161,7 +161,7 @@ def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> Non
         runs_table(runs, paths).to_parquet(temporary, index=False)
     noise, transitions = noise_table(runs, paths)
     write_text(tables / "noise.csv", noise.to_csv(index=False))
-    write_claims(study.claims, study, runs, _costs(paths), paths, tables)
+    write_claims(study.claims, study, runs, _costs(study, paths), paths, tables)
     draw_transitions(transitions, figures / "transitions.png")
     draw_differences(table, figures / "differences.png")
     draw_curves([(run.name, paths.run(run.name) / "history.parquet") for run in runs], figures / "curves.png")
@@ -171,13 +171,16 @@ def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> Non
     )
 
 
-def _costs(paths: Paths) -> pd.DataFrame | None:
-    """The overhead table with the seconds of each method's rounds; None before it is measured."""
-    if not (paths.tables / "overhead.json").exists():
+def _costs(study: StudyRecipe, paths: Paths) -> pd.DataFrame | None:
+    """The study's overhead table with its data set and the seconds of each round; None before it is measured."""
+    path = paths.tables / "overhead.json"
+    record = read_record(path) if path.exists() else {}
+    about = record.get("about", {})
+    if about.get("recipe") != study.overhead:
         return None
     costs = pd.read_csv(paths.tables / "overhead.csv")
-    rounds = read_record(paths.tables / "overhead.json")["rounds"]
-    return costs.assign(rounds=[rounds[f"{n}/{m}"] for n, m in zip(costs["network"], costs["method"], strict=True)])
+    names = [f"{n}/{m}" for n, m in zip(costs["network"], costs["method"], strict=True)]
+    return costs.assign(dataset=about["data"], rounds=[record["rounds"][name] for name in names])
 
 
 def _latex(shown: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from collabpipe.claims import Claim, Claims
 from collabpipe.evaluated import EvaluatedRun
-from collabpipe.evidence import NAN, Evidence, Pair, verdict, verdict_of_ratio, weakest
+from collabpipe.evidence import NAN, Evidence, Pair, weakest
 from collabpipe.files import write_json, write_text
 from collabpipe.paths import Paths
 from collabpipe.statistics import holm, intersection_union, simultaneous
@@ -77,8 +77,7 @@ def _row(
 ) -> dict[str, Any]:
     """What the weakest of the pairs says."""
     ratio = claim.metric == "overhead"
-    pair = weakest(pairs, ratio)
-    found = (pair.n, pair.low, pair.high)
+    pair = weakest(pairs, claim.expected or 0.0, ratio)
     methods = list(dict.fromkeys(each.method for each in pairs))
     last = reading.startswith("last")  # predictions are kept of the last epoch
     error, bootstrap = evidence.spread(place, pair) if last else (NAN, (NAN, NAN))
@@ -90,7 +89,7 @@ def _row(
         "low": pair.low,
         "high": pair.high,
         "n": pair.n,
-        "verdict": verdict_of_ratio(*found) if ratio else verdict(*found, claim.expected or 0.0),
+        "verdict": pair.verdict(claim.expected or 0.0, ratio),
         "verdict_control": evidence.against_control(claim, reading, place, methods, confidence),
         "runs": pair.runs,
         "differences": pair.differences,
@@ -110,18 +109,12 @@ def _comparison(pairs: Sequence[Pair], decisive: Pair, place: str, sign: str) ->
     return f"{text}; {'weakest' if decisive.n else 'not run'}: {decisive.method} {sign} {decisive.other}"
 
 
-def judge(
-    claims: Claims, study: StudyRecipe, runs: Sequence[EvaluatedRun], overhead: pd.DataFrame | None, paths: Paths
-) -> pd.DataFrame:
-    """The table of the claims: `COLUMNS`, a row for each claim, place and reading, each followed by its members."""
-    return pd.DataFrame(assess(claims, study, runs, overhead, paths), columns=COLUMNS)
-
-
 NOTE = """\
 Estimates are means over n paired replicates, in the unit of the reading and in favour of the first method; for overhead
 they are ratios. Intervals hold together for the declared contrasts of a family (Bonferroni); p is Holm's over the same
-contrasts, and another reading or place is put in its claim's stead. A contrast over several methods is decided by its
-weakest member. n below 5 is a demonstration, below 10 descriptive; a claim needs 10.
+contrasts, and another reading or place is put in its claim's stead. A contrast over several methods is decided by the
+member with the worst verdict, whose estimate is shown; its p is the largest of all members'. n below 5 is a
+demonstration, below 10 descriptive; a claim needs 10.
 
 Beside them, in points of accuracy at the last epoch, each on its own: the standard error that the finite test set alone
 brings, and a 95% bootstrap interval over replicates and test images.

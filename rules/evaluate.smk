@@ -16,7 +16,7 @@ for block in FILES.blocks:
             BENCHMARKS / f"evaluate/{CELL}/block{block.name}.tsv"
         wildcard_constraints:
             method=block.methods,
-        threads: PLAN.settings.training.threads
+        threads: lambda w: PLAN.settings.training_of(w.dataset).threads
         params:
             keep=PLAN.settings.execution.keep_weights,
         shell:

@@ -21,7 +21,7 @@ for block in FILES.blocks:
             BENCHMARKS / f"train/{CELL}/block{block.name}.tsv"
         wildcard_constraints:
             method=block.methods,
-        threads: PLAN.settings.training.threads
+        threads: lambda w: PLAN.settings.training_of(w.dataset).threads
         resources:
             gpu=1,
         params:

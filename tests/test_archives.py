@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collabpipe.data import archives, imagenet32
-from collabpipe.data.archives import torch_value, unpickle
+from collabpipe.data.archives import tar_members, torch_value, unpickle
 from collabpipe.data.fetch import fetch
 from collabpipe.data.store import prepare
 from collabpipe.errors import CollabpipeError
@@ -45,7 +47,7 @@ def refused(small: Small, root: Path, **fields: Any) -> str:
     with pytest.raises(CollabpipeError) as caught:
         prepare(recipe, root / "raw", root / "out")
     left = sorted(path.name for path in (root / "out").iterdir()) if (root / "out").exists() else []
-    assert set(left) <= {"train.arrow"}, "without a record nothing can be opened"
+    assert set(left) <= {".lock", "train.arrow"}, "without a record nothing can be opened"
     assert not (root / "ran").exists()
     return str(caught.value)
 
@@ -106,6 +108,18 @@ def planted_array(state: bytes) -> bytes:
 
 OBJECTS = b"cnumpy\ndtype\n(U\x02O8K\0K\x01tR"
 NUMBERS = b"cnumpy\ndtype\n(U\x02u1K\0K\x01tR"
+DEFAULTS = b"(N}X\x0c\0\0\0__defaults__X\x06\0\0\0latin1\x85stb."
+"""Ends a pickle by setting the attribute __defaults__ of what it named last."""
+
+
+def layers(number: int, width: int) -> bytes:
+    """A pickle of lists that each refer to the next one `width` times."""
+    value: list[Any] = [1]
+    for _ in range(number):
+        value = [value] * width
+    return pickle.dumps(value, 2)
+
+
 HOSTILE_PICKLES: dict[str, tuple[bytes, str]] = {
     "array of objects": (
         pickle.dumps(np.array([{}], dtype=object), 2),
@@ -134,7 +148,13 @@ HOSTILE_PICKLES: dict[str, tuple[bytes, str]] = {
         "encodes text as zip",
     ),
     "tuple": (pickle.dumps((1, 2), 2), "holds a tuple"),
-    "a bare global": (b"cnumpy\ndtype\n.", "holds a type"),
+    "a bare global": (b"cnumpy\ndtype\n.", "which is no plain data"),
+    "a global's state": (b"\x80\x02c_codecs\nencode\n" + DEFAULTS, "it changes what a name stands for"),
+    "a type's state": (b"\x80\x02cnumpy\ndtype\n" + DEFAULTS, "it changes what a name stands for"),
+    "2 to the power of 60 lists in 200 bytes": (layers(60, 2), "it is nested more than 4 deep"),
+    "8e9 lists in 20 KB": (layers(3, 2000), "it holds more than 2000000 values"),
+    "a list within itself": (b"\x80\x02]q\0h\0a.", "it is nested more than 4 deep"),
+    "a tuple as a key": (pickle.dumps({(1, 2): 3}, 2), "holds a tuple"),
     "reference to outside": (b"P1\n.", "cannot be read as plain data"),
     "extension": (b"\x80\x02\x82\x01.", "cannot be read as plain data"),
     "stack underflow": (b"\x80\x02R.", "cannot be read as plain data"),
@@ -232,6 +252,46 @@ def test_an_archive_with_a_planted_member_is_refused_as_a_whole(name: str, tmp_p
     ]
 
 
+def header(kind: bytes, size: int) -> bytes:
+    """A tar header of a further header that follows it."""
+    return member("more", kind, size=size).tobuf()
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("before", [b"", member("a").tobuf()])
+def test_a_header_of_a_hundred_megabytes_is_refused_before_it_is_unpacked(
+    before: bytes, kind: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(before + header(kind, 10**8) + bytes(10**8), 1))
+
+    tracemalloc.start()
+    with pytest.raises(CollabpipeError, match="a header announces 100000256 bytes, and at most 65536 belong"):
+        tar_members(tmp_path / "a.tar.gz", ["a"])
+    assert tracemalloc.get_traced_memory()[1] < 1 << 21
+    tracemalloc.stop()
+
+
+def with_pax(**fields: str) -> bytes:
+    info = member("a")
+    info.pax_headers = fields
+    return tar_gz({}, info)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (with_pax(path="a\0b"), "cannot be unpacked: embedded null byte"),
+        (with_pax(size="-1024"), "cannot be unpacked: a header leads backwards"),
+        (gzip.compress(header(tarfile.XHDTYPE, 0) * 3000), "cannot be unpacked: maximum recursion depth exceeded"),
+    ],
+)
+def test_a_hostile_header_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
+    small = stl10()
+    small.files["stl10_binary.tar.gz"] = content
+
+    assert f"stl10_binary.tar.gz: {words}" in refused(small, tmp_path)
+
+
 def test_a_member_larger_than_the_format_allows_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +352,7 @@ def test_images_and_labels_of_different_numbers_are_refused(tmp_path: Path) -> N
         ({"data": np.zeros((2, 3072), np.float32), "labels": [1, 1]}, "holds no images"),
         ({"data": np.zeros((2, 3072), np.uint8)}, "holds no whole numbers labels"),
         ({"data": np.zeros((2, 3072), np.uint8), "labels": ["a", "b"]}, "holds no whole numbers labels"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": [1, 2**70]}, "holds no whole numbers labels"),
         ([1, 2], "holds no"),
     ],
 )
@@ -360,6 +421,14 @@ def swapped() -> Any:
     return labels
 
 
+def zip_field(place: int, value: int) -> bytes:
+    """A torch file with `value` in the field of its members' headers that begins at `place`."""
+    content = bytearray(torch_zip(pickle.dumps(human(), 2)))
+    for mark, shift in ((b"PK\3\4", 0), (b"PK\1\2", 2)):
+        content[content.index(mark) + place + shift] = value
+    return bytes(content)
+
+
 BAD_HUMAN: dict[str, tuple[bytes, str]] = {
     "another order": (
         torch_zip(pickle.dumps(human(clean_label=swapped()), 2)),
@@ -381,6 +450,8 @@ BAD_HUMAN: dict[str, tuple[bytes, str]] = {
     "no numbers": (torch_zip(pickle.dumps(human(aggre_label=["a"]), 2)), "holds no whole numbers aggre_label"),
     "no dictionary": (torch_zip(pickle.dumps([1], 2)), "holds no whole numbers clean_label"),
     "corrupt zip": (torch_zip(pickle.dumps(human(), 2)).replace(b"label", b"lobel", 1), "Bad CRC-32"),
+    "encrypted": (zip_field(6, 1), "is encrypted, password required for extraction"),
+    "unknown compression": (zip_field(8, 99), "cannot be unpacked: That compression method is not supported"),
     "no torch file": (b"<html>", "cannot be read as plain data"),
 }
 

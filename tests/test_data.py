@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -17,7 +19,7 @@ from sklearn.datasets import load_digits
 
 from collabpipe.data import formats
 from collabpipe.data.formats import read_digits, read_idx
-from collabpipe.data.split import Split, shrink
+from collabpipe.data.split import Split, channel_statistics, shrink
 from collabpipe.data.store import data_record, open_images, prepare, read_annotations
 from collabpipe.errors import CollabpipeError
 from collabpipe.recipe import DataRecipe
@@ -142,6 +144,37 @@ def test_preparing_twice_gives_the_same_bytes(digits: Path, tmp_path: Path) -> N
 
     for name in ("train.arrow", "test.arrow", "annotations.parquet", "record.json"):
         assert (tmp_path / name).read_bytes() == (digits / name).read_bytes()
+
+
+def test_what_a_killed_preparation_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".train.arrow.abcd1234.part").write_bytes(b"half")
+
+    prepare(DIGITS, tmp_path / "raw", tmp_path)
+
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_second_preparation_waits_for_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    second = threading.Thread(target=prepare, args=(DIGITS, tmp_path / "raw", tmp_path))
+    with FileLock(tmp_path / ".lock"):
+        (tmp_path / ".train.arrow.abcd1234.part").write_bytes(b"half")
+        second.start()
+        second.join(1)
+        assert second.is_alive()
+        assert (tmp_path / ".train.arrow.abcd1234.part").exists(), "it may be the first one's"
+    second.join(20)
+
+    assert data_record(DIGITS, tmp_path)
+    assert "another process prepares it; waiting" in capsys.readouterr().err
+
+
+def test_a_constant_channel_deviates_by_1_and_so_can_be_divided_by() -> None:
+    images = np.stack([np.full((4, 2, 2), 7), np.arange(16).reshape(4, 2, 2)], axis=1).astype(np.uint8)
+
+    _, means, deviations = channel_statistics(Split.of(images, np.zeros(4, np.int64)))
+
+    assert means == pytest.approx([7 / 255, 7.5 / 255])
+    assert deviations == pytest.approx([1.0, np.arange(16).std() / 255])
 
 
 @pytest.mark.parametrize("kept", [0, 100, -1])

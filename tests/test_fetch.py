@@ -158,6 +158,10 @@ def redirect_to_file(request: BaseHTTPRequestHandler, content: bytes) -> None:
     send(request, b"", 302, Location="file:///etc/passwd")
 
 
+def redirect_to_ftp(request: BaseHTTPRequestHandler, content: bytes) -> None:
+    send(request, b"", 302, Location="ftp://127.0.0.1/a")
+
+
 def without_length(request: BaseHTTPRequestHandler, content: bytes) -> None:
     send(request, content, Content_Length=None)
 
@@ -201,6 +205,7 @@ BAD: dict[str, tuple[Answer, str, int, bool]] = {
     "server error": (status(500), "HTTP 500 Internal Server Error", ATTEMPTS, False),
     "too many requests": (status(429), "HTTP 429 Too Many Requests", ATTEMPTS, False),
     "redirect to a file": (redirect_to_file, "HTTP 302", 1, False),
+    "redirect to ftp": (redirect_to_ftp, "leads to ftp://127.0.0.1/a; only http and https addresses are", 1, False),
     "connection lost": (cut_short, "bytes.", ATTEMPTS, True),
     "connection lost, no length": (half_without_length, "ended after", ATTEMPTS, True),
     "connection lost in a chunk": (cut_short_in_chunks, "IncompleteRead", ATTEMPTS, True),
@@ -272,6 +277,15 @@ def test_a_passing_trouble_is_waited_out_and_told(
     assert server.asked.count(IMAGES) == 2
     assert listing(tmp_path) == sorted([*NAMES, "fetched.json"])
     assert "Trying again in 1 s." in capsys.readouterr().err
+
+
+def test_a_redirect_to_another_web_address_is_followed(server: Server, tmp_path: Path) -> None:
+    with serving(dict(FILES)) as other:
+        server.answers[IMAGES] = [lambda request, _: send(request, b"", 302, Location=other.address + IMAGES)]
+        fetch(FASHION, tmp_path)
+
+    assert other.asked == [IMAGES]
+    assert (tmp_path / IMAGES).read_bytes() == FILES[IMAGES]
 
 
 def test_pauses_between_attempts_grow(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

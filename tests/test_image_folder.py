@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import zlib
@@ -101,6 +102,34 @@ def test_grey_images_and_palettes_become_three_channels(tmp_path: Path) -> None:
         assert image_folder.decode(tmp_path / "a.png", 8).shape == (3, 8, 8)
 
 
+def test_more_than_8_bits_are_refused_and_not_clipped(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(path)
+
+    words = f"{path}: cannot be read as an image: it has more than 8 bits a channel (I;16), and images of 8 are read."
+    with pytest.raises(CollabpipeError, match=re.escape(words)):
+        image_folder.decode(path, 8)
+
+
+def test_an_image_is_turned_as_its_exif_data_say(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[[200] * 3, [10] * 3]] * 2, np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    image.save(tmp_path / "a.png", exif=exif)
+
+    assert image_folder.decode(tmp_path / "a.png", 2)[0].tolist() == [[10, 200], [10, 200]]
+
+
+def test_transparent_pixels_are_laid_on_black(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (250, 100, 50, 0)).save(tmp_path / "a.png")
+    Image.new("L", (8, 8), 77).save(tmp_path / "b.png", transparency=77)
+    Image.new("RGBA", (8, 8), (250, 100, 50, 51)).save(tmp_path / "c.png")
+
+    assert not image_folder.decode(tmp_path / "a.png", 8).any()
+    assert not image_folder.decode(tmp_path / "b.png", 8).any()
+    assert image_folder.decode(tmp_path / "c.png", 8)[:, 0, 0].tolist() == [50, 20, 10]
+
+
 def bomb() -> bytes:
     """A PNG file that announces 60,000 pixels a side."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
@@ -179,6 +208,15 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a file beside the classes": (add("train/c23/notes.txt"), "notes.txt: lies beside the classes' folders"),
     "another kind of file": (add("train/c23/fake/0.tiff"), "0.tiff: is none of the kinds that are read: .png, .jpg"),
+    "a link to nothing": (
+        lambda faces: (faces / "train/c23/fake/a.png").symlink_to("none.png"),
+        "train/c23/fake/a.png: is no file, or a link to nothing. Remove it or put the image there.",
+    ),
+    "a pipe": (lambda faces: os.mkfifo(faces / "train/c23/fake/a.png"), "fake/a.png: is no file, or a link to"),
+    "a class that is not UTF-8": (
+        lambda faces: (faces / "train/c23" / os.fsdecode(b"caf\xe9")).mkdir(),
+        r"train/c23: 'caf\udce9' is no name of a class: it is not UTF-8. Rename the folder.",
+    ),
     "a level only in train": (remove("test/c23"), "test: has no quality 'c23'. There are: raw."),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from collabpipe.cli import main
-from collabpipe.files import file_digest, read_json
+from collabpipe.files import file_digest, read_json, write_json
 from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import TrainRecipe
@@ -256,7 +257,7 @@ def test_a_run_without_weights_that_is_not_evaluated_is_trained_again(
     assert desk.main("evaluate", desk.recipe("baseline").digest) == 1
     message = capsys.readouterr().err
     assert f"its weights were not kept (keep_weights: {keep})" in message
-    assert desk.record("baseline")["key"] in message
+    assert "collabpipe train RECIPE" in message
 
     assert trained_again(desk, "baseline", capsys)
 
@@ -330,3 +331,27 @@ def test_snakemake_has_nothing_to_do_after_weights_are_gone(study: Workspace) ->
     assert (study.results / "tables" / "main.csv").read_bytes() == table
     assert (study.trainings(), study.evaluations()) == (trained, evaluated)
     assert NOTHING in study.snakemake("-n").stdout
+
+
+def test_a_run_that_came_without_its_store_is_thinned_all_the_same(desk: Desk) -> None:
+    shutil.rmtree(desk.paths.store)
+
+    thin(desk.recipe("baseline").run, desk.paths, "none")
+
+    assert desk.record("baseline")["kept"] == "none"
+    assert load_file(desk.folder("baseline") / "last.safetensors") == {}
+
+
+def test_what_a_killed_exchange_left_is_not_taken_for_whole_weights(desk: Desk) -> None:
+    key = desk.record("baseline")["key"]
+    exchange = desk.paths.store / key[:2] / key / "result.json"
+    before = read_json(exchange)
+    thin(desk.recipe("baseline").run, desk.paths, "none")
+    after = read_json(exchange)
+    # As if it had died before its last write: the files are the new ones, the result still names both.
+    write_json(exchange, before | {"exchange": {"files": after["files"], "about": {"kept": "none"}}})
+
+    found = desk.store.find(key)
+
+    assert found is not None
+    assert (found["kept"], found["unfinished"]) == ("none", True)

@@ -20,7 +20,7 @@ from collabpipe.errors import CollabpipeError
 from collabpipe.kinds.definitions import compose
 from collabpipe.settings import Settings, check_settings, load_settings
 from collabpipe.settings_data import parse_noise
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, altered
 
 COLLABPIPE = Path(sys.executable).parent / "collabpipe"
 GOOD = """\
@@ -779,10 +779,47 @@ def test_a_control_may_search_as_much_as_its_method_does(tmp_path: Path) -> None
     assert list(found.searches) == ["output", "output_control"]
 
 
-def test_a_carried_noise_need_not_be_on_every_data_set(tmp_path: Path) -> None:
-    searched = "drop: [0.1, 0.5], select: {seeds: [7], carry: {pair-0.4: none}}"
+def test_a_carried_noise_need_not_be_on_every_data_set_but_on_one() -> None:
+    searched = {"output": {"weight": [0.1, 1.0], "select": {"seeds": [7], "carry": {"pair-0.4": "none"}}}}
+    further = {"few": {"source": "digits", "validation_size": 50, "noise": ["none", "pair-0.4"]}}
+    config = altered({"noise": ["none"], "methods": searched | {"output_control": None}, "datasets": further})
 
-    assert load(tmp_path, "split: stage2", searched).searches["output"].select.carry == {"pair-0.4": "none"}
+    assert check_settings(config, {}).searches["output"].select.carry == {"pair-0.4": "none"}
+    del config["datasets"]["few"]
+    with pytest.raises(CollabpipeError, match=r"carry: noise 'pair-0\.4' is not allowed"):
+        check_settings(config, {})
+
+
+@pytest.mark.parametrize(
+    ("methods", "says"),
+    [
+        ({"output": {"weight": [1.0, 1.0], "select": {"seeds": [7]}}}, r"output\.weight: .*each value once"),
+        ({"output": {"wieght": [1.0, 2.0], "select": {"seeds": [7]}}}, r"output\.wieght: unknown key.*'weight'"),
+        ({"output": {}, "o": {"control_of": "output", "drop": [0.1, 0.5], "select": {"seeds": [7]}}}, "no search"),
+        ({"o" * 81: {"kind": "baseline"}}, "at most 80 letters"),
+        # With the second candidate of output the heads of both are equal before the classifier.
+        (
+            {
+                "output": {"split": "stage2", "channel_drop": [0.1, 0.0], "select": {"seeds": [7]}},
+                "intermediate": {},
+                "combined": {"of": "output+intermediate"},
+            },
+            r"combined\.channel_drop: .*equal",
+        ),
+    ],
+    ids=[
+        "a value twice",
+        "a misspelt list",
+        "a search for the control alone",
+        "a long name",
+        "what cannot be combined",
+    ],
+)
+def test_searches_that_cannot_be_meant_are_refused(methods: dict[str, Any], says: str) -> None:
+    config = altered({}) | {"methods": methods}
+
+    with pytest.raises(CollabpipeError, match=says):
+        check_settings(config, {})
 
 
 @given(digits=st.text("0123456789", min_size=1, max_size=6))

@@ -27,7 +27,7 @@ from collabpipe.recipe import RunName, TrainRecipe
 from collabpipe.report import show_tables
 from collabpipe.statistics import p_value
 from collabpipe.study import StudyRecipe
-from collabpipe.verdicts import COLUMNS, judge, write_claims
+from collabpipe.verdicts import COLUMNS, assess, write_claims
 from tests.conftest import REPOSITORY
 
 NAN = math.nan
@@ -120,14 +120,18 @@ def test_a_ratio_of_costs_is_claimed_to_be_below_one(n: int, low: float, high: f
     assert verdict_of_ratio(n, low, high) == word
 
 
-def test_the_weakest_is_what_is_missing_then_what_has_no_interval_then_the_lowest() -> None:
+def test_the_weakest_is_the_one_with_the_worst_verdict_then_with_the_worst_limit() -> None:
     missing, single = Pair("a", "o"), Pair("b", "o", 9.0, n=1)
     low, high = Pair("c", "o", 5.0, 1.0, 9.0, 3), Pair("d", "o", 3.0, 2.0, 4.0, 3)
+    wide, refuted = Pair("e", "o", -2.0, -5.0, 1.0, 3), Pair("f", "o", -1.5, -2.0, -1.0, 3)
 
-    assert weakest([high, low, single, missing]) is missing
+    assert weakest([high, low, single, refuted, missing]) is missing
+    assert weakest([wide, refuted]) is refuted, "a member that is refuted is not hidden by a wide one"
     assert weakest([high, low, single]) is single
     assert weakest([high, low]) is low
-    assert weakest([high, low], ratio=True) is low
+    assert weakest([low, high], expected=5.0) is high, "direction only is less than reproduced"
+    cheap, dear = Pair("g", "o", 0.5, 0.4, 0.9, 1), Pair("h", "o", 0.6, 0.6, 0.6, 1)
+    assert weakest([cheap, dear], ratio=True) is cheap
 
 
 # --- tables by hand ---------------------------------------------------------------------------------------------------
@@ -157,6 +161,12 @@ def claims_of(*changes: Mapping[str, Any]) -> Claims:
     return Claims.model_validate({"claims": {f"claim{i}": {**CLAIM, **change} for i, change in enumerate(changes)}})
 
 
+def framed(
+    claims: Claims, study: StudyRecipe, runs: Sequence[EvaluatedRun], overhead: pd.DataFrame | None, paths: Paths
+) -> pd.DataFrame:
+    return pd.DataFrame(assess(claims, study, runs, overhead, paths), columns=COLUMNS)
+
+
 def table(
     claims: Claims,
     accuracies: Accuracies,
@@ -165,7 +175,7 @@ def table(
     folder: Path = Path("nowhere"),
 ) -> pd.DataFrame:
     runs = runs_of(accuracies)
-    return judge(claims, study_of(runs, controls), runs, overhead, Paths(folder))
+    return framed(claims, study_of(runs, controls), runs, overhead, Paths(folder))
 
 
 def test_the_columns_are_those_that_readers_rely_on() -> None:
@@ -364,12 +374,14 @@ def test_each_method_stands_against_its_own_control_and_the_weakest_decides() ->
 
 COSTS = pd.DataFrame(
     {
+        "dataset": ["digits"] * 3,
         "network": ["resnet8"] * 2 + ["resnet18"],
         "method": ["combined", "multi_head", "combined"],
         "saved_bytes": [60, 100, 1],
         "params_train": [100, 100, 1],
         "peak_bytes": [30.0, NAN, 1.0],
         "step_seconds": [0.9, 1.0, 1.0],
+        "rounds": [[0.9], [1.0], [1.0]],
     }
 )
 OVERHEAD = {
@@ -386,7 +398,7 @@ def test_costs_are_ratios_without_chance_but_for_time() -> None:
     assert list(found["n"]) == [1, 1, 0, 1]
     assert tuple(found[["estimate", "low", "high"]].iloc[0]) == pytest.approx((0.6, 0.6, 0.6))
     assert found["estimate"].iloc[3] == pytest.approx(0.9)
-    assert math.isnan(found["low"].iloc[3]), "a time without a spread says nothing"
+    assert math.isnan(found["low"].iloc[3]), "a single round says nothing"
     assert found["p_adjusted"].isna().all()
     assert set(found["expected"]) == {"< 1"}
     assert set(found["verdict_control"]) == {"no control"}
@@ -395,13 +407,14 @@ def test_costs_are_ratios_without_chance_but_for_time() -> None:
 
 
 def test_a_time_is_judged_by_the_rounds_that_both_methods_shared() -> None:
-    # Ratios round by round: 0.8, 0.9, 0.7, whose mean is 0.8 and whose deviation is 0.1; t(0.975, 2) is 4.303.
+    # Ratios round by round: 0.8, 0.9, 0.7, whose mean is 0.8 and whose deviation is 0.1. No other claim is tested
+    # beside it, so the confidence is 95%; t(0.975, 2) is 4.303.
     rounds: Any = [[0.8, 1.8, 0.7], [1.0, 2.0, 1.0], [1.0, 1.0, 1.0]]
     costs = COSTS.assign(rounds=rounds)
     row = table(claims_of({**OVERHEAD, "readings": ["step_seconds"]}), GAINS, overhead=costs).iloc[0]
 
     half = 4.302653 * 0.1 / math.sqrt(3)
-    assert (row["low"], row["high"]) == pytest.approx((0.8 - half, 0.8 + half))
+    assert (row["estimate"], row["low"], row["high"]) == pytest.approx((0.8, 0.8 - half, 0.8 + half))
     assert row["verdict"] == "inconclusive"
 
 
@@ -544,7 +557,7 @@ def test_the_shipped_claims_are_judged_on_a_study_of_one_data_set() -> None:
         "combined": [90, 91, 92],
     }
     runs = runs_of(accuracies, place)
-    found = judge(
+    found = framed(
         load_claims(REPOSITORY / "config" / "claims.yaml"), study_of(runs), runs, None, Paths(Path("nowhere"))
     )
     here = found[found["comparison"].str.contains(place) & ~found["reading"].str.contains(r"\(")].set_index("claim")

@@ -6,6 +6,7 @@ nothing.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,11 +16,14 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 import yaml
 from safetensors.torch import load_file
 
 from collabpipe.files import read_json
 from collabpipe.recipe import NUMERICS
+from collabpipe.reconcile import look
+from collabpipe.tables import _costs
 from tests.conftest import SMALL, Workspace, altered, jobs, key_of
 
 NOTHING = "Nothing to be done"
@@ -296,3 +300,33 @@ def test_a_diverged_method_is_a_result_that_the_tables_show(study: Workspace) ->
     assert table["n"].to_dict() == {"baseline": 2, "explodes": 0}
     assert table["diverged"].to_dict() == {"baseline": 0, "explodes": 2}
     assert NOTHING in study.snakemake("-n").stdout
+
+
+# --- what stands beside it --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["labels/digits/symmetric-0.5/seed0.json", "datasets/digits/record.json"])
+def test_a_training_beside_other_labels_or_images_is_not_current(file: str, study: Workspace) -> None:
+    assert len(look(study.plan).trained) == len(study.plan.runs)
+    text = (study.results / file).read_text()
+    record = json.loads(text)
+    sums = [record["sha256"]] if "sha256" in record else [record["files"]["train.arrow"]["sha256"]]
+    (study.results / file).write_text(text.replace(sums[0], "0" * 64))
+
+    state = look(study.plan)
+
+    touched = {name for name in study.plan.runs if "labels" not in file or name.endswith("seed0")}
+    assert state.trained == set(study.plan.runs) - touched
+    assert not state.tables
+
+
+def test_an_overhead_table_of_another_study_backs_no_claim(study: Workspace) -> None:
+    costs = _costs(study.plan.study, study.plan.paths)
+    assert costs is not None
+    assert set(costs["dataset"]) == {"digits"}
+    assert all(len(rounds) >= 5 for rounds in costs["rounds"])
+
+    other = altered({"methods": {"kernel": {}}})
+    study.configure(other)
+
+    assert _costs(study.plan.study, study.plan.paths) is None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import shutil
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -22,6 +22,16 @@ MEMBER_BYTES = 1 << 28
 
 ARCHIVE_BYTES = 1 << 32
 """The most that a tar archive may unpack to: STL-10's takes about 3.2e9 bytes."""
+
+READ_BYTES = 1 << 16
+"""The most of a tar archive that is read at once, which bounds its headers: they may announce any length."""
+
+NESTING = 4
+"""How deep a pickle's dictionaries and lists may be nested: the sources' are a dictionary of lists."""
+
+VALUES = 2_000_000
+"""The most that a pickle's dictionaries and lists may hold together, shared ones counted each time they occur:
+ImageNet32 has 128,116 labels a batch."""
 
 AGAIN = "Fetch it again."
 
@@ -71,12 +81,27 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
+class _StandIn:
+    """What a pickle gets for a global: it can call it, and that is all. A function's attributes it could set."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]):
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setstate__(self, _: Any) -> None:
+        raise Refused("it changes what a name stands for, which is no plain data")
+
+
 PLAIN = {
     ("numpy", "ndarray"): None,
-    ("numpy", "dtype"): _Type,
-    ("_codecs", "encode"): _encode,
+    ("numpy", "dtype"): _StandIn(_Type),
+    ("_codecs", "encode"): _StandIn(_encode),
     **{
-        (f"numpy.{core}.{module}", name): value
+        (f"numpy.{core}.{module}", name): _StandIn(value)
         for core in ("core", "_core")
         for module, name, value in (
             ("multiarray", "_reconstruct", _Array),
@@ -105,7 +130,7 @@ def unpickle(file: BinaryIO, origin: object) -> Any:
         CollabpipeError: damaged, or more than plain data; nothing that it names was imported or called.
     """
     try:
-        return _plain(PlainUnpickler(file, encoding="latin1").load())
+        return _Plain().of(PlainUnpickler(file, encoding="latin1").load())
     except Refused as error:
         raise CollabpipeError(f"{origin}: is refused: {error}. Nothing of it was run. {AGAIN}") from error
     except Exception as error:  # damaged bytes raise errors of all kinds, MemoryError among them
@@ -114,17 +139,55 @@ def unpickle(file: BinaryIO, origin: object) -> Any:
         ) from error
 
 
-def _plain(value: Any) -> Any:
-    """`value` with arrays in place of what stood in for them."""
-    if isinstance(value, _Array):
-        return value.value
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    if not isinstance(value, int | float | str | bytes | np.ndarray | None):
-        raise Refused(f"it holds a {type(value).__name__}, which is no plain data")
-    return value
+class _Plain:
+    """Puts arrays in place of what stood in for them, in as many values as the sources' files may have.
+
+    A few bytes that refer to one list again and again, in each of many layers, would else become endlessly many.
+    """
+
+    def __init__(self) -> None:
+        self.left = VALUES
+
+    def of(self, value: Any, nesting: int = NESTING) -> Any:
+        """`value` with its arrays."""
+        if isinstance(value, _Array):
+            return value.value
+        if isinstance(value, dict | list):
+            self.left -= len(value)
+            if not nesting:
+                raise Refused(f"it is nested more than {NESTING} deep")
+            if self.left < 0:
+                raise Refused(f"it holds more than {VALUES} values")
+            if isinstance(value, dict):
+                return {self.of(key, 0): self.of(part, nesting - 1) for key, part in value.items()}
+            return [self.of(part, nesting - 1) for part in value]
+        if not isinstance(value, int | float | str | bytes | np.ndarray | None):
+            raise Refused(f"it holds a {type(value).__name__}, which is no plain data")
+        return value
+
+
+class _Unpacked(gzip.GzipFile):
+    """A gzipped archive as tarfile reads it: forwards, so that it ends, and little at a time."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next `size` bytes.
+
+        Raises:
+            tarfile.ReadError: those are more than any header of the sources has.
+        """
+        if size is None or not 0 <= size <= READ_BYTES:
+            raise tarfile.ReadError(f"a header announces {size} bytes, and at most {READ_BYTES} belong")
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Skip what is before `offset`.
+
+        Raises:
+            tarfile.ReadError: that was read already.
+        """
+        if whence == io.SEEK_SET and offset < self.tell():
+            raise tarfile.ReadError("a header leads backwards")
+        return super().seek(offset, whence)
 
 
 def tar_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
@@ -139,7 +202,7 @@ def tar_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     total = 0
     try:
-        with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
+        with _Unpacked(path) as unpacked, tarfile.TarFile(fileobj=unpacked) as archive:
             for member in archive:
                 _check_member(member, path)
                 total += member.size
@@ -147,11 +210,15 @@ def tar_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
                     raise CollabpipeError(f"{path}: {member.name} is larger than the format allows. {AGAIN}")
                 content = archive.extractfile(member) if member.name in names else None
                 if content is not None:
-                    found[member.name] = content.read()
+                    whole = io.BytesIO()
+                    shutil.copyfileobj(content, whole, READ_BYTES)
+                    found[member.name] = whole.getvalue()
             # What follows the last member is padding, but only at the very end gzip compares its checksum.
-            while unpacked.read(MEMBER_BYTES >> 8) and unpacked.tell() < ARCHIVE_BYTES:
+            while unpacked.read(READ_BYTES) and unpacked.tell() < ARCHIVE_BYTES:
                 pass
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except CollabpipeError:
+        raise
+    except Exception as error:  # damaged headers raise errors of all kinds: ValueError, RecursionError
         raise CollabpipeError(f"{path}: cannot be unpacked: {error}. {AGAIN}") from error
     if missing := [name for name in names if name not in found]:
         raise CollabpipeError(f"{path}: holds no {', '.join(missing)}. {AGAIN}")
@@ -193,6 +260,8 @@ def torch_value(path: Path) -> Any:
             if archive.getinfo(names[0]).file_size > MEMBER_BYTES:
                 raise CollabpipeError(f"{path}: {names[0]} is larger than the format allows. {AGAIN}")
             content = archive.read(names[0])
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
+    except CollabpipeError:
+        raise
+    except Exception as error:  # encrypted, of an unknown compression, damaged: errors of all kinds
         raise CollabpipeError(f"{path}: cannot be unpacked: {error}. {AGAIN}") from error
     return unpickle(io.BytesIO(content), path)

@@ -9,7 +9,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPMessage
 from pathlib import Path
+from typing import IO
 
 from collabpipe.data.raw import WrongSum, verify
 from collabpipe.data.sources import SourceFile
@@ -32,12 +34,32 @@ CHUNK_BYTES = 1 << 18
 MEGABYTE = 1e6
 
 
+WEB = ("http://", "https://")
+
+
 class Unreachable(CollabpipeError):
     """A download that failed on its way; `again` says whether another attempt may help."""
 
     def __init__(self, message: str, again: bool):
         super().__init__(message)
         self.again = again
+
+
+class _WebOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to other web addresses only: urllib would follow one to ftp."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        """The request for `newurl`.
+
+        Raises:
+            Unreachable: it is no web address.
+        """
+        if not newurl.startswith(WEB):
+            fp.close()
+            raise Unreachable(f"{req.full_url}: leads to {newurl}; only http and https addresses are fetched.", False)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def download(file: SourceFile, addresses: Sequence[str], accept: Mapping[str, str], target: Path) -> None:
@@ -142,7 +164,7 @@ class _Transfer:
 
     def _ask(self, have: int) -> http.client.HTTPResponse:
         """The server's answer, for what lies beyond the first `have` bytes."""
-        if not self.url.startswith(("http://", "https://")):
+        if not self.url.startswith(WEB):
             raise Unreachable(f"{self.url}: only http and https addresses are fetched.", again=False)
         headers = {"User-Agent": "collabpipe"}
         if have:
@@ -151,7 +173,8 @@ class _Transfer:
                 headers["If-Range"] = self.tag
         try:
             request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 (scheme checked)
-            answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
+            opener = urllib.request.build_opener(_WebOnly)
+            answer: http.client.HTTPResponse = opener.open(request, timeout=TIMEOUT_SECONDS)
         except urllib.error.HTTPError as error:
             if have and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise self._other_version() from error

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from collabpipe.data.download import download
 from collabpipe.data.image_folder import image_files, list_digest
+from collabpipe.data.lock import alone
 from collabpipe.data.raw import WrongSum, check_accept, locate, verify, wanted_files
 from collabpipe.data.sources import IMAGE_FOLDER, SOURCES, SourceFile
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import write_json
-from collabpipe.progress import Progress
 from collabpipe.recipe import DataRecipe
 
 
@@ -35,7 +32,7 @@ def fetch(
         CollabpipeError: a file is missing, unreachable or of another sum; no such file is left under its name.
     """
     check_accept(recipe)
-    with _alone(folder):
+    with alone(folder, "fetches into"):
         record: dict[str, Any] = {"source": recipe.source, "folder": None, "md5": {}, "accepted": {}}
         if recipe.source == IMAGE_FOLDER:
             if data_dir is None:
@@ -50,25 +47,6 @@ def fetch(
             if file.name in record["md5"] and not file.accepts(record["md5"][file.name]):
                 record["accepted"][file.name] = record["md5"][file.name]
         write_json(folder / "fetched.json", record)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; a second process waits for the first, and then finds the files."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            Progress(str(folder)).say("another process fetches into it; waiting")
-            lock.acquire()
-    except OSError as error:
-        raise CollabpipeError(f"cannot write {folder}: {error.strerror or error}.") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _own(recipe: DataRecipe, data_dir: Path) -> dict[str, str]:

@@ -53,6 +53,8 @@ def _classes(folder: Path, split: str, quality: str | None) -> dict[str, list[Pa
     for entry in _visible(place):
         if not entry.is_dir():
             raise CollabpipeError(f"{entry}: lies beside the classes' folders. Move it away or into one of them.")
+        if entry.name.encode(errors="ignore").decode() != entry.name:  # Python puts surrogates where it is none
+            raise CollabpipeError(f"{place}: {entry.name!r} is no name of a class: it is not UTF-8. Rename the folder.")
         classes[entry.name] = _images(entry)
     if len(classes) < 2:
         raise CollabpipeError(f"{place}: holds {len(classes)} folders of classes; at least two are needed.")
@@ -68,6 +70,8 @@ def _images(place: Path) -> list[Path]:
                 f"{image}: is a folder where images belong. If {place.name} is a quality level, name it: "
                 f"quality: {place.name}."
             )
+        if not image.is_file():
+            raise CollabpipeError(f"{image}: is no file, or a link to nothing. Remove it or put the image there.")
         if image.suffix.lower() not in SUFFIXES:
             raise CollabpipeError(f"{image}: is none of the kinds that are read: {', '.join(SUFFIXES)}. Move it away.")
     if not images:
@@ -80,8 +84,15 @@ def _visible(place: Path) -> list[Path]:
 
 
 def list_digest(images: dict[str, Path]) -> str:
-    """SHA-256 (hex) over the sorted names and MD5 sums of the images: one changed, added or renamed changes it."""
-    return json_digest([[name, file_digest(path, "md5")] for name, path in sorted(images.items())])
+    """SHA-256 (hex) over the sorted names and MD5 sums of the images: one changed, added or renamed changes it.
+
+    Raises:
+        CollabpipeError: an image cannot be read.
+    """
+    try:
+        return json_digest([[name, file_digest(path, "md5")] for name, path in sorted(images.items())])
+    except OSError as error:
+        raise CollabpipeError(f"{error.filename}: cannot be read: {error.strerror}.") from error
 
 
 def class_names(images: dict[str, Path]) -> tuple[str, ...]:
@@ -110,15 +121,22 @@ def _decoded(paths: Sequence[Path], size: int) -> Iterator[NDArray[np.uint8]]:
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """The image in `path` as (3, size, size), averaged over areas if it is larger, interpolated if it is smaller.
 
+    It is turned as its EXIF data say, and laid on black where it is transparent.
+
     Raises:
-        CollabpipeError: no image of its kind, damaged, or so large that it must be hostile.
+        CollabpipeError: no image of its kind, damaged, of more than 8 bits, or so large that it must be hostile.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path, formats=[SUFFIXES[path.suffix.lower()]]) as file:
-            image = file.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            if file.mode.startswith(("I", "F")):  # Pillow would clip what is above 255
+                raise ValueError(f"it has more than 8 bits a channel ({file.mode}), and images of 8 are read")
+            image = ImageOps.exif_transpose(file)
+            if image.has_transparency_data:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
+            image = image.convert("RGB")
+    except Exception as error:  # damaged bytes, of EXIF data too, raise errors of all kinds
         raise CollabpipeError(f"{path}: cannot be read as an image: {error}. Remove or replace it.") from error
     if image.size != (size, size):
         smaller = size <= min(image.size)

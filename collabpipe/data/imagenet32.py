@@ -71,7 +71,7 @@ def int_labels(value: Any, key: str, origin: object) -> NDArray[np.int64]:
         CollabpipeError: there are none.
     """
     found = value.get(key) if isinstance(value, dict) else None
-    if isinstance(found, list) and all(isinstance(label, int) for label in found):
+    if isinstance(found, list) and all(isinstance(label, int) and label.bit_length() < 64 for label in found):
         found = np.array(found, dtype=np.int64)
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "iu" or found.ndim != 1 or not len(found):
         raise CollabpipeError(f"{origin}: holds no whole numbers {key}. {AGAIN}")

@@ -82,7 +82,8 @@ def _area_weights(source: int, target: int) -> NDArray[np.float32]:
 def channel_statistics(split: Split) -> tuple[tuple[int, ...], list[float], list[float]]:
     """Shape (C, H, W), and per channel mean and standard deviation of the pixels scaled to [0, 1].
 
-    Exact whatever the parts: from the integer sums that a histogram of the 256 values gives, rounded once.
+    The deviation of a constant channel is given as 1. Exact whatever the parts: from the integer sums that a histogram
+    of the 256 values gives, rounded once.
     """
     shape: tuple[int, ...] = ()
     counts = np.zeros((0, 256), dtype=np.int64)
@@ -97,5 +98,6 @@ def channel_statistics(split: Split) -> tuple[tuple[int, ...], list[float], list
         # Python's integers: n times a sum of squares outgrows 64 bits on ImageNet32.
         number, total, squares = (int((channel_counts * values**power).sum()) for power in (0, 1, 2))
         means.append(total / (255 * number))
-        deviations.append(((number * squares - total**2) / number**2) ** 0.5 / 255)
+        deviation = ((number * squares - total**2) / number**2) ** 0.5 / 255
+        deviations.append(deviation or 1.0)  # images are divided by it, and a constant channel then stays at 0
     return shape, means, deviations

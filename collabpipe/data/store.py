@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from collabpipe.data.formats import READERS
 from collabpipe.data.image_folder import class_names
+from collabpipe.data.lock import alone
 from collabpipe.data.raw import verified_files
 from collabpipe.data.sources import SOURCES
 from collabpipe.data.split import Split, channel_statistics
@@ -45,7 +46,8 @@ class Images:
 def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
     """Turn the verified files that `raw` tells of into the prepared form in `folder`.
 
-    That is train.arrow, test.arrow, annotations.parquet (a row a training image) and record.json.
+    That is train.arrow, test.arrow, annotations.parquet (a row a training image) and record.json. A second process
+    that prepares into `folder` waits for the first.
 
     Raises:
         CollabpipeError: files missing, changed or broken.
@@ -60,8 +62,19 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
         _check_labels(split.labels, len(classes), f"{recipe.source} ({name})")
     shape, mean, std = channel_statistics(splits["train"])
     about = {"classes": list(classes), "shape": list(shape), "mean": mean, "std": std}
+    record = {"recipe": recipe.digest, "dataset": recipe.dataset, **about}
+    coarse = {"coarse_classes": list(source.coarse)} if source.coarse else {}
+    with alone(folder, "prepares"):
+        for left in folder.glob(".*.part"):  # by a process that was killed: gigabytes that nobody would ever use
+            left.unlink()
+        (folder / "record.json").unlink(missing_ok=True)  # an old one would vouch for what is about to be replaced
+        files_record = _write_files(folder, splits, shape, about)
+        write_json(folder / "record.json", record | coarse | {"files": files_record})
+
+
+def _write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], about: dict[str, Any]) -> Any:
+    """Write all but the record, which is to say of them what is returned."""
     written = {}
-    (folder / "record.json").unlink(missing_ok=True)  # an old one would vouch for what is about to be replaced
     for name, split in splits.items():
         _write_images(folder / f"{name}.arrow", split, shape, about)
         written[f"{name}.arrow"] = _file_record(folder / f"{name}.arrow") | {"images": len(split.labels)}
@@ -69,9 +82,7 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
     with atomic_path(folder / ANNOTATIONS) as temporary:
         pq.write_table(pa.table(columns), temporary)
     written[ANNOTATIONS] = _file_record(folder / ANNOTATIONS) | {"columns": list(columns)}
-    record = {"recipe": recipe.digest, "dataset": recipe.dataset, "files": written, **about}
-    coarse = {"coarse_classes": list(source.coarse)} if source.coarse else {}
-    write_json(folder / "record.json", record | coarse)
+    return written
 
 
 def _check_labels(labels: NDArray[np.int64], classes: int, origin: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import product
 from typing import Annotated, Any, Literal, TypeVar
@@ -62,13 +63,19 @@ def read_method(name: str, keys: Mapping[str, Any], model: type[Kind]) -> Kind:
             first = next(iter(axes))
             raise Wrong(axes[first], (HINT,), "value", (name, *first))
         return _validated((name,), dict(keys), model)
+    rest = {key: value for key, value in keys.items() if key != "select"}
     if not axes:
+        _validated((name,), rest, model)
         raise Wrong(keys["select"], ("only beside a hyper-parameter that is a list",), "select", (name, "select"))
     select = _validated((name, "select"), keys["select"], Select)
-    rest = {key: value for key, value in keys.items() if key != "select"}
+    for axis, listed in axes.items():
+        for value in listed:
+            if listed.count(value) > 1:
+                raise Wrong(value, ("each value once",), "value", (name, *axis))
+    number = math.prod(len(listed) for listed in axes.values())
+    if number > MOST_CANDIDATES:
+        raise Wrong(number, (f"up to {MOST_CANDIDATES}",), "number of candidates", (name,))
     values = [dict(zip(axes, combination, strict=True)) for combination in product(*axes.values())]
-    if len(values) > MOST_CANDIDATES:
-        raise Wrong(len(values), (f"up to {MOST_CANDIDATES}",), "number of candidates", (name,))
     return Searched(
         select=select,
         values=tuple({".".join(axis): value for axis, value in combination.items()} for combination in values),

@@ -60,10 +60,12 @@ class Store:
         for name, digest in result["files"].items():
             file = self.folder(key) / name
             found = file_digest(file) if file.exists() else None
-            if found != digest and found == exchange["files"].get(name):
+            if found == digest:
+                continue
+            if found is not None and found == exchange["files"].get(name):
                 # A process died while it exchanged files: what is no longer there is no longer promised.
                 result = {**result, **exchange["about"], "files": {**result["files"], name: found}, "unfinished": True}
-            elif found != digest:
+            else:
                 path.unlink()
                 return None
         return result

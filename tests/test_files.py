@@ -30,8 +30,9 @@ COLLABPIPE = Path(sys.executable).parent / "collabpipe"
 
 
 def listing(folder: Path) -> list[str]:
-    """Every file below a folder, hidden ones too."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Every file below a folder, hidden ones too, but for locks, which stay where they were taken once."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return sorted(str(path.relative_to(folder)) for path in files)
 
 
 # --- atomic writing ---------------------------------------------------------------------------------------------------

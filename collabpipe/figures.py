@@ -29,12 +29,29 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})
 
 
+def _panels(cells: int, height: float, of_each: int = 1) -> tuple[Figure, list[tuple[Axes, ...]]]:
+    """A figure with `of_each` panels a cell, one below the other, and at most four cells side by side."""
+    columns = min(cells, 4)
+    rows = -(-cells // columns)
+    figure = Figure(figsize=(5.5 * columns, height * rows), layout="constrained")
+    grid = figure.subplots(of_each * rows, columns, squeeze=False)
+    places = [
+        tuple(grid[of_each * row + part][column] for part in range(of_each))
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    for spare in places[cells:]:
+        for axes in spare:
+            axes.set_axis_off()
+    return figure, places[:cells]
+
+
 def draw_differences(table: pd.DataFrame, path: Path) -> None:
     """A panel a cell: each method's difference to baseline and to its matched control, with 95% intervals."""
     groups = list(table.groupby(CELL, sort=False))
     height = 1.2 + 0.34 * max(len(group) for _, group in groups)
-    figure = Figure(figsize=(5.5 * len(groups), height), layout="constrained")
-    for axes, (cell, group) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+    figure, panels = _panels(len(groups), height)
+    for (axes,), (cell, group) in zip(panels, groups, strict=True):
         rows = np.arange(len(group))
         for column, shift, colour, label in (
             ("diff_baseline", -0.14, "tab:blue", "to the baseline"),
@@ -60,13 +77,12 @@ def draw_curves(runs: Sequence[tuple[RunName, Path]], path: Path) -> None:
     """Means over replicates by epoch, a column a cell: validation accuracy, and the share of flipped labels fitted."""
     histories = pd.concat(pd.read_parquet(file).assign(**name.model_dump()) for name, file in runs)
     groups = list(histories.groupby(CELL, sort=False))
-    figure = Figure(figsize=(5.5 * len(groups), 6.5), layout="constrained")
-    panels = figure.subplots(2, len(groups), squeeze=False)
-    for column, (cell, group) in enumerate(groups):
-        panels[0][column].set_title(", ".join(str(part) for part in cell), fontsize=10)
-        _curves(panels[0][column], group, "validation_accuracy", "accuracy on noisy validation labels (%)")
-        _curves(panels[1][column], group, "memorised", "flipped training labels fitted (%)")
-    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure, panels = _panels(len(groups), 6.5, of_each=2)
+    for (upper, lower), (cell, group) in zip(panels, groups, strict=True):
+        upper.set_title(", ".join(str(part) for part in cell), fontsize=10)
+        _curves(upper, group, "validation_accuracy", "accuracy on noisy validation labels (%)")
+        _curves(lower, group, "memorised", "flipped training labels fitted (%)")
+    handles, labels = upper.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     _save(figure, path)
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from collabpipe import figures
-from collabpipe.figures import draw_transitions
+from collabpipe.figures import draw_differences, draw_transitions
 
 
 def record(classes: int, wrong: float = 0.4) -> dict[str, Any]:
@@ -97,3 +99,18 @@ def test_equal_records_give_equal_files(tmp_path: Path) -> None:
         draw_transitions([("toy", record(5))], tmp_path / name)
 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_cells_of_a_large_study_stand_in_rows_of_four(tmp_path: Path) -> None:
+    columns = [f"diff_{to}{limit}" for to in ("baseline", "control") for limit in ("", "_low", "_high")]
+    cell = {"noise": "none", "network": "n", "method": "m"} | dict.fromkeys(columns, 1.0)
+    rows = [{"dataset": f"d{i}", **cell} for i in range(6)]
+
+    sizes = []
+    for number in (1, 4, 6):
+        draw_differences(pd.DataFrame(rows[:number]), tmp_path / "figure.png")
+        sizes.append(Image.open(tmp_path / "figure.png").size)
+
+    (one, height), (four, same), (six, double) = sizes
+    assert (four, six) == (4 * one, 4 * one)
+    assert (same, double) == (height, 2 * height)

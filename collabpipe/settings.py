@@ -13,7 +13,7 @@ from collabpipe.composition import Composition, Fraction, Passes, Positive, Stri
 from collabpipe.errors import CollabpipeError
 from collabpipe.kinds import Control, Kind
 from collabpipe.kinds.definitions import candidate, compose, involved, read_methods
-from collabpipe.kinds.search import Searched
+from collabpipe.kinds.search import Searched, Seeds
 from collabpipe.settings_data import DatasetSettings, NoiseSettings, parse_noises
 from collabpipe.settings_errors import Place, Wrong, explain, merge_files
 
@@ -79,7 +79,7 @@ class Settings(Strict):
     noise: dict[str, NoiseSettings]
     networks: dict[str, NetworkSettings]
     methods: dict[str, SerializeAsAny[Kind]]
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)
+    seeds: Seeds
     training: TrainingSettings
     execution: ExecutionSettings = ExecutionSettings()
     claims: str | None = None
@@ -114,13 +114,6 @@ class Settings(Strict):
             if not NAME.fullmatch(name) or CANDIDATE.search(name) or len(name) > 80:
                 allowed = ("at most 80 letters, digits and _ . -, as it names a folder, not ending in .candidateN",)
                 raise Wrong(name, allowed, "name", (name,))
-        return value
-
-    @field_validator("seeds")
-    @classmethod
-    def _different(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError("a seed is named twice")
         return value
 
     @model_validator(mode="after")

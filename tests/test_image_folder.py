@@ -238,10 +238,13 @@ def test_levels_that_were_not_named_are_guessed_and_told(faces: Path, tmp_path: 
 
 
 def test_hidden_files_are_left_alone(faces: Path, tmp_path: Path) -> None:
+    fetch(recipe(quality="c23"), tmp_path / "before", faces)
     (faces / "train" / ".DS_Store").touch()
     (faces / "train" / "c23" / "fake" / ".DS_Store").touch()
 
     fetch(recipe(quality="c23"), tmp_path / "raw", faces)
+
+    assert read_json(tmp_path / "raw" / "fetched.json") == read_json(tmp_path / "before" / "fetched.json")
 
 
 def test_a_folder_must_be_named_and_readable(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from collabpipe.composition import Strict
 from collabpipe.kinds.base import Kind
@@ -18,12 +18,22 @@ MOST_CANDIDATES = 100
 HINT = "one value, or a list together with select: {on: validation, seeds: [...]}"
 
 
+def _different(value: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError("a seed is named twice")
+    return value
+
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), AfterValidator(_different)]
+"""Replicates, each named once."""
+
+
 class Select(Strict):
     """What candidates are compared on."""
 
     on: Literal["validation"] = "validation"
     """Accuracy on the noisy validation labels, at the last epoch."""
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)
+    seeds: Seeds
     """Replicates that the candidates are trained on; the study's own seeds are not among them."""
     carry: dict[str, str] = Field(default_factory=dict)
     """Noise names whose choice is that of another noise."""
@@ -33,13 +43,6 @@ class Select(Strict):
     def _on_is_a_word(cls, values: Any) -> Any:
         """YAML reads the key `on` as true."""
         return {"on" if key is True else key: v for key, v in values.items()} if isinstance(values, Mapping) else values
-
-    @field_validator("seeds")
-    @classmethod
-    def _different(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError("a seed is named twice")
-        return value
 
 
 class Searched(Kind):

@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 
 from collabpipe.kinds.definitions import compose, read_methods
-from collabpipe.overhead import Entry, measure_overhead, write_overhead
+from collabpipe.overhead import Entry, measure_overhead
+from collabpipe.overhead_files import write_overhead
 from collabpipe.settings import NetworkSettings, TrainingSettings
 
 PATTERNS = ("hierarchical", "simple", "instances")

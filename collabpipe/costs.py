@@ -22,8 +22,8 @@ from collabpipe.overhead import (
     device_name,
     measure_overhead,
     step_flops_and_parameters,
-    write_overhead,
 )
+from collabpipe.overhead_files import write_overhead
 from collabpipe.paths import OVERHEAD_FILES, Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import TrainRecipe

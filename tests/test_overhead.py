@@ -27,8 +27,8 @@ from collabpipe.overhead import (
     Subject,
     measure_overhead,
     step_flops_and_parameters,
-    write_overhead,
 )
+from collabpipe.overhead_files import write_overhead
 from collabpipe.settings import NetworkSettings, TrainingSettings
 
 CPU = torch.device("cpu")

@@ -252,7 +252,12 @@ def test_human_labels_and_pixels_are_those_of_the_images_in_the_subset() -> None
 
 @pytest.mark.parametrize(("kind", "annotator"), [("symmetric", None), ("none", None), ("human", "worst")])
 def test_only_noise_that_depends_on_pixels_reads_them(kind: str, annotator: str | None) -> None:
-    make_labels(recipe(kind, annotator=annotator), images_of(CLEAN, CLASSES, None), {"human_worst": CLEAN})
+    asked, said = recipe(kind, annotator=annotator), {"human_worst": CLEAN}
+
+    # Without pixels there is nothing to read: who tried would fail.
+    without = make_labels(asked, images_of(CLEAN, CLASSES, None), said)
+
+    assert (without.noisy == make_labels(asked, images_of(CLEAN, CLASSES, PIXELS), said).noisy).all()
 
 
 @pytest.mark.parametrize(

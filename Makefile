@@ -1,4 +1,5 @@
 # make demo: the default study, from nothing to the printed table.   make test: the tests.   make lint: the checks.
+# make restore: a shared study, pulled and proven, so that nothing is made again.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,11 +8,15 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format schema lock clean
+.PHONY: demo restore test lint format schema lock clean
 
 demo: $(READY)
 	snakemake --cores all --quiet rules host
 	collabpipe show
+
+restore: $(READY)
+	collabpipe restore
+	snakemake --cores all --dry-run --quiet rules host
 
 test: $(READY)
 	pytest -n 2
@@ -50,9 +55,12 @@ $(READY): requirements.lock requirements-cpu.lock requirements-cuda.lock pyproje
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Needs uv. requirements-cpu.lock is written by hand: uv does not know CPU builds of the same release.
+# Needs uv. What is locked stays as it is (make lock UPGRADE=--upgrade moves it). requirements-cpu.lock is written by hand:
+# uv does not know CPU builds of the same release.
 lock:
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml -o all.lock
+	cat requirements.lock requirements-cuda.lock > all.lock
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev $(UPGRADE) \
+	    pyproject.toml -o all.lock
 	awk '/^[a-z]/ { cuda = /^(nvidia-|cuda-|triton)/ } \
 	     { print > (cuda ? "requirements-cuda.lock" : "requirements.lock") }' all.lock
 	rm all.lock

@@ -1,6 +1,6 @@
 """Measures the table of docs/overhead.md: `python -m benchmarks.overhead`, half an hour of one core.
 
-Writes overhead.csv, overhead.md and overhead.json to results/overhead.
+Writes overhead.csv, overhead.md and overhead.json to results/benchmarks/overhead.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seconds", type=float, default=0.0, help="time for the rounds of a network, five at least")
-    parser.add_argument("--out", type=Path, default=Path("results/overhead"))
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/overhead"))
     asked = parser.parse_args()
     training = TrainingSettings(epochs=1, batch_size=128, threads=asked.threads, precision=asked.precision)
     found = [entry for network in LAST_STAGE for entry in entries(network)]

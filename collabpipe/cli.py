@@ -12,7 +12,11 @@ from pathlib import Path
 
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import write_json
-from collabpipe.paths import Paths
+from collabpipe.occupancy import occupy
+from collabpipe.paths import LABEL_INPUTS, STAGES, Paths
+
+WRITING = ("fetch", "prepare", "labels", "train", "choose", "evaluate", "overhead", "tables")
+"""Commands that must not meet a restore."""
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
@@ -26,22 +30,29 @@ def _fetch(arguments: argparse.Namespace) -> None:
 
 def _prepare(arguments: argparse.Namespace) -> None:
     from collabpipe.data.store import prepare
+    from collabpipe.provenance import note, whereabouts
     from collabpipe.recipe import DataRecipe, read_recipe
 
     recipe = read_recipe(arguments.recipe, DataRecipe)
-    prepare(recipe, arguments.results.raw(recipe.dataset), arguments.results.dataset(recipe.dataset))
+    folder = arguments.results.dataset(recipe.dataset)
+    prepare(recipe, arguments.results.raw(recipe.dataset), folder)
+    note(arguments.results, folder, whereabouts("cpu"))
 
 
 def _labels(arguments: argparse.Namespace) -> None:
-    from collabpipe.data.store import open_images, read_annotations
+    from collabpipe.data.store import data_record, open_images, read_annotations
     from collabpipe.labels import make_labels, write_labels
+    from collabpipe.provenance import note, whereabouts
     from collabpipe.recipe import LabelsRecipe, read_recipe
 
     recipe = read_recipe(arguments.recipe, LabelsRecipe)
     folder = arguments.results.dataset(recipe.data.dataset)
     images = open_images(recipe.data, folder, "train")
     labels = make_labels(recipe, images, read_annotations(recipe.data, folder))
-    write_labels(arguments.results.labels(recipe), recipe, labels, images.classes)
+    files = data_record(recipe.data, folder)["files"]
+    path = arguments.results.labels(recipe)
+    write_labels(path, recipe, labels, images.classes, {name: files[name]["sha256"] for name in LABEL_INPUTS})
+    note(arguments.results, path, whereabouts("cpu"))
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -83,13 +94,54 @@ def _tables(arguments: argparse.Namespace) -> None:
 
 def _plan(arguments: argparse.Namespace) -> None:
     from collabpipe.plan import Plan
-    from collabpipe.reconcile import look, settle
+    from collabpipe.reconcile import look
     from collabpipe.report import show_estimate, show_plan
+    from collabpipe.settle import settle
 
     plan = Plan.from_files(arguments.config, arguments.results.root)
     show_plan(plan, settle(plan) if arguments.write else look(plan))
     if arguments.estimate:
         show_estimate(plan, arguments.rate)
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from collabpipe.plan import Plan
+    from collabpipe.report import show_proofs
+    from collabpipe.verify import Verifier
+
+    plan = Plan.from_files(arguments.config, arguments.results.root)
+    show_proofs(Verifier(plan, "recomputed" if arguments.recompute else "follows"), plan)
+
+
+def _restore(arguments: argparse.Namespace) -> None:
+    from collabpipe.plan import Plan
+    from collabpipe.report import show_restored
+    from collabpipe.storage import restore
+
+    plan = Plan.from_files(arguments.config, arguments.results.root)
+    show_restored(restore(plan, arguments.remote, arguments.only or [], arguments.pull, arguments.force))
+
+
+def _share(arguments: argparse.Namespace) -> None:
+    from collabpipe.plan import Plan
+    from collabpipe.storage import share
+
+    share(Plan.from_files(arguments.config, arguments.results.root), arguments.remote, arguments.push)
+
+
+def _prune(arguments: argparse.Namespace) -> None:
+    from collabpipe.occupancy import alone
+    from collabpipe.plan import Plan
+    from collabpipe.prune import remove, studies_in, unasked
+    from collabpipe.report import show_unasked
+
+    configs = [[config] for config in arguments.config] or [[file] for file in studies_in(Path("config"))]
+    plans = [Plan.from_files(files, arguments.results.root) for files in configs]
+    with alone(arguments.results.root, "pruning"):
+        found = unasked(plans, arguments.results)
+        show_unasked(found, [file for files in configs for file in files], removed=arguments.remove)
+        if arguments.remove:
+            remove(found, arguments.results)
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -131,8 +183,11 @@ def parser() -> argparse.ArgumentParser:
         )
         return sub
 
+    def with_config(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("config", type=Path, nargs="*", default=[Path("config/config.yaml")], metavar="CONFIG")
+
     sub = command("plan", _plan, "List a configuration's runs, their number and what exists.")
-    sub.add_argument("config", type=Path, nargs="*", default=[Path("config/config.yaml")], metavar="CONFIG")
+    with_config(sub)
     sub.add_argument("--write", action="store_true", help="write the recipes into the results folder")
     sub.add_argument("--estimate", action="store_true", help="measure rates and say hours and disk beforehand")
     sub.add_argument("--rate", type=_rate, metavar="FLOPS", help="another device's rate, in place of measuring")
@@ -183,6 +238,26 @@ def parser() -> argparse.ArgumentParser:
 
     command("show", _show, "Print the study's table, and where tables and figures lie.")
 
+    sub = command("verify", _verify, "Prove that each artefact belongs to its recipe, up to every cell of the tables.")
+    with_config(sub)
+    sub.add_argument("--recompute", action="store_true", help="draw the labels and predict the test sets again as well")
+
+    sub = command("restore", _restore, "Pull a shared study and set it right, so that nothing is made again.")
+    with_config(sub)
+    sub.add_argument("--remote", metavar="NAME", help="DVC's remote (default: its own default)")
+    sub.add_argument("--only", action="append", choices=STAGES, help="pull this stage alone; may be repeated")
+    sub.add_argument("--no-pull", dest="pull", action="store_false", help="take the results as they are here")
+    sub.add_argument("--force", action="store_true", help="overwrite results that were never shared")
+
+    sub = command("share", _share, "Write a finished study into dvc.lock, whoever made it, and push it.")
+    with_config(sub)
+    sub.add_argument("--remote", metavar="NAME", help="DVC's remote (default: its own default)")
+    sub.add_argument("--no-push", dest="push", action="store_false", help="write dvc.lock alone")
+
+    sub = command("prune", _prune, "List what lies in the results and no configuration asks for.")
+    sub.add_argument("config", type=Path, nargs="*", metavar="CONFIG", help="the studies (default: all in config/)")
+    sub.add_argument("--remove", action="store_true", help="remove it")
+
     sub = command("schema", _schema, "Print the JSON schema of a configuration.")
     sub.add_argument("--out", type=Path, metavar="FILE", help="write it there instead")
     return top
@@ -192,6 +267,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; a user's mistake ends in one message and exit code 1, not in a traceback."""
     arguments = parser().parse_args(argv)
     try:
+        if arguments.command in WRITING:
+            occupy(arguments.results.root)
         arguments.run(arguments)
     except CollabpipeError as error:
         print(f"collabpipe {arguments.command}: error: {error}", file=sys.stderr)

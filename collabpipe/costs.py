@@ -68,7 +68,7 @@ def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float) -> None:
             about = {"recipe": recipe.digest, "data": recipe.data.dataset, "choices": choices}
             write_overhead(measured, folder, about)
             result = store.finish(key, OVERHEAD_FILES, {})
-        store.place(key, result, paths.tables)
+        store.place(key, result, paths.overhead)
 
 
 @dataclass(frozen=True)

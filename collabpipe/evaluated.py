@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from collabpipe.composition import Composition
 from collabpipe.errors import CollabpipeError
 from collabpipe.evaluation import training_record
 from collabpipe.files import read_record
@@ -55,13 +54,11 @@ def _read_run(name: RunName, digest: str, paths: Paths) -> EvaluatedRun:
     folder = paths.run(name)
     recipe = read_recipe(paths.recipes / f"{digest}.json", TrainRecipe)
     record = training_record(recipe, folder)
-    metrics = read_record(folder / "metrics.json", "Evaluate the run: collabpipe evaluate RECIPE.")
-    if metrics.get("training") != record["digest"]:
+    path = paths.evaluation(name) / "metrics.json"
+    metrics = read_record(path, "Evaluate the run: collabpipe evaluate RECIPE.")
+    if metrics.get("inputs", {}).get("training") != record["digest"]:
         raise CollabpipeError(
-            f"{folder / 'metrics.json'}: belongs to another training than {folder / 'record.json'}. "
+            f"{path}: belongs to another training than {folder / 'record.json'}. "
             "Evaluate the run again: collabpipe evaluate RECIPE."
         )
-    if "composition" in record:
-        # What was chosen stands in the record; the recipe holds the place open.
-        recipe = recipe.model_copy(update={"composition": Composition.model_validate(record["composition"])})
-    return EvaluatedRun(recipe, record, metrics)
+    return EvaluatedRun(recipe.decided(record.get("composition")), record, metrics)

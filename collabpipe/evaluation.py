@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from collabpipe.data.store import Images, data_record, open_images
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import atomic_path, read_record, write_json
-from collabpipe.paths import EVALUATION_FILES, Paths
+from collabpipe.files import atomic_path, read_record, sealed, write_json
+from collabpipe.paths import Paths
+from collabpipe.provenance import note, whereabouts
 from collabpipe.recipe import TrainRecipe, evaluation_key
 from collabpipe.retention import Keep, thin
 from collabpipe.scores import is_collapsed, score
 from collabpipe.store import Store
+
+PREDICTIONS = "predictions.parquet"
 
 
 def training_record(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
@@ -53,31 +56,42 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all") -> None:
         result = store.find(key)
         if result is None:
             images = open_images(recipe.labels.data, dataset, "test")
-            metrics = _evaluate(recipe, record, folder, images, kept / "predictions.parquet")
-            about = {"training": record["digest"], "digest": key, "status": record["status"], **metrics}
-            write_json(kept / "metrics.json", about)
-            result = store.finish(key, EVALUATION_FILES, {})
+            probabilities, metrics, device = evaluated(recipe, record, folder, images)
+            inputs = {"training": record["digest"], "test.arrow": test}
+            _write_predictions(kept / PREDICTIONS, images.labels[: len(probabilities)], probabilities, inputs)
+            about = {"inputs": inputs, "status": record["status"], **metrics, "where": whereabouts(device)}
+            result = store.finish(key, [PREDICTIONS], about)
+        folder = paths.evaluation(recipe.run)
         store.place(key, result, folder)
+        where = result.pop("where")
+        about = {**result, "digest": key, "recipe": recipe.digest, "run": recipe.run.model_dump()}
+        write_json(folder / "metrics.json", sealed(about))
+        note(paths, folder, {**where, "evaluation": key})
     thin(recipe.run, paths, keep)
 
 
-def _evaluate(
-    recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images, predictions: Path
-) -> dict[str, Any]:
-    """Predict with the last and the best weights; writes the last epoch's predictions, returns both metrics."""
+def evaluated(
+    recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images
+) -> tuple[NDArray[np.float32], dict[str, Any], str]:
+    """The last epoch's probabilities (N, K), the metrics of the last and of the best weights, and the device.
+
+    Raises:
+        CollabpipeError: weights that were not kept or are not those of the record.
+    """
     if record["status"] == "diverged":
-        _write_predictions(predictions, images.labels[:0], np.zeros((0, len(images.classes)), np.float32))
-        return {"last": None, "best": None, "collapsed": None}
+        nothing = np.zeros((0, len(images.classes)), np.float32)
+        return nothing, {"last": None, "best": None, "collapsed": None}, "cpu"
+    from collabpipe.training import device as devices
+
     if record.get("kept", "all") != "all":
         raise CollabpipeError(
             f"{folder}: its weights were not kept (keep_weights: {record['kept']}), so it cannot be evaluated anew. "
             "Train it again: collabpipe train RECIPE."
         )
     last, best = (_probabilities(recipe, record, folder, images, which) for which in ("last", "best"))
-    _write_predictions(predictions, images.labels, last)
     metrics = {"last": score(last, images.labels), "best": score(best, images.labels)}
     metrics["best"]["epoch"] = record["best_epoch"]
-    return {**metrics, "collapsed": is_collapsed(last)}
+    return last, {**metrics, "collapsed": is_collapsed(last)}, devices.describe(devices.choose_device())
 
 
 def _probabilities(
@@ -98,7 +112,17 @@ def _probabilities(
     return probabilities
 
 
-def _write_predictions(path: Path, labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
+def metrics_of(folder: Path) -> dict[str, float]:
+    """The metrics of the last epoch from the predictions in `folder`."""
+    table = pq.read_table(folder / PREDICTIONS, columns=["label", "probabilities"])
+    labels = table["label"].to_numpy()
+    probabilities = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(len(labels), -1)
+    return score(probabilities, labels)
+
+
+def _write_predictions(
+    path: Path, labels: NDArray[np.int64], probabilities: NDArray[np.float32], inputs: dict[str, str]
+) -> None:
     size, classes = probabilities.shape
     table = pa.table(
         {
@@ -109,4 +133,4 @@ def _write_predictions(path: Path, labels: NDArray[np.int64], probabilities: NDA
         }
     )
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table.replace_schema_metadata(inputs), temporary)

@@ -152,7 +152,7 @@ class Evidence:
         return self._spreads[key]
 
     def _hits_of(self, run: EvaluatedRun) -> NDArray[np.bool_] | None:
-        path = self.paths.run(run.name) / "predictions.parquet"
+        path = self.paths.evaluation(run.name) / "predictions.parquet"
         if path not in self._hits:
             self._hits[path] = _read_hits(path) if path.exists() else None
         return self._hits[path]

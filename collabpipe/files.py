@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,17 @@ def json_digest(value: Any) -> str:
     """SHA-256 (hex) of the canonical JSON form of `value`."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """`record` with the digest of all else in it, so that an edit shows."""
+    content = {name: value for name, value in record.items() if name != "seal"}
+    return {**content, "seal": json_digest(content)}
+
+
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record is as it was written."""
+    return bool(sealed(record)["seal"] == record.get("seal"))
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

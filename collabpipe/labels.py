@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from collabpipe.data.store import Images
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import atomic_path, write_json
+from collabpipe.files import atomic_path, sealed, write_json
 from collabpipe.noise import NOISE, Clean, Unfit, transition_counts
 from collabpipe.recipe import LabelsRecipe
 from collabpipe.seeds import numpy_generator
@@ -118,14 +118,18 @@ def transition_matrix(about: Mapping[str, Any]) -> NDArray[np.float64]:
     return _shares(counts)
 
 
-def write_labels(path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: tuple[str, ...]) -> None:
+def write_labels(
+    path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: tuple[str, ...], inputs: Mapping[str, str]
+) -> None:
     """Write the labels as Parquet, what is known of them into its metadata, and this and the transitions as JSON.
 
-    `rate_asked` is the rate in the noise's name, None where that has none; `true_rate` is the share of wrong labels.
+    `inputs` are the sums of the files that the labels were made from. `rate_asked` is the rate in the noise's name,
+    None where that has none; `true_rate` is the share of wrong labels.
     """
     wrong = labels.clean != labels.noisy
     about: dict[str, Any] = {
         "recipe": recipe.digest,
+        "inputs": dict(inputs),
         "sha256": labels.sha256,
         "noise": recipe.noise.model_dump(mode="json"),
         "noise_name": recipe.noise_name,
@@ -148,7 +152,7 @@ def write_labels(path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: t
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
     counts = transition_counts(labels.clean, labels.noisy, len(classes))
-    write_json(path.with_suffix(".json"), about | _transitions(counts))
+    write_json(path.with_suffix(".json"), sealed(about | _transitions(counts)))
 
 
 def read_labels(path: Path, recipe: LabelsRecipe) -> LabelFile:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from collabpipe.files import write_json, write_text
+from collabpipe.files import file_digest, sealed, write_json, write_text
 from collabpipe.overhead import Measured
 from collabpipe.provenance import whereabouts
 
@@ -49,7 +49,8 @@ def write_overhead(measured: Measured, folder: Path, about: Mapping[str, Any]) -
     )
     write_text(folder / "overhead.md", f"{shown}\n\n{conditions}\n\n{NOTE}\n")
     record = {"rounds": measured.rounds, "conditions": asdict(held), "about": dict(about)}
-    write_json(folder / "overhead.json", record | {"where": whereabouts(held.device)})
+    files = {name: file_digest(folder / name) for name in ("overhead.csv", "overhead.md")}
+    write_json(folder / "overhead.json", sealed(record | {"files": files, "where": whereabouts(held.device)}))
 
 
 def _for_reading(table: pd.DataFrame) -> pd.DataFrame:

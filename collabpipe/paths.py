@@ -5,11 +5,14 @@ Wildcards in the Snakefile's patterns are entities: dataset, noise, network, met
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from collabpipe.recipe import DataRecipe, LabelsRecipe, RunName
 
+DATA_FILES = ("train.arrow", "test.arrow", "annotations.parquet", "record.json")
+LABEL_INPUTS = ("train.arrow", "annotations.parquet")
 CHECKPOINT_FILES = ("last.safetensors", "best.safetensors", "history.parquet", "record.json")
 EVALUATION_FILES = ("predictions.parquet", "metrics.json")
 OVERHEAD_FILES = ("overhead.csv", "overhead.md", "overhead.json")
@@ -22,9 +25,17 @@ TABLE_FILES = (
     "claims.md",
     "claims.json",
     "noise.csv",
+    "summary.json",
     "record.json",
 )
+STAGES = ("datasets", "labels", "checkpoints", "evaluations", "tables")
+"""The stages of dvc.yaml, which are targets of the Snakefile."""
 FIGURE_FILES = ("differences.png", "curves.png", "transitions.png")
+
+
+def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
+    """The files `names` in `folder`."""
+    return [folder / name for name in names]
 
 
 @dataclass(frozen=True)
@@ -44,9 +55,29 @@ class Paths:
         return self.root / "store"
 
     @property
+    def selection(self) -> Path:
+        """The choices of searched methods."""
+        return self.root / "selection"
+
+    @property
+    def logs(self) -> Path:
+        """What each job printed."""
+        return self.root / "logs"
+
+    @property
+    def benchmarks(self) -> Path:
+        """Time and memory of each job, by Snakemake."""
+        return self.root / "benchmarks"
+
+    @property
     def tables(self) -> Path:
         """The study's tables."""
         return self.root / "tables"
+
+    @property
+    def overhead(self) -> Path:
+        """The study's overhead table: times and peaks that another run measures otherwise."""
+        return self.root / "overhead"
 
     @property
     def figures(self) -> Path:
@@ -55,10 +86,10 @@ class Paths:
 
     def raw(self, dataset: str) -> Path:
         """Verified source files of a data set, and the record of their sums."""
-        return self.root / "datasets" / dataset / "raw"
+        return self.root / "raw" / dataset
 
     def dataset(self, dataset: str) -> Path:
-        """The prepared data set: train.arrow, test.arrow, record.json."""
+        """The prepared data set: train.arrow, test.arrow, annotations.parquet, record.json."""
         return self.root / "datasets" / dataset
 
     def labels(self, recipe: LabelsRecipe) -> Path:
@@ -71,7 +102,7 @@ class Paths:
 
     def choice(self, dataset: str, noise: str, network: str, method: str) -> Path:
         """The choice of a searched method's hyper-parameters, by its entities (or wildcards)."""
-        return self.root / "selection" / dataset / noise / network / f"{method}.json"
+        return self.selection / dataset / noise / network / f"{method}.json"
 
     def run(self, run: RunName) -> Path:
         """The folder of a run."""
@@ -80,6 +111,23 @@ class Paths:
     def run_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str) -> Path:
         """The folder of a run, by its entities (or wildcards)."""
         return self.root / "runs" / dataset / noise / network / method / f"seed{seed}"
+
+    def evaluation(self, run: RunName) -> Path:
+        """The folder of a run's evaluation."""
+        return self.evaluation_folder(run.dataset, run.noise, run.network, run.method, run.seed)
+
+    def evaluation_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str) -> Path:
+        """The folder of a run's evaluation, by its entities (or wildcards)."""
+        return self.root / "evaluations" / dataset / noise / network / method / f"seed{seed}"
+
+    def provenance(self, artefact: Path) -> Path:
+        """Where, when and by which versions a data set, label file, run, evaluation or the tables were made.
+
+        Beside the artefacts, not in them: equal work gives equal artefacts.
+        """
+        part = artefact.relative_to(self.root)
+        name = part.stem if part.suffix == ".parquet" else part.name
+        return self.root / "provenance" / part.parent / f"{name}.json"
 
     def data_record(self, recipe: DataRecipe) -> Path:
         """The record of a prepared data set."""

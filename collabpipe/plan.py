@@ -33,6 +33,10 @@ from collabpipe.study import MeasuredMethod, OverheadRecipe, StudyRecipe
 
 Cell = tuple[str, str, str]
 """Data set, noise, network."""
+ChoiceKey = tuple[str, str, str, str]
+"""Data set, noise, network, method."""
+LabelsKey = tuple[str, str, int]
+"""Data set, noise, seed."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Plan:
         }
 
     @cached_property
-    def labels(self) -> dict[tuple[str, str, int], LabelsRecipe]:
+    def labels(self) -> dict[LabelsKey, LabelsRecipe]:
         """The recipe of each label file, by (data set, noise, seed): of the study's seeds, then of its searches'."""
         return {
             (name, noise_name, seed): LabelsRecipe(
@@ -191,7 +195,7 @@ class Plan:
         return self._selected[cell, method][0]
 
     @cached_property
-    def selections(self) -> dict[tuple[str, str, str, str], SelectionRecipe]:
+    def selections(self) -> dict[ChoiceKey, SelectionRecipe]:
         """The recipe of each choice by (data set, noise, network, method), those that others build on first."""
         for cell in self.cells:
             for method, kind in self.settings.searches.items():

@@ -1,4 +1,4 @@
-"""Where something was made: versions, commit, host, time. Kept beside results, never part of their digests."""
+"""Where something was made: versions, commit, host, time. Kept beside artefacts, never in them (Paths.provenance)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from collabpipe.files import write_json
+from collabpipe.paths import Paths
 
 PACKAGES = ("collabpipe", "numpy", "pyarrow", "torch")
 
 
-def whereabouts(device: str) -> dict[str, object]:
+def whereabouts(device: str) -> dict[str, Any]:
     """Host, device, versions, commit and time, for a record."""
     return {
         "host": platform.node(),
@@ -22,6 +26,11 @@ def whereabouts(device: str) -> dict[str, object]:
         "commit": commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def note(paths: Paths, artefact: Path, about: dict[str, Any]) -> None:
+    """Write what is known `about` the making of the data set, label file, run, evaluation or tables at `artefact`."""
+    write_json(paths.provenance(artefact), about)
 
 
 def commit() -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,7 +24,7 @@ from collabpipe.settings_errors import Wrong, explain
 NUMERICS = 2
 """Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made anew."""
 
-EVALUATION_NUMERICS = 1
+EVALUATION_NUMERICS = 2
 """Raised whenever the same weights would be evaluated to other numbers; then everything is evaluated anew."""
 
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -106,8 +106,13 @@ class RunName(Strict):
     method: FolderName
     seed: int = Field(ge=0)
 
+    @property
+    def cell(self) -> str:
+        """The run without its seed."""
+        return f"{self.dataset}/{self.noise}/{self.network}/{self.method}"
+
     def __str__(self) -> str:
-        return f"{self.dataset}/{self.noise}/{self.network}/{self.method}/seed{self.seed}"
+        return f"{self.cell}/seed{self.seed}"
 
 
 class ChoiceOf(Strict):
@@ -153,12 +158,27 @@ class TrainRecipe(Recipe):
             raise Wrong(value, allowed, key, ("composition",))
         return self
 
-    def key(self, inputs: dict[str, str]) -> str:
+    def key(self, inputs: Mapping[str, str]) -> str:
         """The digest that training results are stored under: of all but the names, and of the inputs' contents."""
+        return json_digest({"asked": self._asked, "inputs": inputs})
+
+    @property
+    def asked_digest(self) -> str:
+        """A digest that tells before the inputs exist which result will be asked for."""
+        return json_digest({"asked": self._asked, "labels": self.labels.digest})
+
+    @property
+    def _asked(self) -> dict[str, Any]:
         if self.undecided is not None:
             raise ValueError("an undecided training has no key")
-        asked = self.model_dump(mode="json", exclude={"run", "labels", "undecided"})
-        return json_digest({"asked": asked, "inputs": inputs})
+        return self.model_dump(mode="json", exclude={"run", "labels", "undecided"})
+
+    def decided(self, composition: dict[str, Any] | None) -> TrainRecipe:
+        """The recipe with what was chosen in the place that it holds open, as the run's record has it."""
+        if self.undecided is None or composition is None:
+            return self
+        update = {"composition": Composition.model_validate(composition), "undecided": None}
+        return self.model_copy(update=update)
 
 
 class Candidate(Strict):
@@ -210,6 +230,11 @@ def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
             )
         part = getattr(part, "labels", None) or getattr(part, "data", None)
     return recipe
+
+
+def training_digest(result: Mapping[str, Any]) -> str:
+    """The digest of a training, by its key and its outcome: equal trainings have equal digests."""
+    return json_digest({name: result[name] for name in ("key", "weights", "status")})
 
 
 def evaluation_key(training: str, test: str) -> str:

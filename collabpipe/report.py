@@ -6,6 +6,9 @@ import csv
 import math
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +16,12 @@ from rich.table import Table
 from collabpipe.errors import CollabpipeError
 from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
 from collabpipe.plan import Plan
+from collabpipe.prune import Unasked, freed_bytes
 from collabpipe.reconcile import State
+
+if TYPE_CHECKING:
+    from collabpipe.storage import Restored
+    from collabpipe.verify import Verifier
 
 
 def _console() -> Console:
@@ -83,6 +91,57 @@ def show_estimate(plan: Plan, rate: float | None) -> None:
     console.print(
         f"keep_weights: {kept}. Choices are counted as their first candidates; the data sets' archives are extra."
     )
+
+
+def show_proofs(verifier: Verifier, plan: Plan) -> None:
+    """A row a kind of artefact: how many there should be, are proven, missing, broken.
+
+    Raises:
+        CollabpipeError: not everything is proven; the message names the first break and lists the others.
+    """
+    counts: dict[str, Counter[str]] = {}
+    wrong: list[str] = []
+    for check in verifier.checks():
+        broken = check.broken() if check.is_there else None
+        outcome = "broken" if broken else "proven" if check.is_there else "missing"
+        counts.setdefault(check.kind, Counter())[outcome] += 1
+        wrong += [broken] if broken else []
+    table = Table(title=f"study {plan.settings.study}", title_justify="left")
+    for column in ("", "asked for", "proven", "missing", "broken"):
+        table.add_column(column, justify="right" if column else "left")
+    for kind, found in counts.items():
+        table.add_row(kind, str(found.total()), *(str(found[outcome]) for outcome in ("proven", "missing", "broken")))
+    _console().print(table)
+    missing = sum(found["missing"] for found in counts.values())
+    if wrong:
+        others = "".join(f"\n{one}" for one in wrong[1:])
+        raise CollabpipeError(f"first break: {wrong[0]}{others}\nRemove what is broken and run Snakemake.")
+    if missing:
+        raise CollabpipeError(f"{missing} artefacts are missing, so the tables are not proven. See: snakemake -n")
+    print("Every cell of the tables follows from its data, labels, recipes and checkpoints.")
+
+
+def show_restored(found: Restored) -> None:
+    """What was proven, what is missing and what was removed because it does not fit."""
+    print("proven: " + (", ".join(f"{n} × {kind}" for kind, n in found.proven.items()) or "nothing"))
+    if found.missing:
+        print("not here: " + ", ".join(f"{n} × {kind}" for kind, n in found.missing.items()))
+    for wrong in found.removed:
+        print(f"removed, will be made again: {wrong}")
+
+
+def show_unasked(found: Unasked, configs: Sequence[Path], removed: bool) -> None:
+    """What no configuration asks for, by kind, and what it takes."""
+    for kind, paths in found.items():
+        for path in paths:
+            print(f"{kind}: {path}")
+    number = sum(len(paths) for paths in found.values())
+    asked = ", ".join(str(config) for config in configs)
+    if not number:
+        print(f"Everything here is asked for by {asked}.")
+        return
+    print(f"{number} files and folders that none of {asked} asks for; {freed_bytes(found) / 1e6:,.1f} MB.")
+    print("Removed." if removed else "Remove them with: collabpipe prune --remove")
 
 
 def show_tables(paths: Paths) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 
-from collabpipe.files import file_digest, link_or_copy, read_json, write_json
+from collabpipe.files import file_digest, link_or_copy, read_json, sealed, write_json
 from collabpipe.paths import Paths
 from collabpipe.recipe import RunName
 from collabpipe.store import Store
@@ -28,21 +29,21 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
     store = Store(paths.store)
     with store.writing(record["key"]) as kept:
         # Both the old files and the new are the result until all are exchanged, whenever this process dies.
-        spare = {name: _thinned(folder / name, kept / f".{name}.part", keep) for name in WEIGHTS}
+        spare = {name: _thinned(folder / name, kept / f".{name}.part", keep, record["key"]) for name in WEIGHTS}
         times = {name: (folder / name).stat() for name in (*WEIGHTS, "record.json")}
         store.exchange(record["key"], spare, {"kept": keep})
         for name in WEIGHTS:
             link_or_copy(kept / name, folder / name)
         files = record["files"] | {name: file_digest(folder / name) for name in WEIGHTS}
-        write_json(folder / "record.json", record | {"kept": keep, "files": files})
+        write_json(folder / "record.json", sealed(record | {"kept": keep, "files": files}))
         for name, before in times.items():
             os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def _thinned(weights: Path, target: Path, keep: Keep) -> Path:
+def _thinned(weights: Path, target: Path, keep: Keep, key: str) -> Path:
     from safetensors.torch import load_file, save_file
 
     kept: dict[str, Any] = load_file(weights) if keep == "half" and weights.name == WEIGHTS[0] else {}
     halved = {name: value.half() if value.is_floating_point() else value for name, value in kept.items()}
-    save_file(halved, target, {"kept": keep})
+    save_file(halved, target, {"collabpipe": json.dumps({"kept": keep, "key": key})})
     return target

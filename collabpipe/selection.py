@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from collabpipe.composition import problem
 from collabpipe.errors import CollabpipeError
 from collabpipe.evaluation import training_record
-from collabpipe.files import json_digest, read_record, write_json
+from collabpipe.files import json_digest, read_record, sealed, write_json
 from collabpipe.kinds.definitions import compose, read_methods
 from collabpipe.paths import Paths
 from collabpipe.recipe import RunName, SelectionRecipe, TrainRecipe, read_recipe
@@ -54,10 +54,22 @@ def decide(asked: Asked, dataset: str, network: str, paths: Paths) -> tuple[Aske
 
 
 def choose(recipe: SelectionRecipe, paths: Paths, keep: Keep = "all") -> None:
-    """Write the choice: the candidate with the highest validation accuracy at the last epoch, a mean over seeds.
+    """Write the choice. Unless all weights are kept those of the candidates go: only their records speak.
 
-    Of equal candidates the first is taken; a candidate with a diverged training cannot win. Unless all weights are
-    kept those of the candidates go: only their records speak.
+    Raises:
+        CollabpipeError: a training is missing or of another recipe, or every candidate diverged.
+    """
+    path = paths.choice(recipe.dataset, recipe.noise, recipe.network, recipe.method)
+    write_json(path, sealed(choice_of(recipe, paths)))
+    if keep != "all":
+        for run in (run for candidate in recipe.candidates for run, _ in candidate.runs):
+            thin(run, paths, "none")
+
+
+def choice_of(recipe: SelectionRecipe, paths: Paths) -> dict[str, Any]:
+    """The candidate with the highest validation accuracy at the last epoch, a mean over seeds, and all that lost.
+
+    Of equal candidates the first is taken; a candidate with a diverged training cannot win.
 
     Raises:
         CollabpipeError: a training is missing or of another recipe, or every candidate diverged.
@@ -72,7 +84,7 @@ def choose(recipe: SelectionRecipe, paths: Paths, keep: Keep = "all") -> None:
     if best is None:
         raise CollabpipeError(f"{recipe.method} on {recipe.dataset}: every candidate diverged. Give other values.")
     chosen = recipe.candidates[means.index(best)]
-    choice = {
+    return {
         "recipe": recipe.digest,
         "method": recipe.method,
         "on": f"{recipe.on}: accuracy on noisy labels, last epoch",
@@ -87,10 +99,6 @@ def choose(recipe: SelectionRecipe, paths: Paths, keep: Keep = "all") -> None:
         ],
         "trainings": trainings,
     }
-    write_json(paths.choice(recipe.dataset, recipe.noise, recipe.network, recipe.method), choice)
-    if keep != "all":
-        for run in (run for candidate in recipe.candidates for run, _ in candidate.runs):
-            thin(run, paths, "none")
 
 
 def _mean(scores: list[float | None]) -> float | None:

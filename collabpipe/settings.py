@@ -70,6 +70,10 @@ class ExecutionSettings(Strict):
     offline: bool = False
     """Ask no server for a data set."""
 
+    def block(self, seed: int) -> int:
+        """The job that a seed's run shares: it does not change when other seeds come or go."""
+        return seed // self.seeds_per_job
+
 
 class Settings(Strict):
     """A whole study."""

@@ -6,8 +6,9 @@ folder holds a half-finished result, such as the state that a killed training co
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from filelock import FileLock, Timeout
 
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import file_digest, link_or_copy, read_json, write_json
+
+ASKED_FILE = "asked.json"
+"""In a training's folder: by which recipe it was first asked for, so that what nobody asks for any more can be told."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,21 @@ class Store:
         write_json(folder / "result.json", result)
         return result
 
+    def adopt(self, key: str, source: Path, files: Mapping[str, str], about: Mapping[str, Any]) -> None:
+        """Take in a finished result that came from elsewhere: `files` in `source` by their recorded sums.
+
+        Nothing is read: sums are checked when the result is used.
+        """
+        folder = self.folder(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / "lock").acquire(blocking=False):
+                if not (folder / "result.json").exists():
+                    _link(files, source, folder)
+                    write_json(folder / "result.json", {**about, "key": key, "files": dict(files)})
+        except Timeout:
+            return  # somebody is making it
+
     def exchange(self, key: str, files: Mapping[str, Path], about: Mapping[str, Any]) -> None:
         """Put `files` in the place of the result's own of these names; the result, if any, is whole at every moment."""
         path = self.folder(key) / "result.json"
@@ -95,3 +114,12 @@ class Store:
         """Link the result's files into `target`."""
         for name in result["files"]:
             link_or_copy(self.folder(key) / name, target / name)
+
+
+def _link(names: Iterable[str], source: Path, target: Path) -> None:
+    for name in names:
+        (target / name).unlink(missing_ok=True)
+        try:
+            (target / name).hardlink_to(source / name)
+        except OSError:
+            shutil.copyfile(source / name, target / name)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from collabpipe import provenance
 from collabpipe.evaluated import EvaluatedRun, read_runs
 from collabpipe.figures import draw_curves, draw_differences, draw_transitions
-from collabpipe.files import atomic_path, read_record, write_json, write_text
-from collabpipe.paths import Paths
+from collabpipe.files import atomic_path, file_digest, read_record, sealed, write_json, write_text
+from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
 from collabpipe.statistics import paired_difference
 from collabpipe.study import StudyRecipe
 from collabpipe.verdicts import write_claims
@@ -23,6 +25,15 @@ NOTE = (
     "dropout and loss scale without the agreement. With 3 replicates they are a demonstration, with 5 descriptive. "
     "The losses are this project's operationalisation of the paper's words (docs/methods.md)."
 )
+
+
+SUMMARY = {
+    "accuracy": "accuracy_mean",
+    "best": "best_mean",
+    "to_baseline": "diff_baseline",
+    "to_control": "diff_control",
+}
+"""Keys of summary.json and the columns of the main table that they show."""
 
 
 def main_table(study: StudyRecipe, runs: list[EvaluatedRun]) -> pd.DataFrame:
@@ -77,7 +88,7 @@ def runs_table(runs: list[EvaluatedRun], paths: Paths) -> pd.DataFrame:
                 "labels": str(paths.labels(run.recipe.labels)),
                 "checkpoint": str(folder / "last.safetensors"),
                 "history": str(folder / "history.parquet"),
-                "commit": run.record["where"]["commit"],
+                "provenance": str(paths.provenance(folder)),
                 **_flat(asked),
                 **_flat(measured),
             }
@@ -144,41 +155,72 @@ def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> Non
     """
     runs = read_runs(study, paths, partial)
     tables, figures = ((f / "partial" if partial else f) for f in (paths.tables, paths.figures))
+    assemble_tables(study, runs, paths, tables)
+    _, transitions = noise_table(runs, paths)
+    draw_transitions(transitions, figures / "transitions.png")
+    draw_differences(main_table(study, runs), figures / "differences.png")
+    draw_curves([(run.name, paths.run(run.name) / "history.parquet") for run in runs], figures / "curves.png")
+    files = [*_beside_record(tables), *(figures / name for name in FIGURE_FILES)]
+    record = {
+        "study": study.digest,
+        "name": study.study,
+        "evaluations": [run.metrics["digest"] for run in runs],
+        "files": {file.name: file_digest(file) for file in files},
+    }
+    write_json(tables / "record.json", sealed(record))
+    provenance.note(paths, tables, provenance.whereabouts("cpu"))
+
+
+def _beside_record(folder: Path) -> list[Path]:
+    return [folder / name for name in TABLE_FILES if name != "record.json"]
+
+
+def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, folder: Path) -> None:
+    """Write all tables of the study's evaluated `runs` into `folder`: the same bytes from the same runs."""
     table = main_table(study, runs)
     shown = _for_reading(table)
-    if partial:
+    missing = len(study.runs) - len(runs)
+    note = ""
+    if missing:
         note = (
             f"Unfinished: {len(runs)} of the study's {len(study.runs)} runs are evaluated; n says how many of each.\n\n"
         )
         planned = Counter((run.dataset, run.noise, run.network, run.method) for run, _ in study.runs)
         cells = zip(*(table[c] for c in ("dataset", "noise", "network", "method")), strict=True)
         shown["n"] = [f"{n} of {planned[cell]}" for n, cell in zip(table["n"], cells, strict=True)]
-    write_text(tables / "main.csv", table.to_csv(index=False, float_format="%.4f"))
+    write_text(folder / "main.csv", table.to_csv(index=False, float_format="%.4f"))
     markdown = shown.to_markdown(index=False, disable_numparse=True)
-    write_text(tables / "main.md", f"{note if partial else ''}{markdown}\n\n{NOTE}\n")
-    write_text(tables / "main.tex", _latex(shown))
-    with atomic_path(tables / "runs.parquet") as temporary:
+    write_text(folder / "main.md", f"{note}{markdown}\n\n{NOTE}\n")
+    write_text(folder / "main.tex", _latex(shown))
+    with atomic_path(folder / "runs.parquet") as temporary:
         runs_table(runs, paths).to_parquet(temporary, index=False)
-    noise, transitions = noise_table(runs, paths)
-    write_text(tables / "noise.csv", noise.to_csv(index=False))
-    write_claims(study.claims, study, runs, _costs(study, paths), paths, tables)
-    draw_transitions(transitions, figures / "transitions.png")
-    draw_differences(table, figures / "differences.png")
-    draw_curves([(run.name, paths.run(run.name) / "history.parquet") for run in runs], figures / "curves.png")
-    write_json(
-        tables / "record.json",
-        {"study": study.digest, "name": study.study, "evaluations": [run.metrics["digest"] for run in runs]},
-    )
+    noise, _ = noise_table(runs, paths)
+    write_text(folder / "noise.csv", noise.to_csv(index=False))
+    write_json(folder / "summary.json", summary(table))
+    write_claims(study.claims, study, runs, _costs(study, paths), paths, folder)
+
+
+def summary(table: pd.DataFrame) -> dict[str, Any]:
+    """The main table's accuracies and differences as nested keys, which two revisions are compared by."""
+    nested: dict[str, Any] = {}
+    for row in table.to_dict("records"):
+        place = nested
+        for name in ("dataset", "noise", "network"):
+            place = place.setdefault(str(row[name]), {})
+        place[str(row["method"])] = {
+            name: round(float(row[column]), 4) for name, column in SUMMARY.items() if row[column] == row[column]
+        }
+    return nested
 
 
 def _costs(study: StudyRecipe, paths: Paths) -> pd.DataFrame | None:
     """The study's overhead table with its data set and the seconds of each round; None before it is measured."""
-    path = paths.tables / "overhead.json"
+    path = paths.overhead / "overhead.json"
     record = read_record(path) if path.exists() else {}
     about = record.get("about", {})
     if about.get("recipe") != study.overhead:
         return None
-    costs = pd.read_csv(paths.tables / "overhead.csv")
+    costs = pd.read_csv(paths.overhead / "overhead.csv")
     names = [f"{n}/{m}" for n, m in zip(costs["network"], costs["method"], strict=True)]
     return costs.assign(dataset=about["data"], rounds=[record["rounds"][name] for name in names])
 

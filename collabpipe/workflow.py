@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES
 from collabpipe.plan import Plan
 from collabpipe.recipe import Recipe, RunName
+
+ENTITIES = ("{dataset}", "{noise}", "{network}", "{method}")
+"""The wildcards of a cell."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,10 @@ class Workflow:
         return tuple(found)
 
     def _packed(self, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
-        size = self.plan.settings.execution.seeds_per_job
+        block = self.plan.settings.execution.block
         blocks: dict[int, tuple[int, ...]] = {}
         for seed in sorted(seeds):
-            blocks[seed // size] = (*blocks.get(seed // size, ()), seed)
+            blocks[block(seed)] = (*blocks.get(block(seed), ()), seed)
         return list(blocks.items())
 
     def recipe_file(self, recipe: Recipe) -> Path:
@@ -66,16 +70,21 @@ class Workflow:
         choices = undecided.choices.items() if undecided else ()
         return [self.plan.paths.choice(dataset, of.noise, network, name) for name, of in choices]
 
-    def candidate_files(self, names: Sequence[str], dataset: str, noise: str, network: str, method: str) -> list[Path]:
-        """The files `names` of all trainings that a choice is made from."""
+    def candidate_files(self, dataset: str, noise: str, network: str, method: str) -> list[Path]:
+        """The checkpoints of all trainings that a choice is made from."""
         recipe = self.plan.selections[dataset, noise, network, method]
         runs = [run for one in recipe.candidates for run, _ in one.runs]
-        return [self.plan.paths.run(run) / name for run in runs for name in names]
+        return [self.plan.paths.run(run) / name for run in runs for name in CHECKPOINT_FILES]
 
-    def run_files(self, names: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """Patterns of the files `names` of runs of some seeds."""
-        folders = [self.plan.paths.run_folder("{dataset}", "{noise}", "{network}", "{method}", seed) for seed in seeds]
-        return [str(folder / name) for folder in folders for name in names]
+    def checkpoints(self, seeds: Sequence[int]) -> list[str]:
+        """Patterns of the checkpoints of some seeds."""
+        folders = [self.plan.paths.run_folder(*ENTITIES, seed) for seed in seeds]
+        return [str(folder / name) for folder in folders for name in CHECKPOINT_FILES]
+
+    def evaluations(self, seeds: Sequence[int]) -> list[str]:
+        """Patterns of the evaluations of some seeds."""
+        folders = [self.plan.paths.evaluation_folder(*ENTITIES, seed) for seed in seeds]
+        return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
 
     @property
     def label_files(self) -> list[Path]:
@@ -91,10 +100,17 @@ class Workflow:
         files = [path for m in methods for path in self.choice_files(dataset, noise, m.network_name, m.method)]
         return list(dict.fromkeys(files))
 
-    def all_files(self, names: Sequence[str]) -> list[str]:
-        """The files `names` of every run of the study."""
+    @cached_property
+    def all_checkpoints(self) -> list[str]:
+        """The checkpoints of every run of the study."""
         folders = [self.plan.paths.run(recipe.run) for recipe in self.plan.runs.values()]
-        return [str(folder / name) for folder in folders for name in names]
+        return [str(folder / name) for folder in folders for name in CHECKPOINT_FILES]
+
+    @cached_property
+    def all_evaluations(self) -> list[str]:
+        """The evaluations of every run of the study."""
+        folders = [self.plan.paths.evaluation(recipe.run) for recipe in self.plan.runs.values()]
+        return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
 
     def fetch_options(self, dataset: str) -> str:
         """The options of `collabpipe fetch` that say where files may come from, quoted for a shell."""

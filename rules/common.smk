@@ -1,13 +1,8 @@
 from collabpipe.errors import CollabpipeError
-from collabpipe.paths import (
-    CHECKPOINT_FILES,
-    EVALUATION_FILES,
-    FIGURE_FILES,
-    OVERHEAD_FILES,
-    TABLE_FILES,
-)
+from collabpipe.occupancy import occupy
+from collabpipe.paths import FIGURE_FILES, OVERHEAD_FILES, TABLE_FILES
 from collabpipe.plan import Plan
-from collabpipe.reconcile import settle
+from collabpipe.settle import settle
 from collabpipe.workflow import Workflow
 
 try:
@@ -16,14 +11,15 @@ try:
     )
     # Jobs parse this file again; only the main process may set what exists against what is asked for.
     if workflow.is_main_process:
+        occupy(PLAN.paths.root)
         settle(PLAN)
 except (CollabpipeError, OSError) as error:
     raise WorkflowError(str(error))
 
 FILES = Workflow(PLAN)
 PATHS = PLAN.paths
-LOGS = PATHS.root / "logs"
-BENCHMARKS = PATHS.root / "benchmarks"
+LOGS = PATHS.logs
+BENCHMARKS = PATHS.benchmarks
 CELL = "{dataset}/{noise}/{network}/{method}"
 
 

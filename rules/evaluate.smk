@@ -5,11 +5,11 @@ for block in FILES.blocks:
             f"evaluate_{block.name}"
         input:
             recipes=lambda w, seeds=block.seeds: FILES.recipe_files(**w, seeds=seeds),
-            checkpoints=FILES.run_files(CHECKPOINT_FILES, block.seeds),
+            checkpoints=FILES.checkpoints(block.seeds),
             test=rules.prepare_dataset.output.test,
             record=rules.prepare_dataset.output.record,
         output:
-            FILES.run_files(EVALUATION_FILES, block.seeds),
+            FILES.evaluations(block.seeds),
         log:
             LOGS / f"evaluate/{CELL}/block{block.name}.log",
         benchmark:
@@ -25,4 +25,4 @@ for block in FILES.blocks:
 
 rule evaluations:
     input:
-        FILES.all_files(EVALUATION_FILES),
+        FILES.all_evaluations,

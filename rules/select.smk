@@ -6,7 +6,7 @@ localrules:
 rule choose:
     input:
         recipe=lambda w: FILES.recipe_file(PLAN.selections[tuple(w)]),
-        candidates=lambda w: FILES.candidate_files(CHECKPOINT_FILES, **w),
+        candidates=lambda w: FILES.candidate_files(**w),
     output:
         PATHS.choice("{dataset}", "{noise}", "{network}", "{method}"),
     log:

@@ -9,9 +9,9 @@ rule measure_overhead:
         recipe=FILES.recipe_file(PLAN.overhead),
         data=PATHS.data_record(PLAN.overhead.data),
         choices=FILES.overhead_choices,
-        after=FILES.all_files(EVALUATION_FILES),
+        after=FILES.all_evaluations,
     output:
-        [PATHS.tables / name for name in OVERHEAD_FILES],
+        [PATHS.overhead / name for name in OVERHEAD_FILES],
     log:
         LOGS / "measure_overhead.log",
     benchmark:
@@ -29,7 +29,7 @@ rule assemble_tables:
     input:
         study=FILES.recipe_file(PLAN.study),
         # Not rules.measure_overhead.output: beside it Snakemake hashes every list of inputs once for each file in it.
-        overhead=[PATHS.tables / name for name in OVERHEAD_FILES],
+        overhead=[PATHS.overhead / name for name in OVERHEAD_FILES],
         choices=rules.choices.input,
         labels=rules.labels.input,
         checkpoints=rules.checkpoints.input,

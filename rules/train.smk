@@ -14,7 +14,7 @@ for block in FILES.blocks:
             train=rules.prepare_dataset.output.train,
             record=rules.prepare_dataset.output.record,
         output:
-            FILES.run_files(CHECKPOINT_FILES, block.seeds),
+            FILES.checkpoints(block.seeds),
         log:
             LOGS / f"train/{CELL}/block{block.name}.log",
         benchmark:
@@ -32,4 +32,4 @@ for block in FILES.blocks:
 
 rule checkpoints:
     input:
-        FILES.all_files(CHECKPOINT_FILES),
+        FILES.all_checkpoints,

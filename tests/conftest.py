@@ -154,6 +154,12 @@ class Workspace:
         folders = {name: self.plan.paths.run(recipe.run) for name, recipe in self.plan.runs.items()}
         return {name: read_json(f / "record.json") for name, f in folders.items() if (f / "record.json").exists()}
 
+    def costs(self) -> dict[str, dict[str, Any]]:
+        """What each recorded run of the plan cost, by the run's name."""
+        paths = self.plan.paths
+        folders = {name: paths.run(recipe.run) for name, recipe in self.plan.runs.items() if name in self.records()}
+        return {name: read_json(paths.provenance(folder))["cost"] for name, folder in folders.items()}
+
     def keys(self, *methods: str) -> set[str]:
         """The store's keys of all runs of these methods, as their records name them."""
         return {record["key"] for record in self.records().values() if record["run"]["method"] in methods}

@@ -22,6 +22,7 @@ from collabpipe.data.formats import read_digits, read_idx
 from collabpipe.data.split import Split, channel_statistics, shrink
 from collabpipe.data.store import data_record, open_images, prepare, read_annotations
 from collabpipe.errors import CollabpipeError
+from collabpipe.files import is_sealed
 from collabpipe.recipe import DataRecipe
 from tests.archives import idx
 
@@ -126,6 +127,7 @@ def test_the_record_tells_sums_sizes_and_the_recipe(digits: Path) -> None:
     record = data_record(DIGITS, digits)
 
     assert record["recipe"] == DIGITS.digest
+    assert is_sealed(record)
     for name, images in (("train.arrow", 1297), ("test.arrow", 500)):
         content = (digits / name).read_bytes()
         about = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "images": images}

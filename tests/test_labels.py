@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from collabpipe.data.store import Images
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import read_json
+from collabpipe.files import is_sealed, read_json
 from collabpipe.labels import LabelFile, make_labels, read_labels, stratified, transition_matrix, write_labels
 from collabpipe.recipe import DataRecipe, LabelSeeds, LabelsRecipe
 from collabpipe.seeds import numpy_generator
@@ -27,6 +27,7 @@ from collabpipe.settings_data import NoiseSettings
 CLASSES = tuple("abcde")
 # Unequal classes: 40, 80, 120, 160 and 200 images, in no order.
 CLEAN = numpy_generator(3).permutation(np.repeat(np.arange(5), [40, 80, 120, 160, 200]))
+INPUTS = {"train.arrow": "a", "annotations.parquet": "b"}
 PIXELS = numpy_generator(4).integers(0, 256, (600, 1, 4, 4), dtype=np.uint8)
 
 
@@ -164,7 +165,7 @@ def test_as_many_images_as_there_are_is_allowed() -> None:
 
 def write(path: Path, asked: LabelsRecipe) -> LabelFile:
     labels = make_labels(asked, images_of(CLEAN, CLASSES), {"human_worst": numpy_generator(9).integers(0, 5, 600)})
-    write_labels(path, asked, labels, CLASSES)
+    write_labels(path, asked, labels, CLASSES, INPUTS)
     return labels
 
 
@@ -189,7 +190,8 @@ def test_the_metadata_tell_the_true_rate_the_transitions_and_the_sum(tmp_path: P
     about = read_json(tmp_path / "seed0.json")
 
     inside = json.loads(pq.read_schema(tmp_path / "seed0.parquet").metadata[b"collabpipe"])
-    assert inside == {key: value for key, value in about.items() if not key.startswith("transition_")}
+    beside = {key: value for key, value in about.items() if not key.startswith("transition_") and key != "seal"}
+    assert inside == beside
     wrong = labels.noisy != labels.clean
     assert about["true_rate"] == wrong.mean()
     assert about["true_rate"] < 0.5, "inclusive noise hits the truth now and then"
@@ -198,6 +200,8 @@ def test_the_metadata_tell_the_true_rate_the_transitions_and_the_sum(tmp_path: P
     assert about["noise"] == {"kind": "symmetric_inclusive", "rate": 0.5, "annotator": None}
     assert (about["noise_name"], about["rate_asked"]) == ("symmetric_inclusive-0.5", 0.5)
     assert about["recipe"] == asked.digest
+    assert about["inputs"] == INPUTS
+    assert is_sealed(about)
     assert about["classes"] == list(CLASSES)
     counts = np.array(about["transition_counts"])
     assert (counts.sum(1) == np.bincount(labels.clean)).all()
@@ -224,7 +228,7 @@ def test_the_transition_matrix_of_a_record_is_that_of_the_labels(classes: int, t
     clean = np.arange(3000) % (classes - 1)  # the last class has no image
     names = tuple(f"class {number}" for number in range(classes))
     labels = make_labels(asked, images_of(clean, names), {})
-    write_labels(tmp_path / "seed0.parquet", asked, labels, names)
+    write_labels(tmp_path / "seed0.parquet", asked, labels, names, INPUTS)
 
     found = transition_matrix(read_json(tmp_path / "seed0.json"))
 

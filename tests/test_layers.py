@@ -122,11 +122,31 @@ def test_losses_are_functions_that_know_nothing_of_what_uses_them() -> None:
         ),
         (
             below("collabpipe.training", "collabpipe.evaluation"),
-            below("collabpipe.plan", "collabpipe.tables", "collabpipe.figures", "collabpipe.reconcile"),
+            below("collabpipe.plan", "collabpipe.tables", "collabpipe.figures", "collabpipe.reconcile")
+            | below("collabpipe.settle"),
+        ),
+        # Whoever looks changes nothing; settling looks, and what it adopts it asks nobody above for.
+        (below("collabpipe.plan"), below("collabpipe.workflow", "collabpipe.reconcile", "collabpipe.store")),
+        (
+            below("collabpipe.reconcile", "collabpipe.workflow"),
+            below("collabpipe.settle", "collabpipe.adoption", "collabpipe.store"),
+        ),
+        (
+            below("collabpipe.store", "collabpipe.provenance"),
+            below("collabpipe.plan", "collabpipe.reconcile", "collabpipe.adoption", "collabpipe.settle"),
+        ),
+        (below("collabpipe.adoption"), below("collabpipe.settle", "collabpipe.workflow")),
+        (below("collabpipe.occupancy"), set(MODULES) - {"collabpipe.errors"}),
+        (
+            below("collabpipe.training", "collabpipe.evaluation", "collabpipe.selection", "collabpipe.tables"),
+            below("collabpipe.settle", "collabpipe.adoption", "collabpipe.occupancy", "collabpipe.workflow"),
         ),
         (set(MODULES) - below("collabpipe.cli", "collabpipe.__main__"), below("collabpipe.cli")),
     ],
-    ids=["leaves", "noise", "files", "settings", "data", "methods", "training", "cli"],
+    ids=[
+        *("leaves", "noise", "files", "settings", "data", "methods", "training"),
+        *("plan", "reconcile", "store", "adoption", "occupancy", "jobs", "cli"),
+    ],
 )
 def test_arrows_point_downwards(lower: set[str], upper: set[str]) -> None:
     assert lower <= set(MODULES)
@@ -148,7 +168,10 @@ def loaded_after(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("module", ["paths", "settings", "plan", "reconcile"])
+PLANNING = ["paths", "settings", "plan", "workflow", "reconcile", "adoption", "settle", "occupancy"]
+
+
+@pytest.mark.parametrize("module", PLANNING)
 def test_planning_waits_for_no_heavy_library(module: str) -> None:
     loaded = loaded_after(f"import collabpipe.{module}")
 
@@ -160,7 +183,7 @@ def test_planning_a_study_waits_for_no_heavy_library_either(tmp_path: Path) -> N
     # Imports within functions happen when these are called.
     config = REPOSITORY / "config" / "config.yaml"
     loaded = loaded_after(
-        "from pathlib import Path; from collabpipe.plan import Plan; from collabpipe.reconcile import settle\n"
+        "from pathlib import Path; from collabpipe.plan import Plan; from collabpipe.settle import settle\n"
         f"settle(Plan.from_files([Path({str(config)!r})], Path({str(tmp_path)!r})))"
     )
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from collabpipe.cli import main
-from collabpipe.files import file_digest, read_json, write_json
+from collabpipe.files import file_digest, read_json, sealed, write_json
 from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import TrainRecipe
@@ -50,6 +50,9 @@ class Desk:
     def folder(self, method: str, seed: int = 0) -> Path:
         return self.paths.run(self.recipe(method, seed).run)
 
+    def evaluation(self, method: str) -> Path:
+        return self.paths.evaluation(self.recipe(method).run)
+
     def main(self, command: str, digest: str, *options: str) -> int:
         recipe = str(self.paths.recipes / f"{digest}.json")
         return main([command, recipe, "--results", str(self.paths.root), *options])
@@ -63,6 +66,11 @@ class Desk:
     def record(self, method: str, seed: int = 0) -> dict[str, Any]:
         record: dict[str, Any] = read_json(self.folder(method, seed) / "record.json")
         return record
+
+    def whereabouts(self, method: str) -> dict[str, Any]:
+        """When and where a run was trained, at what cost."""
+        about: dict[str, Any] = read_json(self.paths.provenance(self.folder(method)))
+        return about
 
     def found(self, method: str) -> dict[str, Any] | None:
         """What the store has, its files verified; a damaged result would be gone afterwards."""
@@ -81,14 +89,17 @@ def desk(lab: Lab, tmp_path: Path) -> Desk:
     desk.train("baseline")
     desk.evaluate("baseline")
     # Long ago, so that a time that was touched shows.
-    for number, name in enumerate(sorted((*CHECKPOINT_FILES, *EVALUATION_FILES))):
-        os.utime(desk.folder("baseline") / name, (1.6e9, 1.6e9 + number))
+    files = [desk.folder("baseline") / name for name in sorted(CHECKPOINT_FILES)]
+    files += [desk.evaluation("baseline") / name for name in sorted(EVALUATION_FILES)]
+    for number, path in enumerate(files):
+        os.utime(path, (1.6e9, 1.6e9 + number))
     return desk
 
 
 def test_half_keeps_the_last_weights_in_half_precision_and_everything_else_as_it_was(desk: Desk) -> None:
     folder = desk.folder("baseline")
     whole, record, before = load_file(folder / "last.safetensors"), desk.record("baseline"), state(folder)
+    evaluated = state(desk.evaluation("baseline"))
 
     desk.evaluate("baseline", keep="half")
 
@@ -101,35 +112,42 @@ def test_half_keeps_the_last_weights_in_half_precision_and_everything_else_as_it
     after = state(folder)
     assert len(after["last.safetensors"][1]) < 0.65 * len(before["last.safetensors"][1])
     assert len(after["best.safetensors"][1]) < 200
-    for name in ("history.parquet", *EVALUATION_FILES):
-        assert after[name][1] == before[name][1], name
+    assert after["history.parquet"][1] == before["history.parquet"][1]
+    assert evaluated.keys() == set(EVALUATION_FILES)
+    for name, (_, content) in state(desk.evaluation("baseline")).items():
+        assert content == evaluated[name][1], name
     weights = ("last.safetensors", "best.safetensors")
     files = record["files"] | {name: file_digest(folder / name) for name in weights}
     # What was trained stands in the record as before, its weights' digest too.
-    assert desk.record("baseline") == record | {"kept": "half", "files": files}
+    assert desk.record("baseline") == sealed(record | {"kept": "half", "files": files})
     stored = desk.found("baseline")
     assert stored is not None
     assert (stored["kept"], stored["files"]) == ("half", files)
 
 
 def test_all_modification_times_stay(desk: Desk) -> None:
-    folder = desk.folder("baseline")
-    checkpoint = {name: time for name, (time, _) in state(folder).items() if name in CHECKPOINT_FILES}
+    def times() -> dict[str, int]:
+        return {name: time for name, (time, _) in state(desk.folder("baseline")).items()}
+
+    checkpoint, evaluated = times(), state(desk.evaluation("baseline"))
+    assert checkpoint.keys() == set(CHECKPOINT_FILES)
 
     thin(desk.recipe("baseline").run, desk.paths, "half")
     thin(desk.recipe("baseline").run, desk.paths, "none")
 
-    assert {name: time for name, (time, _) in state(folder).items() if name in CHECKPOINT_FILES} == checkpoint
+    assert times() == checkpoint
+    assert state(desk.evaluation("baseline")) == evaluated
 
 
 def test_a_second_time_does_nothing(desk: Desk) -> None:
     desk.evaluate("baseline", keep="half")
     key = desk.record("baseline")["key"]
-    before = state(desk.folder("baseline")), state(desk.store.folder(key))
+    folders = desk.folder("baseline"), desk.evaluation("baseline"), desk.store.folder(key)
+    before = [state(folder) for folder in folders]
 
     thin(desk.recipe("baseline").run, desk.paths, "half")
 
-    assert (state(desk.folder("baseline")), state(desk.store.folder(key))) == before
+    assert [state(folder) for folder in folders] == before
 
 
 def test_weights_go_step_by_step_and_never_come_back(desk: Desk) -> None:
@@ -187,6 +205,7 @@ def test_killed_at_any_file_it_leaves_a_result_that_counts_and_finishes_the_next
     moves: int, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, key, record = desk.recipe("baseline"), desk.record("baseline")["key"], desk.record("baseline")
+    whereabouts = desk.whereabouts("baseline")
     replace, left = Path.replace, [moves]
 
     def dies(self: Path, target: Any) -> Path:
@@ -209,7 +228,7 @@ def test_killed_at_any_file_it_leaves_a_result_that_counts_and_finishes_the_next
     assert desk.store.find(key) is not None, "the store's entry counts"
     desk.train("baseline")
     assert desk.record("baseline")["weights"] == record["weights"]
-    assert desk.record("baseline")["where"] == record["where"], "it was not trained again"
+    assert desk.whereabouts("baseline") == whereabouts, "it was not trained again"
     desk.evaluate("baseline", keep="half")
     assert desk.record("baseline")["kept"] == "half"
     assert load_file(desk.folder("baseline") / "last.safetensors")["classifier.bias"].dtype == torch.float16
@@ -234,14 +253,15 @@ def test_an_evaluated_run_is_placed_from_the_store_although_its_weights_are_gone
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     desk.evaluate("baseline", keep="none")
-    predictions = (desk.folder("baseline") / "predictions.parquet").read_bytes()
-    for path in desk.folder("baseline").iterdir():
+    evaluated = {name: content for name, (_, content) in state(desk.evaluation("baseline")).items()}
+    assert evaluated.keys() == set(EVALUATION_FILES)
+    for path in (*desk.folder("baseline").iterdir(), *desk.evaluation("baseline").iterdir()):
         path.unlink()
 
     assert not trained_again(desk, "baseline", capsys)
     desk.evaluate("baseline", keep="none")
 
-    assert (desk.folder("baseline") / "predictions.parquet").read_bytes() == predictions
+    assert {name: content for name, (_, content) in state(desk.evaluation("baseline")).items()} == evaluated
     assert desk.record("baseline")["kept"] == "none"
 
 
@@ -299,7 +319,7 @@ def test_choosing_drops_the_weights_of_candidates_and_they_serve_without(
         assert load_file(desk.folder(name, 7) / "last.safetensors") == {}
         assert load_file(desk.folder(name, 7) / "best.safetensors") == {}
         after = desk.record(name, 7)
-        assert after == record | {"kept": "none", "files": after["files"]}
+        assert after == sealed(record | {"kept": "none", "files": after["files"]})
         capsys.readouterr()
         desk.train(name, 7)
         assert "in the store already" in capsys.readouterr().err
@@ -322,12 +342,12 @@ def test_snakemake_has_nothing_to_do_after_weights_are_gone(study: Workspace) ->
     for record in study.records().values():
         assert record["kept"] == "half"
         assert Store(study.results / "store").find(record["key"]) is not None
-    # By the command the predictions are placed anew: the tables are younger than these no longer, and that is all.
+    # By the command the predictions are placed anew: the tables are younger than these no longer, and yet current.
     for recipe in study.plan.runs.values():
         path = recipe.write(study.results / "recipes")
         assert main(["evaluate", str(path), "--results", str(study.results), "--keep", "none"]) == 0
     table = (study.results / "tables" / "main.csv").read_bytes()
-    assert jobs(study.snakemake()) == {"measure_overhead": 1, "assemble_tables": 1}
+    assert jobs(study.snakemake()) == {}
     assert (study.results / "tables" / "main.csv").read_bytes() == table
     assert (study.trainings(), study.evaluations()) == (trained, evaluated)
     assert NOTHING in study.snakemake("-n").stdout

@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from collabpipe.files import json_digest, read_json, write_json
+from collabpipe.files import is_sealed, json_digest, read_json, write_json
 from tests.conftest import Workspace, altered, jobs
 
 NOTHING = "Nothing to be done"
@@ -90,6 +90,7 @@ def test_final_runs_are_trained_with_what_was_chosen_and_keep_what_they_shall(se
     choice = searched.choice
     chosen = choice["values"]["weight"]
 
+    assert is_sealed(choice)
     assert chosen == WEIGHTS[choice["chosen"]]
     assert searched.weights() == {"kernel": chosen, "combined": chosen}
     assert choice["trainings"] == [searched.candidate(number)["digest"] for number in (0, 1)]
@@ -103,7 +104,9 @@ def test_final_runs_are_trained_with_what_was_chosen_and_keep_what_they_shall(se
     assert list(searched.table().index) == list(STUDY["methods"])
     folder = searched.plan.paths.run_folder(*NAMES, "kernel.candidate0", 7)
     assert load_file(folder / "last.safetensors") == {}
-    assert not (folder / "metrics.json").exists(), "no candidate meets the test set"
+    evaluation = searched.plan.paths.evaluation_folder(*NAMES, "kernel.candidate0", 7)
+    assert not evaluation.exists(), "no candidate meets the test set"
+    assert len(list(searched.results.rglob("metrics.json"))) == len(searched.plan.runs)
     assert NOTHING in searched.snakemake("-n").stdout
 
 
@@ -111,6 +114,7 @@ def test_choices_need_no_test_file(searched: Searched) -> None:
     choice = searched.choice
     shutil.rmtree(searched.results / "selection")
     shutil.rmtree(searched.results / "runs")
+    shutil.rmtree(searched.results / "evaluations")
     shutil.rmtree(searched.results / "store")
     (searched.results / "datasets" / "digits" / "test.arrow").unlink()
 
@@ -151,7 +155,7 @@ def test_a_candidate_that_cannot_win_is_trained_alone_and_one_that_did_not_win_g
 def test_a_choice_that_changes_trains_what_depends_on_it_and_changing_back_trains_nothing(searched: Searched) -> None:
     trained, winner = searched.trainings(), searched.choice["values"]["weight"]
     [loser] = [weight for weight in WEIGHTS if weight != winner]
-    metrics = {name: read_json(searched.results / "runs" / name / "metrics.json") for name in searched.plan.runs}
+    metrics = {name: read_json(searched.results / "evaluations" / name / "metrics.json") for name in searched.plan.runs}
     table = (searched.results / "tables" / "main.csv").read_bytes()
 
     searched.configure(with_weights(loser))
@@ -168,7 +172,7 @@ def test_a_choice_that_changes_trains_what_depends_on_it_and_changing_back_train
     assert searched.trainings() == trained
     assert searched.weights() == {"kernel": winner, "combined": winner}
     for name, before in metrics.items():
-        assert read_json(searched.results / "runs" / name / "metrics.json") == before
+        assert read_json(searched.results / "evaluations" / name / "metrics.json") == before
     assert (searched.results / "tables" / "main.csv").read_bytes() == table
 
 

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 from collabpipe.cli import main
+from collabpipe.data.store import data_record
 from collabpipe.errors import CollabpipeError
 from collabpipe.evaluated import EvaluatedRun, read_runs
-from collabpipe.files import read_json, write_json
+from collabpipe.files import file_digest, is_sealed, read_json, write_json
 from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import TrainRecipe, read_recipe
@@ -58,7 +59,7 @@ def evaluated(
                 "best": {"accuracy": accuracy + 0.01, "epoch": 1},
                 "collapsed": recipe.run.method in collapsed,
             }
-        runs.append(EvaluatedRun(recipe, {"where": {"commit": None}}, metrics))
+        runs.append(EvaluatedRun(recipe, {}, metrics))
     return runs
 
 
@@ -215,6 +216,29 @@ def test_all_tables_and_figures_are_written(finished: tuple[Plan, Path]) -> None
     record = read_json(root / "tables" / "record.json")
     assert record["study"] == made.study.digest
     assert len(set(record["evaluations"])) == len(made.runs)
+    assert is_sealed(record)
+
+
+def test_records_name_what_each_artefact_was_made_from_and_not_where(finished: tuple[Plan, Path]) -> None:
+    made, _ = finished
+    data = data_record(made.data["digits"], made.paths.dataset("digits"))
+    sums = {name: about["sha256"] for name, about in data["files"].items()}
+
+    for recipe in made.runs.values():
+        labels = read_json(made.paths.labels(recipe.labels).with_suffix(".json"))
+        record = read_json(made.paths.run(recipe.run) / "record.json")
+        folder = made.paths.evaluation(recipe.run)
+        metrics = read_json(folder / "metrics.json")
+        assert labels["inputs"] == {name: sums[name] for name in ("train.arrow", "annotations.parquet")}
+        assert record["inputs"] == {"train.arrow": sums["train.arrow"], "labels": labels["sha256"]}
+        assert metrics["inputs"] == {"training": record["digest"], "test.arrow": sums["test.arrow"]}
+        assert metrics["files"] == {"predictions.parquet": file_digest(folder / "predictions.parquet")}
+        assert (metrics["recipe"], metrics["run"]) == (recipe.digest, recipe.run.model_dump())
+        for found in (labels, record, metrics):
+            assert is_sealed(found)
+            assert not {"cost", "where", "host", "commit"} & found.keys()
+        for artefact in (made.paths.labels(recipe.labels), made.paths.run(recipe.run), folder):
+            assert {"host", "commit", "packages"} <= read_json(made.paths.provenance(artefact)).keys()
 
 
 def test_the_csv_is_the_table_of_the_runs_predictions(finished: tuple[Plan, Path]) -> None:
@@ -225,7 +249,7 @@ def test_the_csv_is_the_table_of_the_runs_predictions(finished: tuple[Plan, Path
     for method in SMALL["methods"]:
         accuracies = []
         for seed in (0, 1):
-            folder = made.paths.run(made.runs[f"digits/symmetric-0.5/resnet8/{method}/seed{seed}"].run)
+            folder = made.paths.evaluation(made.runs[f"digits/symmetric-0.5/resnet8/{method}/seed{seed}"].run)
             predictions = pd.read_parquet(folder / "predictions.parquet")
             assert len(predictions) == 500
             accuracies.append(100 * (predictions["prediction"] == predictions["label"]).mean())
@@ -263,10 +287,10 @@ def test_a_row_a_run_holds_every_hyper_parameter_and_leads_to_its_artefacts(fini
     assert len(found) == len(made.runs) == 8
     for (_, row), recipe in zip(found.iterrows(), made.runs.values(), strict=True):
         assert (row["method"], row["seed"]) == (recipe.run.method, recipe.run.seed)
-        for column in ("recipe", "labels", "checkpoint", "history"):
+        for column in ("recipe", "labels", "checkpoint", "history", "provenance"):
             assert Path(row[column]).is_file()
         assert read_recipe(Path(row["recipe"]), TrainRecipe) == recipe
-        assert "commit" in found.columns
+        assert "commit" in read_json(Path(row["provenance"]))
         for place, value in flat(recipe.model_dump(mode="json", exclude={"run", "undecided"})).items():
             held = row[place]
             if isinstance(value, list):
@@ -287,7 +311,8 @@ def test_the_last_epochs_metrics_are_in_the_rows_and_missing_for_diverged_runs(f
 
 def test_metrics_of_another_training_are_refused(study: tuple[Plan, Path]) -> None:
     made, _ = study
-    folders = [made.paths.run(made.runs[f"digits/symmetric-0.5/resnet8/output/seed{seed}"].run) for seed in (0, 1)]
+    runs = [made.runs[f"digits/symmetric-0.5/resnet8/output/seed{seed}"].run for seed in (0, 1)]
+    folders = [made.paths.evaluation(run) for run in runs]
     metrics = read_json(folders[1] / "metrics.json")
     write_json(folders[0] / "metrics.json", metrics)
 
@@ -312,7 +337,8 @@ def test_a_run_of_another_recipe_is_refused(study: tuple[Plan, Path]) -> None:
 @pytest.mark.parametrize("name", ["metrics.json", "record.json"])
 def test_a_run_that_is_missing_is_named(name: str, study: tuple[Plan, Path]) -> None:
     made, _ = study
-    missing = made.paths.run(made.runs["digits/symmetric-0.5/resnet8/baseline/seed1"].run) / name
+    run = made.runs["digits/symmetric-0.5/resnet8/baseline/seed1"].run
+    missing = (made.paths.run(run) if name == "record.json" else made.paths.evaluation(run)) / name
     missing.unlink()
 
     with pytest.raises(CollabpipeError) as caught:
@@ -324,7 +350,7 @@ def test_a_run_that_is_missing_is_named(name: str, study: tuple[Plan, Path]) -> 
 def test_refused_tables_leave_the_old_ones_as_they_were(study: tuple[Plan, Path]) -> None:
     made, root = study
     before = {path: path.read_bytes() for path in (root / "tables").iterdir()}
-    (made.paths.run(next(iter(made.runs.values())).run) / "metrics.json").unlink()
+    (made.paths.evaluation(next(iter(made.runs.values())).run) / "metrics.json").unlink()
 
     assert main(["tables", str(made.study.write(root / "recipes")), "--results", str(root)]) == 1
 
@@ -371,7 +397,7 @@ def test_two_classes_have_columns_for_the_area_under_the_curve() -> None:
 def test_the_area_is_shown_where_there_is_one(study: tuple[Plan, Path]) -> None:
     made, root = study
     for recipe in made.runs.values():
-        path = made.paths.run(recipe.run) / "metrics.json"
+        path = made.paths.evaluation(recipe.run) / "metrics.json"
         metrics = read_json(path)
         if recipe.run.method == "output":
             write_json(path, metrics | {"last": metrics["last"] | {"auc": 0.875}})
@@ -401,7 +427,8 @@ def test_an_unfinished_study_shows_how_much_of_it_there_is_beside_the_finished_t
 ) -> None:
     made, root = study
     for method, seed in (("output", 1), ("output_control", 0), ("output_control", 1)):
-        (made.paths.run(made.runs[f"digits/symmetric-0.5/resnet8/{method}/seed{seed}"].run) / "metrics.json").unlink()
+        run = made.runs[f"digits/symmetric-0.5/resnet8/{method}/seed{seed}"].run
+        (made.paths.evaluation(run) / "metrics.json").unlink()
     whole, before = pd.read_csv(root / "tables" / "main.csv").set_index("method"), untouched(root)
     command = ["tables", str(made.study.write(root / "recipes")), "--results", str(root)]
 
@@ -450,7 +477,7 @@ def test_a_study_of_which_nothing_is_evaluated_has_no_partial_tables(
 ) -> None:
     made, root = study
     for recipe in made.runs.values():
-        (made.paths.run(recipe.run) / "metrics.json").unlink()
+        (made.paths.evaluation(recipe.run) / "metrics.json").unlink()
     before = untouched(root)
 
     assert main(["tables", str(made.study.write(root / "recipes")), "--results", str(root), "--partial"]) == 1

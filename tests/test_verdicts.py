@@ -439,7 +439,7 @@ def test_overhead_holds_no_chance_and_corrects_nothing() -> None:
 def predict(folder: Path, runs: Sequence[EvaluatedRun], images: int = 200) -> None:
     """Prediction files in which each run is right on as many images as its accuracy says, the first ones."""
     for run in runs:
-        path = Paths(folder).run(run.name) / "predictions.parquet"
+        path = Paths(folder).evaluation(run.name) / "predictions.parquet"
         path.parent.mkdir(parents=True)
         right = round(images * run.metrics["last"]["accuracy"]) if run.finished else 0
         labels = np.zeros(images, dtype=np.int64)
@@ -448,7 +448,7 @@ def predict(folder: Path, runs: Sequence[EvaluatedRun], images: int = 200) -> No
 
 def written(folder: Path, claims: Claims | None, accuracies: Accuracies) -> tuple[pd.DataFrame, str, Any]:
     runs = runs_of(accuracies)
-    if not (folder / "runs").exists():
+    if not (folder / "evaluations").exists():
         predict(folder, runs)
     write_claims(claims, study_of(runs), runs, None, Paths(folder))
     tables = folder / "tables"
@@ -518,7 +518,7 @@ def test_the_same_runs_give_the_same_files(tmp_path: Path) -> None:
 
 def test_predictions_that_are_gone_leave_their_cells_empty_and_damaged_ones_are_named(tmp_path: Path) -> None:
     written(tmp_path, claims_of({}), GAINS)
-    path = tmp_path / "runs" / PLACE / "combined" / "seed1" / "predictions.parquet"
+    path = tmp_path / "evaluations" / PLACE / "combined" / "seed1" / "predictions.parquet"
     path.unlink()
     assert written(tmp_path, claims_of({}), GAINS)[2]["rows"][0]["sampling_error"] is None
 

@@ -20,7 +20,7 @@ from collabpipe.data.raw import verified_files
 from collabpipe.data.sources import SOURCES
 from collabpipe.data.split import Split, channel_statistics
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import atomic_path, file_digest, read_record, write_json
+from collabpipe.files import atomic_path, file_digest, read_record, sealed, write_json
 from collabpipe.recipe import DataRecipe
 
 ANNOTATIONS = "annotations.parquet"
@@ -63,13 +63,15 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
     shape, mean, std = channel_statistics(splits["train"])
     about = {"classes": list(classes), "shape": list(shape), "mean": mean, "std": std}
     record = {"recipe": recipe.digest, "dataset": recipe.dataset, **about}
+    fetched = read_record(raw / "fetched.json") if files else {}
+    made_from = {"md5": fetched.get("md5"), "images": fetched.get("images")}
     coarse = {"coarse_classes": list(source.coarse)} if source.coarse else {}
     with alone(folder, "prepares"):
         for left in folder.glob(".*.part"):  # by a process that was killed: gigabytes that nobody would ever use
             left.unlink()
         (folder / "record.json").unlink(missing_ok=True)  # an old one would vouch for what is about to be replaced
         files_record = _write_files(folder, splits, shape, about)
-        write_json(folder / "record.json", record | coarse | {"files": files_record})
+        write_json(folder / "record.json", sealed(record | coarse | {"files": files_record, "made_from": made_from}))
 
 
 def _write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], about: dict[str, Any]) -> Any:

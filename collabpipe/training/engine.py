@@ -86,7 +86,7 @@ class Training:
         self.history: list[dict[str, float]] = []
         self.best: Weights = {}
         self.best_epoch, self.best_accuracy = -1, -1.0
-        self.seconds = 0.0
+        self.epoch_seconds = [0.0]
         self.divergence: Divergence | None = None
 
     def _permute(self) -> Tensor:
@@ -105,7 +105,7 @@ class Training:
             if self.step == self.steps:
                 self._end_epoch(started)
             else:
-                self.seconds += time.perf_counter() - started
+                self.epoch_seconds[-1] += time.perf_counter() - started
             yield
 
     def _train_step(self) -> None:
@@ -137,9 +137,9 @@ class Training:
         self.epoch, self.step = self.epoch + 1, 0
         self.log.zero_()
         self.permutation = self._permute()
-        self.seconds += time.perf_counter() - started
-        self.history.append(row | asdict(measured) | {"seconds": self.seconds})
-        self.seconds = 0.0
+        self.epoch_seconds[-1] += time.perf_counter() - started
+        self.history.append(row | asdict(measured))
+        self.epoch_seconds.append(0.0)
 
     def _diverged(self) -> Divergence | None:
         wrong = ~self.log.isfinite()
@@ -163,7 +163,7 @@ class Training:
             "step": self.step,
             "history": self.history,
             "best": [self.best_epoch, self.best_accuracy],
-            "seconds": self.seconds,
+            "seconds": self.epoch_seconds,
         }
         return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {"state": json.dumps(rest)}
 
@@ -184,4 +184,4 @@ class Training:
         self.permutation, self.log = tensors["permutation"].to(self.device), tensors["log"].to(self.device)
         self.epoch, self.step, self.history = rest["epoch"], rest["step"], rest["history"]
         self.best_epoch, self.best_accuracy = rest["best"]
-        self.seconds = rest["seconds"]
+        self.epoch_seconds = list(rest["seconds"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import time
 from dataclasses import asdict
@@ -13,21 +14,23 @@ import pyarrow.parquet as pq
 
 from collabpipe.data.store import data_record, open_images
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import atomic_path, json_digest, write_json
+from collabpipe.files import atomic_path, sealed, write_json
 from collabpipe.labels import LabelFile, read_labels
 from collabpipe.paths import Paths
 from collabpipe.progress import Progress
-from collabpipe.provenance import whereabouts
-from collabpipe.recipe import TrainRecipe, evaluation_key
+from collabpipe.provenance import note, whereabouts
+from collabpipe.recipe import TrainRecipe, evaluation_key, training_digest
 from collabpipe.selection import decide
 from collabpipe.settings import CANDIDATE
-from collabpipe.store import Store
+from collabpipe.store import ASKED_FILE, Store
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in the store need not wait for
     from collabpipe.training.engine import Training, Weights
 
 RESULT_FILES = ("last.safetensors", "best.safetensors", "history.parquet")
 STATE_FILE = "state.safetensors"
+MAKING = ("cost", "where")
+"""What a stored result says of its making, which belongs beside a run's record and not in it."""
 
 
 def train(asked: TrainRecipe, paths: Paths, save_seconds: float) -> None:
@@ -50,22 +53,20 @@ def train(asked: TrainRecipe, paths: Paths, save_seconds: float) -> None:
             Progress(str(recipe.run)).say("in the store already")
         folder = paths.run(recipe.run)
         store.place(key, result, folder)
+        making = {name: result.pop(name) for name in MAKING}
         record = {**result, "recipe": asked.digest, "run": recipe.run.model_dump(), "inputs": inputs}
         if choices:
             record |= {"choices": choices, "composition": recipe.composition.model_dump(mode="json")}
-        write_json(folder / "record.json", record | {"digest": _digest(result)})
-
-
-def _digest(result: dict[str, Any]) -> str:
-    """The digest of a training, without the times of day: equal trainings have equal digests."""
-    return json_digest({name: result[name] for name in ("key", "weights", "status")})
+        digest = training_digest(result)
+        write_json(folder / "record.json", sealed(record | {"digest": digest}))
+        note(paths, folder, {**making["where"], "training": digest, "cost": making["cost"]})
 
 
 def _serves(recipe: TrainRecipe, result: dict[str, Any], data: dict[str, Any], store: Store) -> bool:
     """Whether a stored result will do: one without weights does for a candidate, or if it is evaluated already."""
     if result.get("kept", "all") == "all" or CANDIDATE.search(recipe.run.method):
         return True
-    return store.find(evaluation_key(_digest(result), data["files"]["test.arrow"]["sha256"])) is not None
+    return store.find(evaluation_key(training_digest(result), data["files"]["test.arrow"]["sha256"])) is not None
 
 
 def _compute(
@@ -74,13 +75,14 @@ def _compute(
     from collabpipe.training import device as devices
     from collabpipe.training.engine import Training
 
+    write_json(folder / ASKED_FILE, {"asked": recipe.asked_digest, "run": str(recipe.run)})
     devices.be_deterministic(recipe.training.threads)
     device = devices.choose_device()
     images = open_images(recipe.labels.data, paths.dataset(recipe.run.dataset), "train")
     training = Training(recipe, images, labels, device)
     _resume(training, folder / STATE_FILE, key)
     _run(training, folder / STATE_FILE, key, save_seconds)
-    weights = _write_results(training, folder)
+    weights = _write_results(training, folder, key)
     about = {
         "status": "diverged" if training.divergence else "finished",
         "divergence": asdict(training.divergence) if training.divergence else None,
@@ -149,7 +151,7 @@ def _save(path: Path, tensors: Weights, metadata: dict[str, str]) -> None:
             raise CollabpipeError(f"cannot write {path}: {error}") from error
 
 
-def _write_results(training: Training, folder: Path) -> dict[str, str]:
+def _write_results(training: Training, folder: Path, key: str) -> dict[str, str]:
     """Write weights and history; returns the digests of the weights. A diverged training has none to write."""
     from collabpipe.training.weights import weights_digest
 
@@ -158,20 +160,22 @@ def _write_results(training: Training, folder: Path) -> dict[str, str]:
     best: Weights = {} if training.divergence else training.best
     for name, weights in (("last", last), ("best", best)):
         contiguous = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-        _save(folder / f"{name}.safetensors", contiguous, {"status": status, "which": name})
+        # One entry: safetensors writes several in an order that changes from process to process.
+        about = {"collabpipe": json.dumps({"key": key, "status": status, "which": name})}
+        _save(folder / f"{name}.safetensors", contiguous, about)
     with atomic_path(folder / "history.parquet") as temporary:
-        pq.write_table(pa.Table.from_pylist(training.history), temporary)
+        pq.write_table(pa.Table.from_pylist(training.history).replace_schema_metadata({"key": key}), temporary)
     return {"last": weights_digest(last), "best": weights_digest(best)}
 
 
 def _cost(training: Training) -> dict[str, Any]:
     import torch
 
-    seconds = sum(row["seconds"] for row in training.history)
     on_gpu = training.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() if on_gpu else None
     return {
-        "seconds": seconds,
+        "seconds": sum(training.epoch_seconds),
+        "epoch_seconds": training.epoch_seconds[: len(training.history)],
         "steps": training.steps * len(training.history),
         "peak_device_bytes": peak,
         "peak_process_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -1,0 +1,53 @@
+"""Takes results that came from elsewhere, as by a restore, into the store: then nothing makes them a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from collabpipe.files import is_sealed, write_json
+from collabpipe.paths import Paths
+from collabpipe.plan import Plan
+from collabpipe.recipe import TrainRecipe, evaluation_key
+from collabpipe.reconcile import State, record_of
+from collabpipe.store import ASKED_FILE, Store
+
+OF_THE_RUN = ("recipe", "run", "inputs", "choices", "composition", "digest", "seal", "key", "files")
+"""What a record says of its run; all else is the result, which another run may share."""
+
+
+def key_of(recipe: TrainRecipe, record: Mapping[str, Any]) -> str:
+    """The key that a training of `recipe` has by the inputs and choices in its record."""
+    return recipe.decided(record.get("composition")).key(record["inputs"])
+
+
+def adopt(plan: Plan, state: State) -> None:
+    """Take in every training and evaluation of the study's recipes that the store lacks.
+
+    Nothing is read but records: the store checks the files' sums when it is asked for them.
+    """
+    store, paths = Store(plan.paths.store), plan.paths
+    for name, record in state.records.items():
+        recipe, folder = plan.trainings[name], paths.run(plan.trainings[name].run)
+        if _lacks(store, record) and record["key"] == key_of(recipe, record):
+            _adopt(record, folder, store, paths, {"cost": None})
+            asked = recipe.decided(record.get("composition")).asked_digest
+            write_json(store.folder(record["key"]) / ASKED_FILE, {"asked": asked, "run": name})
+    for name, metrics in state.metrics.items():
+        made_from = metrics["inputs"]
+        if _lacks(store, metrics) and metrics["key"] == evaluation_key(made_from["training"], made_from["test.arrow"]):
+            inputs = {"inputs": made_from}
+            _adopt(metrics, paths.evaluation(plan.runs[name].run), store, paths, inputs)
+
+
+def _lacks(store: Store, record: Mapping[str, Any]) -> bool:
+    # An unsealed record was edited: it vouches for nothing.
+    return is_sealed(record) and not (store.folder(record["key"]) / "result.json").exists()
+
+
+def _adopt(record: Mapping[str, Any], folder: Path, store: Store, paths: Paths, more: Mapping[str, Any]) -> None:
+    where = record_of(paths.provenance(folder))
+    about = {name: value for name, value in record.items() if name not in OF_THE_RUN}
+    making = {name: where.pop(name, value) for name, value in more.items()}
+    store.adopt(record["key"], folder, record["files"], {**about, **making, "where": where})

@@ -1,0 +1,261 @@
+"""Proves by content that every artefact of a study belongs to its recipe, from the data sets up to each table's cell.
+
+A record says what an artefact was made from and the sums of its files, and is sealed by a digest of its own. Whoever
+changes a file and every digest above it is found by computing again, or by the sums in dvc.lock, which git keeps.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from collabpipe.adoption import key_of
+from collabpipe.errors import CollabpipeError
+from collabpipe.files import file_digest, is_sealed, json_text, read_record
+from collabpipe.labels import read_labels
+from collabpipe.paths import (
+    CHECKPOINT_FILES,
+    DATA_FILES,
+    EVALUATION_FILES,
+    FIGURE_FILES,
+    LABEL_INPUTS,
+    OVERHEAD_FILES,
+    TABLE_FILES,
+    files_in,
+)
+from collabpipe.plan import ChoiceKey, Plan
+from collabpipe.recipe import DataRecipe, LabelsRecipe, TrainRecipe, evaluation_key, training_digest
+
+Depth = Literal["sums", "follows", "recomputed"]
+"""Sums alone; that metrics, choices and tables follow from what is below them too; labels and predictions anew too."""
+
+
+NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+
+
+class Broken(Exception):
+    """An artefact that is not what its recipe and its inputs make."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """An artefact: its kind, its files, and what raises `Broken` unless they are what they claim to be."""
+
+    kind: str
+    files: Sequence[Path]
+    prove: Callable[[], None]
+
+    def broken(self) -> str | None:
+        """What is wrong with the artefact, None if nothing is."""
+        lost = [file for file in self.files if not file.exists()]
+        if lost:
+            return f"{lost[0]}: is missing"
+        try:
+            self.prove()
+        except (Broken, CollabpipeError, OSError) as error:
+            return str(error)
+        return None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether any of the artefact's files exists."""
+        return any(file.exists() for file in self.files)
+
+
+def _sealed(path: Path) -> dict[str, Any]:
+    record = read_record(path)
+    if not is_sealed(record):
+        raise Broken(f"{path}: was edited after it was written")
+    return record
+
+
+def _sums(files: dict[str, Any], folder: Path, record: Path) -> None:
+    for name, about in files.items():
+        wanted = about["sha256"] if isinstance(about, dict) else about
+        if file_digest(folder / name) != wanted:
+            raise Broken(f"{folder / name}: its content is not the one that {record} names")
+
+
+def _same(path: Path, what: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        raise Broken(f"{path}: belongs to another {what} than the one that the study asks for")
+
+
+class Verifier:
+    """The checks of a study, in the order of the work.
+
+    What was not proven is not held against what was made from it: only the first break of a chain is told.
+    """
+
+    def __init__(self, plan: Plan, depth: Depth = "follows"):
+        self.plan, self.paths = plan, plan.paths
+        self.follows, self.recomputed = depth != "sums", depth == "recomputed"
+        self.data: dict[str, dict[str, str]] = {}
+        self.labels: dict[Path, str] = {}
+        self.trainings: dict[str, str] = {}
+        self.choices: dict[ChoiceKey, str] = {}
+        self.evaluations: dict[str, str] = {}
+
+    def checks(self) -> Iterator[Check]:
+        """Each is to be made before the next is asked for."""
+        plan, paths = self.plan, self.paths
+        for name, data in plan.data.items():
+            yield Check("data set", files_in(paths.dataset(name), DATA_FILES), partial(self._data, data))
+        for labels in plan.labels.values():
+            file = paths.labels(labels)
+            yield Check("label file", [file, file.with_suffix(".json")], partial(self._labels, labels))
+        for key, selection in plan.selections.items():
+            for run in (run for one in selection.candidates for run, _ in one.runs):
+                yield self._checkpoint("candidate", plan.candidates[str(run)])
+            yield Check("choice", [paths.choice(*key)], partial(self._choice, key))
+        for recipe in plan.runs.values():
+            yield self._checkpoint("checkpoint", recipe)
+        for recipe in plan.runs.values():
+            files = files_in(paths.evaluation(recipe.run), EVALUATION_FILES)
+            yield Check("evaluation", files, partial(self._evaluation, recipe))
+        yield Check("overhead", files_in(paths.overhead, OVERHEAD_FILES), self._overhead)
+        tables = [*files_in(paths.tables, TABLE_FILES), *files_in(paths.figures, FIGURE_FILES)]
+        yield Check("tables and figures", tables, self._tables)
+
+    def _checkpoint(self, kind: str, recipe: TrainRecipe) -> Check:
+        return Check(kind, files_in(self.paths.run(recipe.run), CHECKPOINT_FILES), partial(self._training, recipe))
+
+    def _input(self, path: Path, what: str, found: str, known: str | None) -> None:
+        if known is not None:
+            _same(path, what, found, known)
+
+    def _data(self, recipe: DataRecipe) -> None:
+        path = self.paths.data_record(recipe)
+        record = _sealed(path)
+        _same(path, "recipe", record["recipe"], recipe.digest)
+        _sums(record["files"], path.parent, path)
+        self.data[recipe.dataset] = {name: about["sha256"] for name, about in record["files"].items()}
+
+    def _labels(self, recipe: LabelsRecipe) -> None:
+        path = self.paths.labels(recipe)
+        record = _sealed(path.with_suffix(".json"))
+        labels = read_labels(path, recipe)
+        _same(path.with_suffix(".json"), "label file", record["sha256"], labels.sha256)
+        _same(path.with_suffix(".json"), "recipe", record["recipe"], recipe.digest)
+        for name in LABEL_INPUTS:
+            self._input(path, name, record["inputs"][name], self.data.get(recipe.data.dataset, {}).get(name))
+        if self.recomputed:
+            from collabpipe.data.store import open_images, read_annotations
+            from collabpipe.labels import make_labels
+
+            folder = self.paths.dataset(recipe.data.dataset)
+            images = open_images(recipe.data, folder, "train")
+            drawn = make_labels(recipe, images, read_annotations(recipe.data, folder))
+            if drawn.sha256 != labels.sha256:
+                raise Broken(f"{path}: its recipe draws other labels")
+        self.labels[path] = labels.sha256
+
+    def _training(self, recipe: TrainRecipe) -> None:
+        path = self.paths.run(recipe.run) / "record.json"
+        record, run = _sealed(path), recipe.run
+        _same(path, "recipe", record["recipe"], recipe.digest)
+        train = self.data.get(run.dataset, {}).get("train.arrow")
+        self._input(path, "data set", record["inputs"]["train.arrow"], train)
+        self._input(path, "label file", record["inputs"]["labels"], self.labels.get(self.paths.labels(recipe.labels)))
+        for method, of in (recipe.undecided.choices if recipe.undecided else {}).items():
+            known = self.choices.get((run.dataset, of.noise, run.network, method))
+            self._input(path, f"choice of {method}", record["choices"][method], known)
+        _same(path, "key", record["key"], key_of(recipe, record))
+        _same(path, "training", record["digest"], training_digest(record))
+        _sums(record["files"], path.parent, path)
+        self.trainings[str(run)] = record["digest"]
+
+    def _choice(self, key: ChoiceKey) -> None:
+        path, selection = self.paths.choice(*key), self.plan.selections[key]
+        record = _sealed(path)
+        _same(path, "selection", record["recipe"], selection.digest)
+        runs = [str(run) for one in selection.candidates for run, _ in one.runs]
+        for run, training in zip(runs, record["trainings"], strict=True):
+            self._input(path, f"training of {run}", training, self.trainings.get(run))
+        if self.follows and all(run in self.trainings for run in runs):
+            from collabpipe.selection import choice_of
+
+            if choice_of(selection, self.paths) != {name: value for name, value in record.items() if name != "seal"}:
+                raise Broken(f"{path}: is not the choice that its candidates' validation accuracies make")
+        self.choices[key] = record["digest"]
+
+    def _evaluation(self, recipe: TrainRecipe) -> None:
+        path = self.paths.evaluation(recipe.run) / "metrics.json"
+        metrics, name = _sealed(path), str(recipe.run)
+        _same(path, "recipe", metrics["recipe"], recipe.digest)
+        made_from = metrics["inputs"]
+        self._input(path, "training", made_from["training"], self.trainings.get(name))
+        test = self.data.get(recipe.run.dataset, {}).get("test.arrow")
+        self._input(path, "test set", made_from["test.arrow"], test)
+        _same(path, "key", metrics["digest"], evaluation_key(made_from["training"], made_from["test.arrow"]))
+        _sums(metrics["files"], path.parent, path)
+        if self.follows:
+            from collabpipe.evaluation import metrics_of
+
+            if metrics["last"] is not None and not _alike(
+                json_text(metrics_of(path.parent)), json_text(metrics["last"])
+            ):
+                raise Broken(f"{path}: its metrics are not those of its predictions")
+        if self.recomputed and test and name in self.trainings:
+            self._predict_again(recipe, metrics)
+        self.evaluations[name] = metrics["digest"]
+
+    def _predict_again(self, recipe: TrainRecipe, metrics: dict[str, Any]) -> None:
+        from collabpipe.data.store import open_images
+        from collabpipe.evaluation import evaluated, training_record
+
+        folder = self.paths.run(recipe.run)
+        record = training_record(recipe, folder)
+        if record.get("kept", "all") == "all":
+            images = open_images(recipe.labels.data, self.paths.dataset(recipe.run.dataset), "test")
+            _, again, _ = evaluated(recipe.decided(record.get("composition")), record, folder, images)
+            if not _alike(json_text(again), json_text({name: metrics[name] for name in again})):
+                raise Broken(f"{self.paths.evaluation(recipe.run)}: its checkpoint has other metrics on the test set")
+
+    def _overhead(self) -> None:
+        path = self.paths.overhead / "overhead.json"
+        record = _sealed(path)
+        _same(path, "recipe", record["about"]["recipe"], self.plan.overhead.digest)
+        _sums(record["files"], path.parent, path)
+
+    def _tables(self) -> None:
+        path = self.paths.tables / "record.json"
+        record = _sealed(path)
+        _same(path, "study", record["study"], self.plan.study.digest)
+        for name, evaluation in zip(self.plan.runs, record["evaluations"], strict=True):
+            self._input(path, f"evaluation of {name}", evaluation, self.evaluations.get(name))
+        figures = {name: wanted for name, wanted in record["files"].items() if name in FIGURE_FILES}
+        _sums({name: wanted for name, wanted in record["files"].items() if name not in figures}, path.parent, path)
+        _sums(figures, self.paths.figures, path)
+        if self.follows and len(self.evaluations) == len(self.plan.runs):
+            from collabpipe.evaluated import read_runs
+            from collabpipe.tables import assemble_tables
+
+            with tempfile.TemporaryDirectory() as folder:
+                assemble_tables(self.plan.study, read_runs(self.plan.study, self.paths), self.paths, Path(folder))
+                for file in sorted(Path(folder).iterdir()):
+                    if not _alike(_text(file), _text(path.parent / file.name)):
+                        raise Broken(f"{path.parent / file.name}: is not the table that the evaluated runs make")
+
+
+def _text(table: Path) -> str:
+    import pandas as pd
+
+    return str(pd.read_parquet(table).to_csv()) if table.suffix == ".parquet" else table.read_text(encoding="utf-8")
+
+
+def _alike(first: str, second: str) -> bool:
+    """Whether two texts are equal but for the last digits of numbers, which another processor may round otherwise."""
+    if first == second:
+        return True
+    one, other = NUMBER.split(first), NUMBER.split(second)
+    return len(one) == len(other) and all(
+        a == b or (i % 2 == 1 and math.isclose(float(a), float(b), rel_tol=1e-6, abs_tol=1e-9))
+        for i, (a, b) in enumerate(zip(one, other, strict=True))
+    )

@@ -49,7 +49,7 @@ $(READY): requirements.lock requirements-cpu.lock requirements-cuda.lock pyproje
 	test -e /dev/nvidiactl || $(INSTALL) -r requirements-cpu.lock 2> /dev/null || true
 	$(INSTALL) -r requirements.lock
 	case "$$(uname -s) $$($(BIN)/pip show torch | grep ^Version)" in \
-	    Linux*+cpu | Darwin*) ;; \
+	    Linux*+cpu | Linux*+cu126 | Darwin*) ;; \
 	    *) $(INSTALL) -r requirements-cuda.lock ;; \
 	esac
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .

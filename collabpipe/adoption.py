@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collabpipe.files import is_sealed, write_json
+from collabpipe.files import is_sealed, read_json, write_json
 from collabpipe.paths import Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import TrainRecipe, evaluation_key
@@ -33,12 +33,28 @@ def adopt(plan: Plan, state: State) -> None:
         if _lacks(store, record) and record["key"] == key_of(recipe, record):
             _adopt(record, folder, store, paths, {"cost": None})
             asked = recipe.decided(record.get("composition")).asked_digest
-            write_json(store.folder(record["key"]) / ASKED_FILE, {"asked": asked, "run": name})
+            write_json(store.folder(record["key"]) / ASKED_FILE, {"asked": asked, "run": name}, durable=False)
     for name, metrics in state.metrics.items():
         made_from = metrics["inputs"]
         if _lacks(store, metrics) and metrics["key"] == evaluation_key(made_from["training"], made_from["test.arrow"]):
             inputs = {"inputs": made_from}
             _adopt(metrics, paths.evaluation(plan.runs[name].run), store, paths, inputs)
+
+
+def link_again(plan: Plan) -> None:
+    """Let the store's files be links to the runs' again, after DVC put copies into the place of linked files.
+
+    The two are equal: for a finished study whose files have the sums of their records.
+    """
+    store, paths = Store(plan.paths.store), plan.paths
+    for recipes, folder_of, name in (
+        (plan.trainings, paths.run, "record.json"),
+        (plan.runs, paths.evaluation, "metrics.json"),
+    ):
+        for recipe in recipes.values():
+            folder = folder_of(recipe.run)
+            record = read_json(folder / name)
+            store.link_again(record["key"], folder, record["files"])
 
 
 def _lacks(store: Store, record: Mapping[str, Any]) -> bool:

@@ -139,15 +139,24 @@ def _prune(arguments: argparse.Namespace) -> None:
     plans = [Plan.from_files(files, arguments.results.root) for files in configs]
     with alone(arguments.results.root, "pruning"):
         found = unasked(plans, arguments.results)
-        show_unasked(found, [file for files in configs for file in files], removed=arguments.remove)
-        if arguments.remove:
+        show_unasked(found, [file for files in configs for file in files])
+        if found and arguments.remove:
             remove(found, arguments.results)
+            print("Removed.")
+        elif found:
+            print("Remove them with: collabpipe prune --remove")
 
 
 def _show(arguments: argparse.Namespace) -> None:
     from collabpipe.report import show_tables
 
     show_tables(arguments.results)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from collabpipe.doctor import diagnose, show_findings
+
+    show_findings(diagnose(arguments.config, arguments.results.root))
 
 
 def _schema(arguments: argparse.Namespace) -> None:
@@ -258,6 +267,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("config", type=Path, nargs="*", metavar="CONFIG", help="the studies (default: all in config/)")
     sub.add_argument("--remove", action="store_true", help="remove it")
 
+    sub = command("doctor", _doctor, "Say what of this machine suits a study, what does not, and how to mend it.")
+    with_config(sub)
+
     sub = command("schema", _schema, "Print the JSON schema of a configuration.")
     sub.add_argument("--out", type=Path, metavar="FILE", help="write it there instead")
     return top
@@ -267,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; a user's mistake ends in one message and exit code 1, not in a traceback."""
     arguments = parser().parse_args(argv)
     try:
-        if arguments.command in WRITING:
+        if arguments.command in WRITING or getattr(arguments, "write", False):
             occupy(arguments.results.root)
         arguments.run(arguments)
     except CollabpipeError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,12 @@ def transition_matrix(about: Mapping[str, Any]) -> NDArray[np.float64]:
     return _shares(counts)
 
 
-def write_labels(
-    path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: tuple[str, ...], inputs: Mapping[str, str]
-) -> None:
-    """Write the labels as Parquet, what is known of them into its metadata, and this and the transitions as JSON.
+def describe(
+    recipe: LabelsRecipe, labels: LabelFile, classes: Sequence[str], inputs: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the record of a label file says: all that follows from its recipe, its labels and the sums of its inputs.
 
-    `inputs` are the sums of the files that the labels were made from. `rate_asked` is the rate in the noise's name,
-    None where that has none; `true_rate` is the share of wrong labels.
+    `rate_asked` is the rate in the noise's name, None where that has none; `true_rate` is the share of wrong labels.
     """
     wrong = labels.clean != labels.noisy
     about: dict[str, Any] = {
@@ -141,6 +140,15 @@ def write_labels(
         "true_rate_training": float(wrong[~labels.validation].mean()),
         "classes": list(classes),
     }
+    return about | _transitions(transition_counts(labels.clean, labels.noisy, len(classes)))
+
+
+def write_labels(
+    path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: Sequence[str], inputs: Mapping[str, str]
+) -> None:
+    """Write the labels as Parquet, and their description as JSON and without the transitions into its metadata."""
+    about = describe(recipe, labels, classes, inputs)
+    short = {name: value for name, value in about.items() if not name.startswith("transition")}
     table = pa.table(
         {
             "index": labels.index,
@@ -148,11 +156,10 @@ def write_labels(
             "noisy": labels.noisy,
             "validation": labels.validation,
         }
-    ).replace_schema_metadata({"collabpipe": json.dumps(about, sort_keys=True)})
+    ).replace_schema_metadata({"collabpipe": json.dumps(short, sort_keys=True)})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
-    counts = transition_counts(labels.clean, labels.noisy, len(classes))
-    write_json(path.with_suffix(".json"), sealed(about | _transitions(counts)))
+    write_json(path.with_suffix(".json"), sealed(about))
 
 
 def read_labels(path: Path, recipe: LabelsRecipe) -> LabelFile:

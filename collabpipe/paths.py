@@ -129,6 +129,10 @@ class Paths:
         name = part.stem if part.suffix == ".parquet" else part.name
         return self.root / "provenance" / part.parent / f"{name}.json"
 
+    def shown(self, path: Path) -> str:
+        """A path as tables name it: the same wherever the results lie."""
+        return str(Path("results") / path.relative_to(self.root))
+
     def data_record(self, recipe: DataRecipe) -> Path:
         """The record of a prepared data set."""
         return self.dataset(recipe.dataset) / "record.json"

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from collabpipe.errors import CollabpipeError
 from collabpipe.paths import Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import training_digest
@@ -47,9 +48,24 @@ class _Asked:
 
 
 def studies_in(folder: Path) -> list[Path]:
-    """The YAML files in `folder` that describe a study."""
-    files = sorted(folder.glob("*.yaml"))
-    return [file for file in files if "study" in (yaml.safe_load(file.read_text(encoding="utf-8")) or {})]
+    """The YAML files in `folder` that describe a study.
+
+    Raises:
+        CollabpipeError: there is none, or a file that cannot be read: what it asks for would be removed.
+    """
+    found = []
+    for file in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+        try:
+            value = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise CollabpipeError(f"{file}: cannot be read, so nobody knows what it asks for: {error}") from error
+        if not isinstance(value, dict | None):
+            raise CollabpipeError(f"{file}: holds no keys, so nobody knows what it asks for. Remove or mend it.")
+        if value and "study" in value:
+            found.append(file)
+    if not found:
+        raise CollabpipeError(f"{folder}: holds no study, so everything would be removed. Name your configurations.")
+    return found
 
 
 def unasked(plans: Sequence[Plan], paths: Paths) -> Unasked:
@@ -129,7 +145,7 @@ def freed_bytes(found: Unasked) -> int:
 def remove(found: Unasked, paths: Paths) -> None:
     """Remove what was found, and the folders that are empty then."""
     for path in (path for of_kind in found.values() for path in of_kind):
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()

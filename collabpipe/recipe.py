@@ -45,7 +45,7 @@ class Recipe(Strict):
         path = folder / f"{self.digest}.json"
         text = json_text(self.model_dump(mode="json"))
         if not path.exists() or path.read_bytes() != text.encode():
-            write_text(path, text)
+            write_text(path, text, durable=False)
         return path
 
 

@@ -105,7 +105,7 @@ def show_proofs(verifier: Verifier, plan: Plan) -> None:
         broken = check.broken() if check.is_there else None
         outcome = "broken" if broken else "proven" if check.is_there else "missing"
         counts.setdefault(check.kind, Counter())[outcome] += 1
-        wrong += [broken] if broken else []
+        wrong += [str(broken)] if broken else []
     table = Table(title=f"study {plan.settings.study}", title_justify="left")
     for column in ("", "asked for", "proven", "missing", "broken"):
         table.add_column(column, justify="right" if column else "left")
@@ -126,11 +126,13 @@ def show_restored(found: Restored) -> None:
     print("proven: " + (", ".join(f"{n} × {kind}" for kind, n in found.proven.items()) or "nothing"))
     if found.missing:
         print("not here: " + ", ".join(f"{n} × {kind}" for kind, n in found.missing.items()))
+    for other in found.stale:
+        print(f"will be made again: {other}")
     for wrong in found.removed:
         print(f"removed, will be made again: {wrong}")
 
 
-def show_unasked(found: Unasked, configs: Sequence[Path], removed: bool) -> None:
+def show_unasked(found: Unasked, configs: Sequence[Path]) -> None:
     """What no configuration asks for, by kind, and what it takes."""
     for kind, paths in found.items():
         for path in paths:
@@ -141,7 +143,6 @@ def show_unasked(found: Unasked, configs: Sequence[Path], removed: bool) -> None
         print(f"Everything here is asked for by {asked}.")
         return
     print(f"{number} files and folders that none of {asked} asks for; {freed_bytes(found) / 1e6:,.1f} MB.")
-    print("Removed." if removed else "Remove them with: collabpipe prune --remove")
 
 
 def show_tables(paths: Paths) -> None:

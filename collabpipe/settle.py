@@ -32,11 +32,11 @@ from collabpipe.recipe import LabelsRecipe, TrainRecipe
 from collabpipe.reconcile import State, look
 from collabpipe.workflow import Workflow
 
-OLD = 946684800  # 1 January 2000: before any artefact
+OLD = 86400  # 2 January 1970: before any artefact, also out of an archive without times
 SECOND = 10**9
 PROTECTED = (
     "{path}: is write-protected, so nothing here could be made anew. DVC does this where cache.type is hardlink or "
-    "symlink. Let it copy instead: dvc config cache.type reflink,copy && dvc checkout --relink"
+    "symlink. Let it copy instead: dvc config --local cache.type reflink,copy && dvc checkout --relink"
 )
 
 
@@ -52,7 +52,7 @@ def _settle(file: Path, artefact: Path, current: bool) -> None:
 
 def _put_after(made: _Made, benchmarks: Path) -> None:
     """Make files that are current no older than what they were made from."""
-    newest = max((path.stat().st_mtime_ns for path in made.made_from if path.exists()), default=0)
+    newest = max((OLD * SECOND, *(path.stat().st_mtime_ns for path in made.made_from if path.exists())))
     # To Snakemake a job's benchmark is one of its outputs; blocks of a cell lie in one folder.
     timed = [benchmarks / f"{made.job}.tsv", *(benchmarks / made.job).glob("*.tsv")]
     for path in (*made.files, *timed):
@@ -84,6 +84,7 @@ class _Order:
         plan, state, paths = self.plan, self.state, self.paths
         for name in state.data:
             fetched = [paths.raw(name) / "fetched.json"]
+            yield _Made(f"fetch_dataset/{name}", fetched, [])
             yield _Made(f"prepare_dataset/{name}", files_in(paths.dataset(name), DATA_FILES), fetched)
         for dataset, noise, seed in state.labels:
             files = self._labels(plan.labels[dataset, noise, seed])

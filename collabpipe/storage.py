@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from collabpipe.adoption import link_again
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import file_digest, read_json
 from collabpipe.occupancy import alone
@@ -21,7 +23,7 @@ from collabpipe.paths import STAGES
 from collabpipe.plan import Plan
 from collabpipe.reconcile import look
 from collabpipe.settle import settle
-from collabpipe.verify import Verifier
+from collabpipe.verify import Stale, Verifier
 
 DVC = (sys.executable, "-m", "dvc")
 LOCK = Path("dvc.lock")
@@ -37,8 +39,10 @@ class Restored:
 
     proven: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
+    stale: list[str] = field(default_factory=list)
+    """Of other recipes or inputs: they stay until Snakemake makes them again."""
     removed: list[str] = field(default_factory=list)
-    """What is wrong with each artefact that does not fit; its files are removed, so that it is made again."""
+    """What is wrong with the others that do not fit; their files are removed, so that they are made again."""
 
 
 def restore(plan: Plan, remote: str | None, stages: Sequence[str], pull: bool, force: bool) -> Restored:
@@ -49,7 +53,7 @@ def restore(plan: Plan, remote: str | None, stages: Sequence[str], pull: bool, f
     """
     with alone(plan.paths.root, "restoring"):
         if pull:
-            _pull(plan.paths.root, [*_from(remote), *["--force"] * force, *stages])
+            _pull(plan.paths.root, remote, stages, force)
         found = _proven(plan)
         settle(plan)
     return found
@@ -58,19 +62,20 @@ def restore(plan: Plan, remote: str | None, stages: Sequence[str], pull: bool, f
 def _proven(plan: Plan) -> Restored:
     found = Restored()
     for check in Verifier(plan, "sums").checks():
-        counts = found.proven
-        if not check.is_there:
-            counts = found.missing
-        elif wrong := check.broken():
-            found.removed.append(wrong)
+        wrong = check.broken() if check.is_there else None
+        if isinstance(wrong, Stale):
+            found.stale.append(str(wrong))
+        elif wrong:
+            found.removed.append(str(wrong))
             for file in check.files:
                 file.unlink(missing_ok=True)
-            continue
-        counts[check.kind] += 1
+        else:
+            (found.proven if check.is_there else found.missing)[check.kind] += 1
     return found
 
 
-def _pull(results: Path, options: Sequence[str]) -> None:
+def _pull(results: Path, remote: str | None, stages: Sequence[str], force: bool) -> None:
+    options = [*_from(remote), *["--force"] * force, *stages]
     if not LOCK.exists():
         raise CollabpipeError(
             f"{LOCK}: is missing, so nothing says what there is to restore. It comes with the checkout of a study that "
@@ -82,47 +87,86 @@ def _pull(results: Path, options: Sequence[str]) -> None:
     if _dvc("pull", *options) != 0:
         shutil.rmtree(SITE_CACHE, ignore_errors=True)
         if _dvc("pull", *options) != 0:
-            raise _not_pulled(list(_lacking()))
-    if damaged := list(_damaged_lists()):  # to DVC a list that can be read is a good one
-        raise _not_pulled(damaged)
+            raise CollabpipeError(_why(_lacking(remote, stages), stages))
+    if damaged := list(_damaged_lists(stages)):  # to DVC a list that can be read is a good one
+        raise CollabpipeError(_why(damaged, stages))
 
 
-def _not_pulled(lacking: Sequence[str]) -> CollabpipeError:
-    named = "".join(f"\n  {name}" for name in lacking[:10])
-    more = f"\n  and {len(lacking) - 10} more" if len(lacking) > 10 else ""
-    return CollabpipeError(
-        "dvc pull failed."
-        + (f" Missing or damaged in the remote:{named}{more}" if lacking else " DVC says above why.")
-        + "\nPush it again from a checkout that has it (collabpipe share), or restore the other stages: "
+def _why(lacking: Iterable[tuple[str, str]], stages: Sequence[str]) -> str:
+    """What a failed pull means and what mends it, by the files (and MD5 sums) that it did not bring."""
+    found, outputs = list(lacking), list(_outputs(stages))
+    if not found:
+        return (
+            "dvc pull failed, as DVC says above. Results that were never shared are overwritten by: "
+            "collabpipe restore --force"
+        )
+    if {name for name, _ in found} >= {path for path, _, _ in outputs}:
+        return (
+            "dvc pull failed and brought nothing, as DVC says above. Is the remote the right one, and can it be "
+            "reached? See: dvc remote list"
+        )
+    named = "".join(f"\n  {name} ({_object(md5)})" for name, md5 in found[:10])
+    more = f"\n  and {len(found) - 10} more" if len(found) > 10 else ""
+    folders = [(path, md5) for path, md5, _ in outputs if md5.endswith(".dir")]
+    lists = sorted({_object(md5) for path, md5 in folders if any(name.startswith(path) for name, _ in found)})
+    return (
+        f"dvc pull failed. Missing or damaged in the remote:{named}{more}\n"
+        f"Remove these from the remote, with the lists that name them ({', '.join(lists)}): DVC pushes nothing that it "
+        "believes to be there. Then push from a checkout that has them: collabpipe share. Or restore the other stages: "
         "collabpipe restore --only STAGE. Until then nothing is set right for Snakemake."
     )
 
 
-def _outputs() -> Iterator[tuple[str, str, Path]]:
-    """What dvc.lock names: path, MD5 sum, and the file in DVC's cache, which may be missing."""
+def _object(md5: str) -> str:
+    """Where DVC keeps what has this sum, below its cache and its remotes."""
+    return f"files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def _outputs(stages: Sequence[str]) -> Iterator[tuple[str, str, Path]]:
+    """What dvc.lock names for `stages` (none: all): path, MD5 sum, and where it lies in DVC's cache if it is there."""
     shown = subprocess.run([*DVC, "cache", "dir"], capture_output=True, text=True, check=False)  # noqa: S603
-    cache = Path(shown.stdout.strip()) / "files" / "md5"
-    for stage in yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"].values():
-        for out in stage.get("outs", ()):
-            yield out["path"], out["md5"], cache / out["md5"][:2] / out["md5"][2:]
+    cache = Path(shown.stdout.strip())
+    for name, stage in yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"].items():
+        for out in stage.get("outs", ()) if not stages or name in stages else ():
+            yield out["path"], out["md5"], cache / _object(out["md5"])
 
 
-def _damaged_lists() -> Iterator[str]:
-    for path, md5, file in _outputs():
-        if md5.endswith(".dir") and file.exists() and file_digest(file, "md5") != md5.removesuffix(".dir"):
-            file.unlink()
-            yield f"{path}: its list of files ({md5})"
+def _damaged_lists(stages: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The lists that are not what dvc.lock names: DVC keeps none that it found damaged, and goes by it all the same."""
+    for path, md5, file in _outputs(stages):
+        if md5.endswith(".dir") and not (file.exists() and file_digest(file, "md5") == md5.removesuffix(".dir")):
+            file.unlink(missing_ok=True)
+            yield path, md5
 
 
-def _lacking() -> Iterator[str]:
+def _lacking(remote: str | None, stages: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The files that a pull did not bring into the cache: DVC throws away what is damaged."""
-    for path, md5, file in _outputs():
-        if not file.exists():
-            yield f"{path} ({md5})"
-        elif md5.endswith(".dir"):
-            for entry in read_json(file):
-                if not (file.parent.parent / entry["md5"][:2] / entry["md5"][2:]).exists():
-                    yield f"{path}/{entry['relpath']} ({entry['md5']})"
+    for path, md5, file in _outputs(stages):
+        entries = None
+        if md5.endswith(".dir"):
+            entries = read_json(file) if file.exists() else _list_in_remote(remote, md5)
+        elif file.exists():
+            continue
+        lost = [e for e in entries or () if not (file.parent.parent / e["md5"][:2] / e["md5"][2:]).exists()]
+        if entries is None or (lost and len(lost) == len(entries) and not file.exists()):
+            yield path, md5
+        for entry in lost:
+            yield f"{path}/{entry['relpath']}", entry["md5"]
+
+
+def _list_in_remote(remote: str | None, md5: str) -> list[dict[str, str]] | None:
+    """A folder's list as the remote has it: DVC brings none whose files it could not bring."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            odb = repo.cloud.get_remote_odb(remote)
+            text = odb.fs.cat_file(odb.oid_to_path(md5))
+        found: list[dict[str, str]] = json.loads(text)
+    except (DvcException, OSError, ValueError):
+        return None
+    return found
 
 
 def _dvc(*arguments: str) -> int:
@@ -153,6 +197,7 @@ def share(plan: Plan, remote: str | None, push: bool) -> None:
                 raise CollabpipeError(f"{wrong}. Nothing was shared. Remove it and run Snakemake.")
         if _dvc("commit", "--force", *STAGES) != 0:
             raise CollabpipeError("dvc commit failed, as DVC says above. dvc.lock may say what it said before.")
+        link_again(plan)
         if push and _dvc("push", *_from(remote), *STAGES) != 0:
             raise CollabpipeError(
                 f"dvc push failed, as DVC says above. {LOCK} is written: push again with collabpipe share or dvc push."

@@ -92,9 +92,14 @@ class Store:
             with FileLock(folder / "lock").acquire(blocking=False):
                 if not (folder / "result.json").exists():
                     _link(files, source, folder)
-                    write_json(folder / "result.json", {**about, "key": key, "files": dict(files)})
+                    write_json(folder / "result.json", {**about, "key": key, "files": dict(files)}, durable=False)
         except Timeout:
             return  # somebody is making it
+
+    def link_again(self, key: str, source: Path, names: Iterable[str]) -> None:
+        """Put links to the files `names` in `source`, which are equal, into the place of the result's own."""
+        folder = self.folder(key)
+        _link((name for name in names if not (folder / name).samefile(source / name)), source, folder)
 
     def exchange(self, key: str, files: Mapping[str, Path], about: Mapping[str, Any]) -> None:
         """Put `files` in the place of the result's own of these names; the result, if any, is whole at every moment."""

@@ -84,11 +84,11 @@ def runs_table(runs: list[EvaluatedRun], paths: Paths) -> pd.DataFrame:
         rows.append(
             {
                 **run.name.model_dump(),
-                "recipe": str(paths.recipes / f"{run.recipe.digest}.json"),
-                "labels": str(paths.labels(run.recipe.labels)),
-                "checkpoint": str(folder / "last.safetensors"),
-                "history": str(folder / "history.parquet"),
-                "provenance": str(paths.provenance(folder)),
+                "recipe": paths.shown(paths.recipes / f"{run.recipe.digest}.json"),
+                "labels": paths.shown(paths.labels(run.recipe.labels)),
+                "checkpoint": paths.shown(folder / "last.safetensors"),
+                "history": paths.shown(folder / "history.parquet"),
+                "provenance": paths.shown(paths.provenance(folder)),
                 **_flat(asked),
                 **_flat(measured),
             }
@@ -139,7 +139,7 @@ def noise_table(runs: list[EvaluatedRun], paths: Paths) -> tuple[pd.DataFrame, l
         about = read_record(path.with_suffix(".json"), "Make it: collabpipe labels RECIPE.")
         names = {"dataset": recipe.data.dataset, "noise": recipe.noise_name, "seed": recipe.replicate}
         known = ("images", "validation", "rate_asked", "true_rate", "true_rate_training", "sha256")
-        rows.append(names | {name: about[name] for name in known} | {"labels": str(path)})
+        rows.append(names | {name: about[name] for name in known} | {"labels": paths.shown(path)})
         if recipe.noise.kind != "none":
             shown.setdefault(f"{recipe.data.dataset}, {recipe.noise_name}", about)
     return pd.DataFrame(rows), list(shown.items())

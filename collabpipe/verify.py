@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from collabpipe.adoption import key_of
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import file_digest, is_sealed, json_text, read_record
-from collabpipe.labels import read_labels
+from collabpipe.files import file_digest, is_sealed, json_text, read_record, sealed
+from collabpipe.labels import describe, read_labels
 from collabpipe.paths import (
     CHECKPOINT_FILES,
     DATA_FILES,
@@ -36,30 +36,40 @@ Depth = Literal["sums", "follows", "recomputed"]
 """Sums alone; that metrics, choices and tables follow from what is below them too; labels and predictions anew too."""
 
 
-NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+NUMBER = re.compile(r"(?<![\w.-])(-?\d+(?:\.\d+(?:e[+-]\d+)?|e[+-]\d+))(?![\w.])")
+"""A number with a fraction or an exponent, standing alone: whole numbers and digests are exact."""
 
 
 class Broken(Exception):
     """An artefact that is not what its recipe and its inputs make."""
 
 
+class Stale(Broken):
+    """An artefact of another recipe or of other inputs: whole, but to be made again."""
+
+
 @dataclass(frozen=True)
 class Check:
-    """An artefact: its kind, its files, and what raises `Broken` unless they are what they claim to be."""
+    """An artefact: its kind, its files, its record, and what raises `Broken` unless they are what they claim to be."""
 
     kind: str
     files: Sequence[Path]
+    record: Path
     prove: Callable[[], None]
 
-    def broken(self) -> str | None:
+    def broken(self) -> Broken | None:
         """What is wrong with the artefact, None if nothing is."""
         lost = [file for file in self.files if not file.exists()]
         if lost:
-            return f"{lost[0]}: is missing"
+            return Broken(f"{lost[0]}: is missing")
         try:
             self.prove()
-        except (Broken, CollabpipeError, OSError) as error:
-            return str(error)
+        except Broken as error:
+            return error
+        except (CollabpipeError, OSError) as error:
+            return Broken(str(error))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # what it says has not even the right form
+            return Broken(f"{self.record}: was edited: it cannot be followed ({type(error).__name__}: {error})")
         return None
 
     @property
@@ -82,9 +92,9 @@ def _sums(files: dict[str, Any], folder: Path, record: Path) -> None:
             raise Broken(f"{folder / name}: its content is not the one that {record} names")
 
 
-def _same(path: Path, what: str, found: object, wanted: object) -> None:
+def _same(path: Path, what: str, found: object, wanted: object, otherwise: type[Broken] = Broken) -> None:
     if found != wanted:
-        raise Broken(f"{path}: belongs to another {what} than the one that the study asks for")
+        raise otherwise(f"{path}: belongs to another {what} than the one that the study asks for")
 
 
 class Verifier:
@@ -99,41 +109,52 @@ class Verifier:
         self.data: dict[str, dict[str, str]] = {}
         self.labels: dict[Path, str] = {}
         self.trainings: dict[str, str] = {}
+        self.statuses: dict[str, str] = {}
         self.choices: dict[ChoiceKey, str] = {}
         self.evaluations: dict[str, str] = {}
+        self.overhead = False
 
     def checks(self) -> Iterator[Check]:
         """Each is to be made before the next is asked for."""
         plan, paths = self.plan, self.paths
+        if self.follows and paths.root.exists():
+            for recipe in plan.trainings.values():  # DVC keeps no recipes: the plan has them
+                recipe.write(paths.recipes)
         for name, data in plan.data.items():
-            yield Check("data set", files_in(paths.dataset(name), DATA_FILES), partial(self._data, data))
+            files = files_in(paths.dataset(name), DATA_FILES)
+            yield Check("data set", files, paths.data_record(data), partial(self._data, data))
         for labels in plan.labels.values():
             file = paths.labels(labels)
-            yield Check("label file", [file, file.with_suffix(".json")], partial(self._labels, labels))
+            record = file.with_suffix(".json")
+            yield Check("label file", [file, record], record, partial(self._labels, labels))
         for key, selection in plan.selections.items():
             for run in (run for one in selection.candidates for run, _ in one.runs):
                 yield self._checkpoint("candidate", plan.candidates[str(run)])
-            yield Check("choice", [paths.choice(*key)], partial(self._choice, key))
+            yield Check("choice", [paths.choice(*key)], paths.choice(*key), partial(self._choice, key))
         for recipe in plan.runs.values():
             yield self._checkpoint("checkpoint", recipe)
         for recipe in plan.runs.values():
-            files = files_in(paths.evaluation(recipe.run), EVALUATION_FILES)
-            yield Check("evaluation", files, partial(self._evaluation, recipe))
-        yield Check("overhead", files_in(paths.overhead, OVERHEAD_FILES), self._overhead)
+            folder = paths.evaluation(recipe.run)
+            files = files_in(folder, EVALUATION_FILES)
+            yield Check("evaluation", files, folder / "metrics.json", partial(self._evaluation, recipe))
+        overhead = files_in(paths.overhead, OVERHEAD_FILES)
+        yield Check("overhead", overhead, paths.overhead / "overhead.json", self._overhead)
         tables = [*files_in(paths.tables, TABLE_FILES), *files_in(paths.figures, FIGURE_FILES)]
-        yield Check("tables and figures", tables, self._tables)
+        yield Check("tables and figures", tables, paths.tables / "record.json", self._tables)
 
     def _checkpoint(self, kind: str, recipe: TrainRecipe) -> Check:
-        return Check(kind, files_in(self.paths.run(recipe.run), CHECKPOINT_FILES), partial(self._training, recipe))
+        folder = self.paths.run(recipe.run)
+        files = files_in(folder, CHECKPOINT_FILES)
+        return Check(kind, files, folder / "record.json", partial(self._training, recipe))
 
     def _input(self, path: Path, what: str, found: str, known: str | None) -> None:
         if known is not None:
-            _same(path, what, found, known)
+            _same(path, what, found, known, Stale)
 
     def _data(self, recipe: DataRecipe) -> None:
         path = self.paths.data_record(recipe)
         record = _sealed(path)
-        _same(path, "recipe", record["recipe"], recipe.digest)
+        _same(path, "recipe", record["recipe"], recipe.digest, Stale)
         _sums(record["files"], path.parent, path)
         self.data[recipe.dataset] = {name: about["sha256"] for name, about in record["files"].items()}
 
@@ -141,11 +162,14 @@ class Verifier:
         path = self.paths.labels(recipe)
         record = _sealed(path.with_suffix(".json"))
         labels = read_labels(path, recipe)
-        _same(path.with_suffix(".json"), "label file", record["sha256"], labels.sha256)
-        _same(path.with_suffix(".json"), "recipe", record["recipe"], recipe.digest)
+        about = describe(recipe, labels, record["classes"], record["inputs"])
+        if not _alike(json_text(sealed(record)), json_text(sealed(about))):
+            for name in ("recipe", "sha256"):
+                _same(path.with_suffix(".json"), name, record[name], about[name])
+            raise Broken(f"{path.with_suffix('.json')}: does not describe {path.name}")
         for name in LABEL_INPUTS:
             self._input(path, name, record["inputs"][name], self.data.get(recipe.data.dataset, {}).get(name))
-        if self.recomputed:
+        if self.recomputed and recipe.data.dataset in self.data:
             from collabpipe.data.store import open_images, read_annotations
             from collabpipe.labels import make_labels
 
@@ -159,22 +183,28 @@ class Verifier:
     def _training(self, recipe: TrainRecipe) -> None:
         path = self.paths.run(recipe.run) / "record.json"
         record, run = _sealed(path), recipe.run
-        _same(path, "recipe", record["recipe"], recipe.digest)
+        _same(path, "recipe", record["recipe"], recipe.digest, Stale)
         train = self.data.get(run.dataset, {}).get("train.arrow")
         self._input(path, "data set", record["inputs"]["train.arrow"], train)
         self._input(path, "label file", record["inputs"]["labels"], self.labels.get(self.paths.labels(recipe.labels)))
-        for method, of in (recipe.undecided.choices if recipe.undecided else {}).items():
+        chosen = recipe.undecided.choices.items() if recipe.undecided else ()
+        for method, of in chosen:
             known = self.choices.get((run.dataset, of.noise, run.network, method))
             self._input(path, f"choice of {method}", record["choices"][method], known)
+        if recipe.undecided and all((run.dataset, of.noise, run.network, m) in self.choices for m, of in chosen):
+            from collabpipe.selection import decide
+
+            composition = decide(recipe, run.dataset, run.network, self.paths)[0].composition.model_dump(mode="json")
+            _same(path, "choice", record["composition"], composition)
         _same(path, "key", record["key"], key_of(recipe, record))
         _same(path, "training", record["digest"], training_digest(record))
         _sums(record["files"], path.parent, path)
-        self.trainings[str(run)] = record["digest"]
+        self.trainings[str(run)], self.statuses[str(run)] = record["digest"], record["status"]
 
     def _choice(self, key: ChoiceKey) -> None:
         path, selection = self.paths.choice(*key), self.plan.selections[key]
         record = _sealed(path)
-        _same(path, "selection", record["recipe"], selection.digest)
+        _same(path, "selection", record["recipe"], selection.digest, Stale)
         runs = [str(run) for one in selection.candidates for run, _ in one.runs]
         for run, training in zip(runs, record["trainings"], strict=True):
             self._input(path, f"training of {run}", training, self.trainings.get(run))
@@ -188,17 +218,18 @@ class Verifier:
     def _evaluation(self, recipe: TrainRecipe) -> None:
         path = self.paths.evaluation(recipe.run) / "metrics.json"
         metrics, name = _sealed(path), str(recipe.run)
-        _same(path, "recipe", metrics["recipe"], recipe.digest)
+        _same(path, "recipe", metrics["recipe"], recipe.digest, Stale)
         made_from = metrics["inputs"]
         self._input(path, "training", made_from["training"], self.trainings.get(name))
         test = self.data.get(recipe.run.dataset, {}).get("test.arrow")
         self._input(path, "test set", made_from["test.arrow"], test)
         _same(path, "key", metrics["digest"], evaluation_key(made_from["training"], made_from["test.arrow"]))
         _sums(metrics["files"], path.parent, path)
+        _same(path, "outcome", metrics["status"], self.statuses.get(name, metrics["status"]))
         if self.follows:
             from collabpipe.evaluation import metrics_of
 
-            if metrics["last"] is not None and not _alike(
+            if metrics["status"] != "diverged" and not _alike(
                 json_text(metrics_of(path.parent)), json_text(metrics["last"])
             ):
                 raise Broken(f"{path}: its metrics are not those of its predictions")
@@ -221,26 +252,43 @@ class Verifier:
     def _overhead(self) -> None:
         path = self.paths.overhead / "overhead.json"
         record = _sealed(path)
-        _same(path, "recipe", record["about"]["recipe"], self.plan.overhead.digest)
+        _same(path, "recipe", record["about"]["recipe"], self.plan.overhead.digest, Stale)
         _sums(record["files"], path.parent, path)
+        self.overhead = True
+
+    def _whole(self) -> bool:
+        """Whether all that tables are made from is proven."""
+        plan = self.plan
+        pairs: list[tuple[Sized, Sized]] = [
+            (self.data, plan.data),
+            (self.labels, plan.labels),
+            (self.trainings, plan.trainings),
+            (self.choices, plan.selections),
+            (self.evaluations, plan.runs),
+        ]
+        return self.overhead and all(len(proven) == len(asked) for proven, asked in pairs)
 
     def _tables(self) -> None:
         path = self.paths.tables / "record.json"
         record = _sealed(path)
-        _same(path, "study", record["study"], self.plan.study.digest)
+        _same(path, "study", record["study"], self.plan.study.digest, Stale)
         for name, evaluation in zip(self.plan.runs, record["evaluations"], strict=True):
             self._input(path, f"evaluation of {name}", evaluation, self.evaluations.get(name))
         figures = {name: wanted for name, wanted in record["files"].items() if name in FIGURE_FILES}
         _sums({name: wanted for name, wanted in record["files"].items() if name not in figures}, path.parent, path)
         _sums(figures, self.paths.figures, path)
-        if self.follows and len(self.evaluations) == len(self.plan.runs):
+        if self.follows and self._whole():
             from collabpipe.evaluated import read_runs
             from collabpipe.tables import assemble_tables
 
             with tempfile.TemporaryDirectory() as folder:
                 assemble_tables(self.plan.study, read_runs(self.plan.study, self.paths), self.paths, Path(folder))
                 for file in sorted(Path(folder).iterdir()):
-                    if not _alike(_text(file), _text(path.parent / file.name)):
+                    try:
+                        alike = _alike(_text(file), _text(path.parent / file.name))
+                    except ValueError as error:
+                        raise Broken(f"{path.parent / file.name}: cannot be read: {error}") from error
+                    if not alike:
                         raise Broken(f"{path.parent / file.name}: is not the table that the evaluated runs make")
 
 
@@ -256,6 +304,9 @@ def _alike(first: str, second: str) -> bool:
         return True
     one, other = NUMBER.split(first), NUMBER.split(second)
     return len(one) == len(other) and all(
-        a == b or (i % 2 == 1 and math.isclose(float(a), float(b), rel_tol=1e-6, abs_tol=1e-9))
-        for i, (a, b) in enumerate(zip(one, other, strict=True))
+        a == b or (i % 2 == 1 and _close(float(a), float(b))) for i, (a, b) in enumerate(zip(one, other, strict=True))
     )
+
+
+def _close(a: float, b: float) -> bool:
+    return math.isfinite(a) and math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)

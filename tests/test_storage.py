@@ -22,7 +22,7 @@ from moto.server import ThreadedMotoServer
 
 from collabpipe.paths import STAGES
 from collabpipe.recipe import NUMERICS
-from tests.conftest import SMALL, altered
+from tests.conftest import SMALL, Workspace, altered
 from tests.dvc_projects import CELL, Project, clone, files_below, flip_a_bit, project, shared_study, wait_for
 
 __all__ = ["clone", "project", "shared_study"]  # fixtures
@@ -428,3 +428,24 @@ def test_results_that_were_never_shared_are_not_overwritten_unasked(project: Pro
     assert {file: file.read_text() for file in mine} == mine
     clone.collabpipe("restore", "--force")
     assert clone.shared() == project.shared()
+
+
+def test_what_another_recipe_made_is_named_and_stays_until_it_is_made_again(study: Workspace) -> None:
+    """Only what is damaged is removed: a changed configuration may be changed back."""
+    made = {path: path.read_bytes() for path in study.results.glob("runs/**/*.safetensors")}
+    study.configure(altered({"methods": {"output": {"weight": 2.0}}}))
+    damaged = study.results / "runs" / CELL / "baseline" / "seed1" / "last.safetensors"
+    flip_a_bit(damaged)
+
+    told = study.collabpipe("restore", "--no-pull").stdout
+    again = {line.split(":")[1].strip() for line in told.splitlines() if line.startswith("will be made again")}
+    assert f"results/runs/{CELL}/output/seed0/record.json" in again
+    assert [line for line in told.splitlines() if line.startswith("removed")] == [
+        f"removed, will be made again: {damaged.relative_to(study.root)}: its content is not the one that "
+        f"{damaged.parent.relative_to(study.root)}/record.json names"
+    ]
+    assert not damaged.exists()
+    gone = {damaged, damaged.with_name("best.safetensors")}
+    assert {path: path.read_bytes() for path in made if path not in gone} == {
+        path: content for path, content in made.items() if path not in gone
+    }

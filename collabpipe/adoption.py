@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collabpipe.files import is_sealed, read_json, write_json
+from collabpipe.files import read_json, write_json
 from collabpipe.paths import Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import TrainRecipe, evaluation_key
@@ -58,8 +58,7 @@ def link_again(plan: Plan) -> None:
 
 
 def _lacks(store: Store, record: Mapping[str, Any]) -> bool:
-    # An unsealed record was edited: it vouches for nothing.
-    return is_sealed(record) and not (store.folder(record["key"]) / "result.json").exists()
+    return not (store.folder(record["key"]) / "result.json").exists()
 
 
 def _adopt(record: Mapping[str, Any], folder: Path, store: Store, paths: Paths, more: Mapping[str, Any]) -> None:

@@ -116,17 +116,18 @@ def _verify(arguments: argparse.Namespace) -> None:
 def _restore(arguments: argparse.Namespace) -> None:
     from collabpipe.plan import Plan
     from collabpipe.report import show_restored
-    from collabpipe.storage import restore
+    from collabpipe.storage import configured_study, restore
 
-    plan = Plan.from_files(arguments.config, arguments.results.root)
+    plan = Plan.from_files(configured_study(), arguments.results.root)
     show_restored(restore(plan, arguments.remote, arguments.only or [], arguments.pull, arguments.force))
 
 
 def _share(arguments: argparse.Namespace) -> None:
     from collabpipe.plan import Plan
-    from collabpipe.storage import share
+    from collabpipe.storage import configured_study, share
 
-    share(Plan.from_files(arguments.config, arguments.results.root), arguments.remote, arguments.push)
+    plan = Plan.from_files(configured_study(), arguments.results.root)
+    share(plan, arguments.remote, arguments.push)
 
 
 def _prune(arguments: argparse.Namespace) -> None:
@@ -252,14 +253,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--recompute", action="store_true", help="draw the labels and predict the test sets again as well")
 
     sub = command("restore", _restore, "Pull a shared study and set it right, so that nothing is made again.")
-    with_config(sub)
     sub.add_argument("--remote", metavar="NAME", help="DVC's remote (default: its own default)")
     sub.add_argument("--only", action="append", choices=STAGES, help="pull this stage alone; may be repeated")
     sub.add_argument("--no-pull", dest="pull", action="store_false", help="take the results as they are here")
-    sub.add_argument("--force", action="store_true", help="overwrite results that were never shared")
+    sub.add_argument(
+        "--force",
+        action="store_true",
+        help="overwrite or remove results that were never shared",
+    )
 
     sub = command("share", _share, "Write a finished study into dvc.lock, whoever made it, and push it.")
-    with_config(sub)
     sub.add_argument("--remote", metavar="NAME", help="DVC's remote (default: its own default)")
     sub.add_argument("--no-push", dest="push", action="store_false", help="write dvc.lock alone")
 

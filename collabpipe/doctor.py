@@ -584,7 +584,7 @@ def check_slurm() -> list[Finding]:
         text = ", ".join(f"{name} ({state}, {nodes} nodes, {gres})" for name, state, nodes, gres in rows)
         findings.append(_ok(f"partitions: {text}"))
         if not any(re.match(r"(.*,)?gpu\b", row[3]) for row in rows):
-            mend = "trainings ask for gpu=1 and would be refused or wait: docs/cluster.md"
+            mend = "trainings ask for gpu=1: name a partition that has Gres=gpu:N (slurm.conf) in profiles/slurm"
             findings.append(_warning("no partition has GPUs (GRES gpu)", mend))
     settings = _ask("scontrol", "show", "config")
     kept = re.search(r"^AccountingStorageType\s*=\s*(\S+)", settings.text, re.MULTILINE)

@@ -100,6 +100,11 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "seal": json_digest(content)}
 
 
+def seal_of(path: Path) -> str | None:
+    """The seal of the record in `path`, None where there is none."""
+    return read_record(path).get("seal") if path.exists() else None
+
+
 def is_sealed(record: Mapping[str, Any]) -> bool:
     """Whether a record is as it was written."""
     return bool(sealed(record)["seal"] == record.get("seal"))

@@ -25,6 +25,12 @@ def _hold(root: Path, how: int, otherwise: str) -> IO[str]:
     except BlockingIOError:
         file.close()
         raise CollabpipeError(otherwise) from None
+    except OSError as error:
+        file.close()
+        raise CollabpipeError(
+            f"{root}: its file system has no file locks (flock: {error.strerror}), so a restore could meet a run. "
+            "Mount it with them, or put the results elsewhere."
+        ) from error
     return file
 
 
@@ -49,5 +55,14 @@ def alone(root: Path, work: str) -> Iterator[None]:
         f"{root}: Snakemake or a command of collabpipe is at work here, and {work} now would mix up its results. "
         "Wait until it has finished, or stop it."
     )
-    with _hold(root, fcntl.LOCK_EX, message):
-        yield
+    with _hold(root, fcntl.LOCK_EX, message) as file:
+        _held.append(file)
+        try:
+            yield
+        finally:
+            _held.remove(file)
+
+
+def holding() -> tuple[IO[str], ...]:
+    """The open files that this process's holds hang on, for a child that works on the results in its name."""
+    return tuple(_held)

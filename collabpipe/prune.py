@@ -116,7 +116,11 @@ def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list
         trainings.add(record.get("digest"))
     for folder in sorted(paths.store.glob("*/*")):
         by, result = record_of(folder / ASKED_FILE), record_of(folder / "result.json")
-        if not by:
+        if not by and folder.name in keys:
+            trainings.add(training_digest(result) if result else None)
+        elif not by and "weights" in result:
+            continue  # nobody knows who asked for it
+        elif not by:
             others.append((folder, result))
         elif by["asked"] in asked.results or by["run"] in asked.undecided or folder.name in keys:
             trainings.add(training_digest(result) if result else None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import json_digest, read_json
+from collabpipe.files import is_sealed, json_digest, read_json
 from collabpipe.paths import (
     CHECKPOINT_FILES,
     EVALUATION_FILES,
@@ -53,6 +53,12 @@ def record_of(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def _sealed_record(path: Path) -> dict[str, Any]:
+    """A record as it was written; nothing where it was edited: then it vouches for nothing."""
+    record = record_of(path)
+    return record if is_sealed(record) else {}
+
+
 def _complete(folder: Path, names: tuple[str, ...]) -> bool:
     return all((folder / name).exists() for name in names)
 
@@ -65,13 +71,13 @@ class _Look:
         self.sums: dict[str, dict[str, str | None]] = {}
         """The sums of the files of each data set that is prepared as asked."""
         for dataset, data in plan.data.items():
-            record = record_of(plan.paths.data_record(data))
+            record = _sealed_record(plan.paths.data_record(data))
             if record.get("recipe") == data.digest:
                 self.sums[dataset] = {file: about.get("sha256") for file, about in record.get("files", {}).items()}
         self.labels: dict[LabelsKey, str | None] = {}
         """The sum of each label file that is as asked."""
         for replicate, labels in plan.labels.items():
-            record = record_of(plan.paths.labels(labels).with_suffix(".json"))
+            record = _sealed_record(plan.paths.labels(labels).with_suffix(".json"))
             inputs = {file: self.sums.get(labels.data.dataset, {}).get(file) for file in LABEL_INPUTS}
             if record.get("recipe") == labels.digest and record.get("inputs") == inputs:
                 self.labels[replicate] = record.get("sha256")
@@ -82,7 +88,7 @@ class _Look:
         for key, selection in plan.selections.items():
             runs = [str(run) for candidate in selection.candidates for run, _ in candidate.runs]
             self._trainings({name: plan.candidates[name] for name in runs})
-            choice = record_of(plan.paths.choice(*key))
+            choice = _sealed_record(plan.paths.choice(*key))
             made_from = [self.trained.get(name) for name in runs]
             fits = choice.get("recipe") == selection.digest and choice.get("trainings") == made_from
             candidates = [json_digest(candidate.definition) for candidate in selection.candidates]
@@ -94,7 +100,7 @@ class _Look:
         for name, recipe in recipes.items():
             run = recipe.run
             folder = self.plan.paths.run(run)
-            record = record_of(folder / "record.json")
+            record = _sealed_record(folder / "record.json")
             wanted = self.choices_of(recipe.undecided, run.dataset, run.network)
             inputs = {
                 "train.arrow": self.sums.get(run.dataset, {}).get("train.arrow"),
@@ -114,10 +120,16 @@ class _Look:
     def overhead_is_current(self) -> bool:
         """Whether the overhead table is of the methods as they are chosen now."""
         asked, folder = self.plan.overhead, self.plan.paths.overhead
-        about = record_of(folder / "overhead.json").get("about", {})
+        about = _sealed_record(folder / "overhead.json").get("about", {})
         choices = [self.choices_of(m.undecided, asked.data.dataset, m.network_name) for m in asked.methods]
         fits = about.get("recipe") == asked.digest and about.get("choices") == choices
         return fits and _complete(folder, OVERHEAD_FILES)
+
+
+def _made_with(plan: Plan) -> str | None:
+    """The seal of the overhead table that the tables were made with."""
+    seal: str | None = record_of(plan.paths.provenance(plan.paths.tables)).get("overhead")
+    return seal
 
 
 def look(plan: Plan) -> State:
@@ -128,7 +140,7 @@ def look(plan: Plan) -> State:
     all_metrics: dict[str, dict[str, Any]] = {}
     for name, recipe in plan.runs.items():
         folder = plan.paths.evaluation(recipe.run)
-        metrics = record_of(folder / "metrics.json")
+        metrics = _sealed_record(folder / "metrics.json")
         if metrics.get("recipe") != recipe.digest or not _complete(folder, EVALUATION_FILES):
             continue
         all_metrics[name] = metrics
@@ -136,13 +148,14 @@ def look(plan: Plan) -> State:
         if name in found.trained and metrics.get("digest") == evaluation_key(found.trained[name], test):
             evaluated[name] = metrics["digest"]
     measured = found.overhead_is_current()
-    tables = record_of(plan.paths.tables / "record.json")
+    tables = _sealed_record(plan.paths.tables / "record.json")
     current = (
         len(evaluated) == len(plan.runs)
         and len(found.choices) == len(plan.selections)
         and measured
         and tables.get("study") == study
         and tables.get("evaluations") == list(evaluated.values())
+        and _made_with(plan) == _sealed_record(plan.paths.overhead / "overhead.json").get("seal")
         and _complete(plan.paths.tables, TABLE_FILES)
         and _complete(plan.paths.figures, FIGURE_FILES)
     )

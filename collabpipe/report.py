@@ -1,4 +1,4 @@
-"""What the plan and show commands print."""
+"""What the commands that look at a study print."""
 
 from __future__ import annotations
 

@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import yaml
 
 from collabpipe.adoption import link_again
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import file_digest, read_json
-from collabpipe.occupancy import alone
+from collabpipe.occupancy import alone, holding
 from collabpipe.paths import STAGES
 from collabpipe.plan import Plan
-from collabpipe.reconcile import look
 from collabpipe.settle import settle
 from collabpipe.verify import Stale, Verifier
 
@@ -51,12 +51,31 @@ def restore(plan: Plan, remote: str | None, stages: Sequence[str], pull: bool, f
     Raises:
         CollabpipeError: a run is going, DVC cannot bring what dvc.lock names, or what it brought is write-protected.
     """
+    _is_where_dvc_works(plan)
     with alone(plan.paths.root, "restoring"):
         if pull:
             _pull(plan.paths.root, remote, stages, force)
         found = _proven(plan)
         settle(plan)
     return found
+
+
+def _is_where_dvc_works(plan: Plan) -> None:
+    if plan.paths.root.resolve() != Path("results").resolve():
+        raise CollabpipeError(f"{plan.paths.root}: DVC keeps the folder results of this checkout, and no other one.")
+
+
+def configured_study() -> list[Path]:
+    """The configuration that dvc.yaml names (vars: study), which its stages run and dvc.lock speaks of.
+
+    Raises:
+        CollabpipeError: there is no dvc.yaml here.
+    """
+    try:
+        variables = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["vars"]
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise CollabpipeError(f"dvc.yaml: cannot be read, or names no study in vars: {error}") from error
+    return [Path(entry["study"]) for entry in variables if "study" in entry]
 
 
 def _proven(plan: Plan) -> Restored:
@@ -105,15 +124,18 @@ def _why(lacking: Iterable[tuple[str, str]], stages: Sequence[str]) -> str:
             "dvc pull failed and brought nothing, as DVC says above. Is the remote the right one, and can it be "
             "reached? See: dvc remote list"
         )
+    # What did not come is damaged, missing, or was cut off: nothing here tells which, so removing comes last.
     named = "".join(f"\n  {name} ({_object(md5)})" for name, md5 in found[:10])
     more = f"\n  and {len(found) - 10} more" if len(found) > 10 else ""
     folders = [(path, md5) for path, md5, _ in outputs if md5.endswith(".dir")]
     lists = sorted({_object(md5) for path, md5 in folders if any(name.startswith(path) for name, _ in found)})
     return (
-        f"dvc pull failed. Missing or damaged in the remote:{named}{more}\n"
-        f"Remove these from the remote, with the lists that name them ({', '.join(lists)}): DVC pushes nothing that it "
-        "believes to be there. Then push from a checkout that has them: collabpipe share. Or restore the other stages: "
-        "collabpipe restore --only STAGE. Until then nothing is set right for Snakemake."
+        f"dvc pull failed. Not brought, because the remote has it damaged or not at all, or because the connection or "
+        f"the disk gave out:{named}{more}\n"
+        "Restore again first. If the same files stay out: DVC pushes nothing that it believes to be there, so keep a "
+        f"copy of the remote, remove these from it with the lists that name them ({', '.join(lists)}), and push from a "
+        "checkout that has them: collabpipe share. Or restore the other stages: collabpipe restore --only STAGE. Until "
+        "then nothing is set right for Snakemake."
     )
 
 
@@ -156,7 +178,6 @@ def _lacking(remote: str | None, stages: Sequence[str]) -> Iterator[tuple[str, s
 
 def _list_in_remote(remote: str | None, md5: str) -> list[dict[str, str]] | None:
     """A folder's list as the remote has it: DVC brings none whose files it could not bring."""
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
@@ -164,15 +185,34 @@ def _list_in_remote(remote: str | None, md5: str) -> list[dict[str, str]] | None
             odb = repo.cloud.get_remote_odb(remote)
             text = odb.fs.cat_file(odb.oid_to_path(md5))
         found: list[dict[str, str]] = json.loads(text)
-    except (DvcException, OSError, ValueError):
+    except Exception:  # whatever the remote's library raises: then the list is not to be had
         return None
     return found
 
 
+def _forget_the_dead() -> None:
+    """DVC takes a killed process that nobody has reaped yet for one that is at work, and refuses to begin."""
+    path = Path(".dvc/tmp/rwlock")
+    if path.exists():
+        pids = re.findall(r'"pid": (\d+)', path.read_text(encoding="utf-8"))
+        if not any(_is_alive(int(pid)) for pid in pids):
+            path.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _dvc(*arguments: str) -> int:
     """Run DVC; what it prints is shown."""
+    _forget_the_dead()
     environment = os.environ | {"DVC_SITE_CACHE_DIR": str(SITE_CACHE.resolve())}
-    return subprocess.run([*DVC, *arguments], env=environment, check=False).returncode  # noqa: S603
+    # The hold on the results goes with it: if this process is killed, DVC may still be writing.
+    held = [file.fileno() for file in holding()]
+    return subprocess.run([*DVC, *arguments], env=environment, pass_fds=held, check=False).returncode  # noqa: S603
 
 
 def _from(remote: str | None) -> list[str]:
@@ -185,9 +225,9 @@ def share(plan: Plan, remote: str | None, push: bool) -> None:
     Raises:
         CollabpipeError: something is left to be done or is not what it claims to be, or DVC fails.
     """
+    _is_where_dvc_works(plan)
     with alone(plan.paths.root, "sharing"):
-        settle(plan)
-        if not look(plan).complete(plan):
+        if not settle(plan).complete(plan):
             raise CollabpipeError(
                 f"{plan.paths.root}: study {plan.settings.study} is not finished, and dvc.lock would say that it is. "
                 "See what is left with: snakemake -n. Finish it, or check out the configuration that it belongs to."

@@ -59,6 +59,9 @@ class Store:
         path = self.folder(key) / "result.json"
         if not path.exists():
             return None
+        if path.stat().st_size == 0:  # adopted, and then the power failed
+            path.unlink()
+            return None
         result: dict[str, Any] = read_json(path)
         exchange = result.pop("exchange", {"files": {}, "about": {}})
         for name, digest in result["files"].items():
@@ -96,10 +99,13 @@ class Store:
         except Timeout:
             return  # somebody is making it
 
-    def link_again(self, key: str, source: Path, names: Iterable[str]) -> None:
-        """Put links to the files `names` in `source`, which are equal, into the place of the result's own."""
+    def link_again(self, key: str, source: Path, files: Mapping[str, str]) -> None:
+        """Put links to the files in `source` into the place of the result's own that have the same sums."""
         folder = self.folder(key)
-        _link((name for name in names if not (folder / name).samefile(source / name)), source, folder)
+        path = folder / "result.json"
+        promised = read_json(path)["files"] if path.exists() else {}
+        same = [name for name, digest in files.items() if promised.get(name) == digest and (folder / name).exists()]
+        _link((name for name in same if not (folder / name).samefile(source / name)), source, folder)
 
     def exchange(self, key: str, files: Mapping[str, Path], about: Mapping[str, Any]) -> None:
         """Put `files` in the place of the result's own of these names; the result, if any, is whole at every moment."""

@@ -12,7 +12,7 @@ import pandas as pd
 from collabpipe import provenance
 from collabpipe.evaluated import EvaluatedRun, read_runs
 from collabpipe.figures import draw_curves, draw_differences, draw_transitions
-from collabpipe.files import atomic_path, file_digest, read_record, sealed, write_json, write_text
+from collabpipe.files import atomic_path, file_digest, read_record, seal_of, sealed, write_json, write_text
 from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
 from collabpipe.statistics import paired_difference
 from collabpipe.study import StudyRecipe
@@ -168,7 +168,9 @@ def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> Non
         "files": {file.name: file_digest(file) for file in files},
     }
     write_json(tables / "record.json", sealed(record))
-    provenance.note(paths, tables, provenance.whereabouts("cpu"))
+    # Measured times are no part of what is equal from run to run, and yet the tables are of these.
+    measured = {"overhead": seal_of(paths.overhead / "overhead.json")}
+    provenance.note(paths, tables, provenance.whereabouts("cpu") | measured)
 
 
 def _beside_record(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ changes a file and every digest above it is found by computing again, or by the 
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 from collabpipe.adoption import key_of
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import file_digest, is_sealed, json_text, read_record, sealed
+from collabpipe.files import file_digest, is_sealed, json_text, read_record, seal_of, sealed
 from collabpipe.labels import describe, read_labels
 from collabpipe.paths import (
     CHECKPOINT_FILES,
@@ -31,6 +32,7 @@ from collabpipe.paths import (
 )
 from collabpipe.plan import ChoiceKey, Plan
 from collabpipe.recipe import DataRecipe, LabelsRecipe, TrainRecipe, evaluation_key, training_digest
+from collabpipe.reconcile import record_of
 
 Depth = Literal["sums", "follows", "recomputed"]
 """Sums alone; that metrics, choices and tables follow from what is below them too; labels and predictions anew too."""
@@ -66,9 +68,22 @@ class Check:
             self.prove()
         except Broken as error:
             return error
-        except (CollabpipeError, OSError) as error:
+        except OSError as error:
+            if error.errno not in (
+                None,
+                errno.ENOENT,
+            ):  # the disk's or the network's fault
+                raise
             return Broken(str(error))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # what it says has not even the right form
+        except CollabpipeError as error:
+            return Broken(str(error))
+        except (
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             return Broken(f"{self.record}: was edited: it cannot be followed ({type(error).__name__}: {error})")
         return None
 
@@ -85,7 +100,9 @@ def _sealed(path: Path) -> dict[str, Any]:
     return record
 
 
-def _sums(files: dict[str, Any], folder: Path, record: Path) -> None:
+def _sums(files: dict[str, Any], folder: Path, record: Path, wanted_names: Sequence[str]) -> None:
+    if set(files) != set(wanted_names) - {record.name}:
+        raise Broken(f"{record}: does not name the files that it should")
     for name, about in files.items():
         wanted = about["sha256"] if isinstance(about, dict) else about
         if file_digest(folder / name) != wanted:
@@ -155,12 +172,13 @@ class Verifier:
         path = self.paths.data_record(recipe)
         record = _sealed(path)
         _same(path, "recipe", record["recipe"], recipe.digest, Stale)
-        _sums(record["files"], path.parent, path)
+        _sums(record["files"], path.parent, path, DATA_FILES)
         self.data[recipe.dataset] = {name: about["sha256"] for name, about in record["files"].items()}
 
     def _labels(self, recipe: LabelsRecipe) -> None:
         path = self.paths.labels(recipe)
         record = _sealed(path.with_suffix(".json"))
+        _same(path.with_suffix(".json"), "recipe", record["recipe"], recipe.digest, Stale)
         labels = read_labels(path, recipe)
         about = describe(recipe, labels, record["classes"], record["inputs"])
         if not _alike(json_text(sealed(record)), json_text(sealed(about))):
@@ -198,7 +216,7 @@ class Verifier:
             _same(path, "choice", record["composition"], composition)
         _same(path, "key", record["key"], key_of(recipe, record))
         _same(path, "training", record["digest"], training_digest(record))
-        _sums(record["files"], path.parent, path)
+        _sums(record["files"], path.parent, path, CHECKPOINT_FILES)
         self.trainings[str(run)], self.statuses[str(run)] = record["digest"], record["status"]
 
     def _choice(self, key: ChoiceKey) -> None:
@@ -223,8 +241,9 @@ class Verifier:
         self._input(path, "training", made_from["training"], self.trainings.get(name))
         test = self.data.get(recipe.run.dataset, {}).get("test.arrow")
         self._input(path, "test set", made_from["test.arrow"], test)
+        _same(path, "key", metrics["key"], metrics["digest"])
         _same(path, "key", metrics["digest"], evaluation_key(made_from["training"], made_from["test.arrow"]))
-        _sums(metrics["files"], path.parent, path)
+        _sums(metrics["files"], path.parent, path, EVALUATION_FILES)
         _same(path, "outcome", metrics["status"], self.statuses.get(name, metrics["status"]))
         if self.follows:
             from collabpipe.evaluation import metrics_of
@@ -253,7 +272,11 @@ class Verifier:
         path = self.paths.overhead / "overhead.json"
         record = _sealed(path)
         _same(path, "recipe", record["about"]["recipe"], self.plan.overhead.digest, Stale)
-        _sums(record["files"], path.parent, path)
+        for method, choices in zip(self.plan.overhead.methods, record["about"]["choices"], strict=True):
+            for name, of in (method.undecided.choices if method.undecided else {}).items():
+                known = self.choices.get((self.plan.overhead.data.dataset, of.noise, method.network_name, name))
+                self._input(path, f"choice of {name}", choices[name], known)
+        _sums(record["files"], path.parent, path, OVERHEAD_FILES)
         self.overhead = True
 
     def _whole(self) -> bool:
@@ -272,11 +295,15 @@ class Verifier:
         path = self.paths.tables / "record.json"
         record = _sealed(path)
         _same(path, "study", record["study"], self.plan.study.digest, Stale)
+        made_with = record_of(self.paths.provenance(self.paths.tables)).get("overhead")
+        if self.overhead and made_with is not None:
+            _same(path, "overhead", made_with, seal_of(self.paths.overhead / "overhead.json"), Stale)
         for name, evaluation in zip(self.plan.runs, record["evaluations"], strict=True):
             self._input(path, f"evaluation of {name}", evaluation, self.evaluations.get(name))
         figures = {name: wanted for name, wanted in record["files"].items() if name in FIGURE_FILES}
-        _sums({name: wanted for name, wanted in record["files"].items() if name not in figures}, path.parent, path)
-        _sums(figures, self.paths.figures, path)
+        others = {name: wanted for name, wanted in record["files"].items() if name not in figures}
+        _sums(others, path.parent, path, TABLE_FILES)
+        _sums(figures, self.paths.figures, path, FIGURE_FILES)
         if self.follows and self._whole():
             from collabpipe.evaluated import read_runs
             from collabpipe.tables import assemble_tables

@@ -75,7 +75,7 @@ class Workspace:
     def create(cls, root: Path, config: dict[str, Any]) -> Workspace:
         """A folder with the repository's workflow and `config` as its default study."""
         root.mkdir(parents=True)
-        for name in ("Snakefile", "rules", "profiles"):
+        for name in ("Snakefile", "rules", "profiles", "dvc.yaml"):
             source = REPOSITORY / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
         workspace = cls(root)

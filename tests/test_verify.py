@@ -362,7 +362,7 @@ TAMPERED: list[tuple[Tamper, Depth, str]] = [
     (best_epoch, "recomputed", f"evaluations/{RUN}"),
     (an_edited_history, "sums", f"runs/{RUN}/history.parquet"),
     (labels_of_another_seed, "sums", LABELS),
-    (labels_and_record_of_another_seed, "sums", LABELS),
+    (labels_and_record_of_another_seed, "sums", "labels/digits/symmetric-0.5/seed0."),
     (an_edited_label, "sums", LABELS),
     (an_edited_label_with_its_sum, "sums", "labels/digits/symmetric-0.5/seed0."),
     (an_edited_label_with_its_sum_in_a_sealed_record, "recomputed", LABELS),

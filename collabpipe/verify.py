@@ -7,8 +7,6 @@ changes a file and every digest above it is found by computing again, or by the 
 from __future__ import annotations
 
 import errno
-import math
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from collabpipe.adoption import key_of
+from collabpipe.alike import alike
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import file_digest, is_sealed, json_text, read_record, seal_of, sealed
 from collabpipe.labels import describe, read_labels
@@ -36,10 +35,6 @@ from collabpipe.reconcile import record_of
 
 Depth = Literal["sums", "follows", "recomputed"]
 """Sums alone; that metrics, choices and tables follow from what is below them too; labels and predictions anew too."""
-
-
-NUMBER = re.compile(r"(?<![\w.-])(-?\d+(?:\.\d+(?:e[+-]\d+)?|e[+-]\d+))(?![\w.])")
-"""A number with a fraction or an exponent, standing alone: whole numbers and digests are exact."""
 
 
 class Broken(Exception):
@@ -181,7 +176,7 @@ class Verifier:
         _same(path.with_suffix(".json"), "recipe", record["recipe"], recipe.digest, Stale)
         labels = read_labels(path, recipe)
         about = describe(recipe, labels, record["classes"], record["inputs"])
-        if not _alike(json_text(sealed(record)), json_text(sealed(about))):
+        if not alike(json_text(sealed(record)), json_text(sealed(about))):
             for name in ("recipe", "sha256"):
                 _same(path.with_suffix(".json"), name, record[name], about[name])
             raise Broken(f"{path.with_suffix('.json')}: does not describe {path.name}")
@@ -248,7 +243,7 @@ class Verifier:
         if self.follows:
             from collabpipe.evaluation import metrics_of
 
-            if metrics["status"] != "diverged" and not _alike(
+            if metrics["status"] != "diverged" and not alike(
                 json_text(metrics_of(path.parent)), json_text(metrics["last"])
             ):
                 raise Broken(f"{path}: its metrics are not those of its predictions")
@@ -265,7 +260,7 @@ class Verifier:
         if record.get("kept", "all") == "all":
             images = open_images(recipe.labels.data, self.paths.dataset(recipe.run.dataset), "test")
             _, again, _ = evaluated(recipe.decided(record.get("composition")), record, folder, images)
-            if not _alike(json_text(again), json_text({name: metrics[name] for name in again})):
+            if not alike(json_text(again), json_text({name: metrics[name] for name in again})):
                 raise Broken(f"{self.paths.evaluation(recipe.run)}: its checkpoint has other metrics on the test set")
 
     def _overhead(self) -> None:
@@ -312,10 +307,10 @@ class Verifier:
                 assemble_tables(self.plan.study, read_runs(self.plan.study, self.paths), self.paths, Path(folder))
                 for file in sorted(Path(folder).iterdir()):
                     try:
-                        alike = _alike(_text(file), _text(path.parent / file.name))
+                        same = alike(_text(file), _text(path.parent / file.name))
                     except ValueError as error:
                         raise Broken(f"{path.parent / file.name}: cannot be read: {error}") from error
-                    if not alike:
+                    if not same:
                         raise Broken(f"{path.parent / file.name}: is not the table that the evaluated runs make")
 
 
@@ -323,17 +318,3 @@ def _text(table: Path) -> str:
     import pandas as pd
 
     return str(pd.read_parquet(table).to_csv()) if table.suffix == ".parquet" else table.read_text(encoding="utf-8")
-
-
-def _alike(first: str, second: str) -> bool:
-    """Whether two texts are equal but for the last digits of numbers, which another processor may round otherwise."""
-    if first == second:
-        return True
-    one, other = NUMBER.split(first), NUMBER.split(second)
-    return len(one) == len(other) and all(
-        a == b or (i % 2 == 1 and _close(float(a), float(b))) for i, (a, b) in enumerate(zip(one, other, strict=True))
-    )
-
-
-def _close(a: float, b: float) -> bool:
-    return math.isfinite(a) and math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)

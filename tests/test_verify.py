@@ -23,6 +23,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from collabpipe.alike import alike
 from collabpipe.cli import main
 from collabpipe.costs import measure_study
 from collabpipe.evaluation import PREDICTIONS, evaluate, metrics_of
@@ -35,7 +36,7 @@ from collabpipe.settle import settle
 from collabpipe.tables import write_tables
 from collabpipe.training.job import train
 from collabpipe.training.weights import weights_digest
-from collabpipe.verify import Depth, Verifier, _alike
+from collabpipe.verify import Depth, Verifier
 from tests import test_selection_workflow as searches
 from tests.conftest import Workspace, altered
 
@@ -667,23 +668,23 @@ def test_last_digits_of_numbers_may_differ_and_nothing_else(
     words, numbers = [word for word, _ in parts], [number for _, number in parts]
     text = written(words, numbers)
     rounded = [number * (1.0 + data.draw(st.floats(-1e-8, 1e-8))) for number in numbers]
-    assert _alike(text, text)
-    assert _alike(text, written(words, rounded))
+    assert alike(text, text)
+    assert alike(text, written(words, rounded))
 
     place = data.draw(st.integers(0, len(parts) - 1))
     factor = data.draw(st.sampled_from([-1.0, 0.0, 0.99, 1.0001, 2.0, 10.0]))
     other = [number * factor if i == place else number for i, number in enumerate(numbers)]
-    assert not _alike(text, written(words, other))
+    assert not alike(text, written(words, other))
     more = [word + "x" if i == place else word for i, word in enumerate(words)]
-    assert not _alike(text, written(more, numbers))
-    assert not _alike(text, written([*words, "x"], [*numbers, 1.0]))
+    assert not alike(text, written(more, numbers))
+    assert not alike(text, written([*words, "x"], [*numbers, 1.0]))
 
 
 @given(st.integers(0, 2**63), st.integers(1, 9))
 @example(791345853915685207, 1)  # a seed of the study
 @example(12_345_678, 1)  # a number of parameters
 def test_whole_numbers_are_counts_and_seeds_and_do_not_differ_in_a_digit(number: int, more: int) -> None:
-    assert not _alike(f"n,{number},x", f"n,{number + more},x")
+    assert not alike(f"n,{number},x", f"n,{number + more},x")
 
 
 @given(st.text("0123456789abcdef", min_size=64, max_size=64), st.integers(0, 63), st.integers(1, 15))
@@ -693,5 +694,5 @@ def test_whole_numbers_are_counts_and_seeds_and_do_not_differ_in_a_digit(number:
 def test_digests_do_not_differ_in_a_digit(digest: str, place: int, more: int) -> None:
     digit = "0123456789abcdef"[(int(digest[place], 16) + more) % 16]
     other = digest[:place] + digit + digest[place + 1 :]
-    assert not _alike(f"sha256: {digest}", f"sha256: {other}")
-    assert not _alike(f"results/recipes/{digest}.json", f"results/recipes/{other}.json")
+    assert not alike(f"sha256: {digest}", f"sha256: {other}")
+    assert not alike(f"results/recipes/{digest}.json", f"results/recipes/{other}.json")

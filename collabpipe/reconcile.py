@@ -126,10 +126,9 @@ class _Look:
         return fits and _complete(folder, OVERHEAD_FILES)
 
 
-def _made_with(plan: Plan) -> str | None:
-    """The seal of the overhead table that the tables were made with."""
-    seal: str | None = record_of(plan.paths.provenance(plan.paths.tables)).get("overhead")
-    return seal
+def _made_with(plan: Plan, overhead: str | None) -> bool:
+    """Whether the tables were made with the overhead table that is here, as far as their provenance tells."""
+    return bool(record_of(plan.paths.provenance(plan.paths.tables)).get("overhead", overhead) == overhead)
 
 
 def look(plan: Plan) -> State:
@@ -155,7 +154,7 @@ def look(plan: Plan) -> State:
         and measured
         and tables.get("study") == study
         and tables.get("evaluations") == list(evaluated.values())
-        and _made_with(plan) == _sealed_record(plan.paths.overhead / "overhead.json").get("seal")
+        and _made_with(plan, _sealed_record(plan.paths.overhead / "overhead.json").get("seal"))
         and _complete(plan.paths.tables, TABLE_FILES)
         and _complete(plan.paths.figures, FIGURE_FILES)
     )

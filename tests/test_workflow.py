@@ -219,7 +219,7 @@ def test_raised_numerics_ask_for_other_data_labels_and_trainings(fresh: Workspac
 
 def test_a_training_in_progress_is_not_disturbed_by_dry_runs(study: Workspace) -> None:
     before = study.trainings()
-    study.configure(altered(ONE_METHOD | {"training": {"epochs": 80}, "execution": {"save_seconds": 0.0}}))
+    study.configure(altered(ONE_METHOD | {"training": {"epochs": 400}, "execution": {"save_seconds": 0.0}}))
     other = study.root / "config" / "other.yaml"
     other.write_text(yaml.safe_dump(altered(ONE_METHOD | {"training": {"learning_rate": 0.5}})))
     keys = [key_of(study.plan, run_of("baseline", seed)) for seed in (0, 1)]
@@ -243,7 +243,7 @@ def test_a_training_in_progress_is_not_disturbed_by_dry_runs(study: Workspace) -
         running.wait()
     assert study.trainings() - before == set(keys)
     assert {record["key"] for record in study.records().values()} == set(keys)
-    assert [cost["steps"] for cost in study.costs().values()] == [320, 320]
+    assert [cost["steps"] for cost in study.costs().values()] == [1600, 1600]
     assert NOTHING in study.snakemake("-n").stdout
 
 

@@ -58,7 +58,7 @@ def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float) -> None:
     choices = [of_one for _, of_one in decided]
     key = json_digest({"recipe": recipe.digest, "choices": choices, "device": device_name(choose_device())})
     store = Store(paths.store)
-    with store.writing(key) as folder:
+    with store.writing(key) as writer:
         result = store.find(key)
         if result is None:
             entries = [Entry(m.network_name, m.network, m.method, m.composition) for m, _ in decided]
@@ -66,7 +66,7 @@ def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float) -> None:
             shape, classes = (channels, height, width), len(record["classes"])
             measured = measure_overhead(entries, shape, classes, recipe.training, seconds=seconds)
             about = {"recipe": recipe.digest, "data": recipe.data.dataset, "choices": choices}
-            write_overhead(measured, folder, about)
+            write_overhead(measured, writer.folder, about)
             result = store.finish(key, OVERHEAD_FILES, {})
         store.place(key, result, paths.overhead)
 

@@ -19,6 +19,7 @@ from collabpipe.recipe import TrainRecipe, evaluation_key
 from collabpipe.retention import Keep, thin
 from collabpipe.scores import is_collapsed, score
 from collabpipe.store import Store
+from collabpipe.training.lease import lease_device
 
 PREDICTIONS = "predictions.parquet"
 
@@ -38,7 +39,7 @@ def training_record(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
     return record
 
 
-def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all") -> None:
+def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu: int = 1) -> None:
     """Write predictions.parquet and metrics.json of a run, from the store or by running its weights on the test set.
 
     Afterwards the run keeps of its weights what `keep` says.
@@ -52,13 +53,14 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all") -> None:
     test = data_record(recipe.labels.data, dataset)["files"]["test.arrow"]["sha256"]
     key = evaluation_key(record["digest"], test)
     store = Store(paths.store)
-    with store.writing(key) as kept:
+    with store.writing(key) as writer:
         result = store.find(key)
         if result is None:
+            lease_device(jobs_per_gpu)
             images = open_images(recipe.labels.data, dataset, "test")
             probabilities, metrics, device = evaluated(recipe, record, folder, images)
             inputs = {"training": record["digest"], "test.arrow": test}
-            _write_predictions(kept / PREDICTIONS, images.labels[: len(probabilities)], probabilities, inputs)
+            _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(probabilities)], probabilities, inputs)
             about = {"inputs": inputs, "status": record["status"], **metrics, "where": whereabouts(device)}
             result = store.finish(key, [PREDICTIONS], about)
         folder = paths.evaluation(recipe.run)

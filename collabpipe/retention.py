@@ -27,7 +27,8 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
     if not record.pop("unfinished", False) and ORDER.index(record.get("kept", "all")) <= ORDER.index(keep):
         return
     store = Store(paths.store)
-    with store.writing(record["key"]) as kept:
+    with store.writing(record["key"]) as writer:
+        kept = writer.folder
         # Both the old files and the new are the result until all are exchanged, whenever this process dies.
         spare = {name: _thinned(folder / name, kept / f".{name}.part", keep, record["key"]) for name in WEIGHTS}
         times = {name: (folder / name).stat() for name in (*WEIGHTS, "record.json")}

@@ -62,7 +62,13 @@ class ExecutionSettings(Strict):
 
     seeds_per_job: int = Field(default=1, ge=1)
     save_seconds: Annotated[float, Field(ge=0.0)] = 30.0
-    """Least time between two saved states, at epoch ends; 0: every epoch."""
+    """Time between two saved states, if saving then takes no more than 2% of it; 0: every epoch, whatever it takes."""
+    save_epochs: int | None = Field(default=None, ge=1)
+    """Epochs between two saved states, where they pass sooner than that time."""
+    jobs_per_gpu: int = Field(default=1, ge=0)
+    """Trainings that may share a GPU of a host without a scheduler; 0: no job asks for a GPU or uses one."""
+    stage: str | None = None
+    """A folder on each host's own disk that trainings copy the images to, such as $TMPDIR."""
     keep_weights: Literal["all", "half", "none"] = "all"
     """What stays of a run's weights once it is evaluated: last and best epoch, the last in half precision, nothing."""
     overhead_seconds: Positive = 10.0

@@ -7,7 +7,6 @@ folder holds a half-finished result, such as the state that a killed training co
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from collabpipe.errors import CollabpipeError
 from collabpipe.files import file_digest, link_or_copy, read_json, write_json
+from collabpipe.writer import Writer, claimed_elsewhere, writing
 
 ASKED_FILE = "asked.json"
 """In a training's folder: by which recipe it was first asked for, so that what nobody asks for any more can be told."""
@@ -34,25 +33,12 @@ class Store:
         return self.root / key[:2] / key
 
     @contextmanager
-    def writing(self, key: str) -> Iterator[Path]:
-        """Hold the key's folder against other processes; a second one waits. The kernel frees it on any death."""
-        folder = self.folder(key)
-        lock = FileLock(folder / "lock")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                print(f"another process is at work on {folder}: waiting for it", file=sys.stderr, flush=True)
-                lock.acquire()
-        except OSError as error:
-            raise CollabpipeError(f"cannot write {folder}: {error.strerror or error}") from error
-        try:
-            for part in folder.glob(".*.part"):  # of a process that was killed while it wrote
-                part.unlink()
-            yield folder
-        finally:
-            lock.release()
+    def writing(self, key: str) -> Iterator[Writer]:
+        """Be the one process that writes the key's folder; a second one waits."""
+        with writing(self.folder(key)) as writer:
+            for part in writer.folder.glob(".*.part"):  # of a process that was killed while it wrote
+                part.unlink(missing_ok=True)
+            yield writer
 
     def find(self, key: str) -> dict[str, Any] | None:
         """The finished result of `key`, its files verified; None if there is none or a file is damaged."""
@@ -93,7 +79,7 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(folder / "lock").acquire(blocking=False):
-                if not (folder / "result.json").exists():
+                if not (folder / "result.json").exists() and not claimed_elsewhere(folder):
                     _link(files, source, folder)
                     write_json(folder / "result.json", {**about, "key": key, "files": dict(files)}, durable=False)
         except Timeout:

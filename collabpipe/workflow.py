@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES
 from collabpipe.plan import Plan
 from collabpipe.recipe import Recipe, RunName
+from collabpipe.training.gpus import MASK, find_gpus, visible_devices
 
 ENTITIES = ("{dataset}", "{noise}", "{network}", "{method}")
 """The wildcards of a cell."""
@@ -111,6 +113,40 @@ class Workflow:
         """The evaluations of every run of the study."""
         folders = [self.plan.paths.evaluation(recipe.run) for recipe in self.plan.runs.values()]
         return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs that a job that trains or predicts asks for."""
+        return min(self.plan.settings.execution.jobs_per_gpu, 1)
+
+    @property
+    def train_options(self) -> str:
+        """The options of `collabpipe train` that say how it saves and where it runs, quoted for a shell."""
+        execution = self.plan.settings.execution
+        options = ["--save-seconds", str(execution.save_seconds), "--jobs-per-gpu", str(execution.jobs_per_gpu)]
+        if execution.save_epochs:
+            options += ["--save-epochs", str(execution.save_epochs)]
+        if execution.stage:
+            options += ["--stage", execution.stage]
+        return shlex.join(options)
+
+    @property
+    def overhead_options(self) -> str:
+        """The options of `collabpipe overhead`."""
+        options = ["--seconds", str(self.plan.settings.execution.overhead_seconds)]
+        return shlex.join(options if self.gpus else [*options, "--cpu"])
+
+    def gpu_hint(self, limit: int | None) -> str:
+        """What to tell who starts the study on a host with GPUs and sets no limit that fits; else nothing."""
+        jobs = self.plan.settings.execution.jobs_per_gpu
+        gpus = len(visible_devices(os.environ.get(MASK), find_gpus())) if jobs else 0
+        if not gpus or (limit is not None and limit <= gpus * jobs):
+            return ""
+        asked = f"--resources gpu={limit}" if limit is not None else "no --resources gpu=N"
+        return (
+            f"{gpus} GPUs here, {jobs} training{'s' * (jobs > 1)} each (execution.jobs_per_gpu), and {asked}. "
+            f"--resources gpu={gpus * jobs} uses them all and keeps no core for a training that waits for one."
+        )
 
     def fetch_options(self, dataset: str) -> str:
         """The options of `collabpipe fetch` that say where files may come from, quoted for a shell."""

@@ -1,3 +1,5 @@
+import os
+
 from collabpipe.errors import CollabpipeError
 from collabpipe.occupancy import occupy
 from collabpipe.paths import FIGURE_FILES, OVERHEAD_FILES, TABLE_FILES
@@ -20,6 +22,12 @@ FILES = Workflow(PLAN)
 PATHS = PLAN.paths
 LOGS = PATHS.logs
 BENCHMARKS = PATHS.benchmarks
+# Where SLURM tracks processes by cgroups it signals the leaders of steps alone: a training is a step of its own.
+STEP = (
+    "srun --overlap -n1 --mem=0 ${{CUDA_VISIBLE_DEVICES:+--gpus=1}} "
+    if "SLURM_JOB_ID" in os.environ and not workflow.is_main_process
+    else ""
+)
 CELL = "{dataset}/{noise}/{network}/{method}"
 
 

@@ -17,10 +17,13 @@ for block in FILES.blocks:
         wildcard_constraints:
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads
+        resources:
+            gpu=FILES.gpus,
         params:
             keep=PLAN.settings.execution.keep_weights,
+            jobs=PLAN.settings.execution.jobs_per_gpu,
         shell:
-            "collabpipe evaluate {input.recipes} --keep {params.keep} > {log} 2>&1"
+            "collabpipe evaluate {input.recipes} --keep {params.keep} --jobs-per-gpu {params.jobs} > {log} 2>&1"
 
 
 rule evaluations:

@@ -18,11 +18,11 @@ rule measure_overhead:
         BENCHMARKS / "measure_overhead.tsv"
     threads: PLAN.overhead.training.threads
     resources:
-        gpu=1,
+        gpu=FILES.gpus,
     params:
-        seconds=PLAN.settings.execution.overhead_seconds,
+        options=FILES.overhead_options,
     shell:
-        "collabpipe overhead {input.recipe} --seconds {params.seconds} > {log} 2>&1"
+        "collabpipe overhead {input.recipe} {params.options} > {log} 2>&1"
 
 
 rule assemble_tables:

@@ -23,11 +23,18 @@ for block in FILES.blocks:
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads
         resources:
-            gpu=1,
+            gpu=FILES.gpus,
         params:
-            save_seconds=PLAN.settings.execution.save_seconds,
+            options=FILES.train_options,
         shell:
-            "collabpipe train {input.recipes} --save-seconds {params.save_seconds} > {log} 2>&1"
+            f"{STEP}collabpipe train {{input.recipes}} {{params.options}} > {{log}} 2>&1"
+
+
+# Snakemake knows of no GPUs but those that it is told of.
+onstart:
+    hint = FILES.gpu_hint(workflow.global_resources.get("gpu").value)
+    if hint and workflow.local_exec:
+        logger.info(hint)
 
 
 rule checkpoints:

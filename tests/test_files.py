@@ -182,11 +182,11 @@ def test_a_state_that_does_not_fit_on_the_disk_is_told_and_leaves_nothing(small_
     # safetensors writes by itself and has an exception of its own.
     import torch
 
-    from collabpipe.training.job import _save
+    from collabpipe.training.saving import save_tensors
 
     target = small_disk / "state.safetensors"
     with pytest.raises(CollabpipeError) as caught:
-        _save(target, {"weight": torch.zeros(100_000)}, {})
+        save_tensors(target, {"weight": torch.zeros(100_000)}, {})
 
     assert str(target) in str(caught.value)
     assert "No space left" in str(caught.value)
@@ -329,7 +329,8 @@ Holder = Callable[[str, str], subprocess.Popen[str]]
 
 def finished(store: Store) -> Path:
     """A store with one result of two files; the folder of the result."""
-    with store.writing(KEY) as folder:
+    with store.writing(KEY) as writer:
+        folder = writer.folder
         for name in ("a", "b"):
             (folder / name).write_text(f"content of {name}")
         store.finish(KEY, ["a", "b"], {"status": "finished"})
@@ -339,8 +340,8 @@ def finished(store: Store) -> Path:
 def test_a_result_is_found_when_it_is_finished_and_not_before(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     assert store.find(KEY) is None
-    with store.writing(KEY) as folder:
-        (folder / "a").write_text("half")
+    with store.writing(KEY) as writer:
+        (writer.folder / "a").write_text("half")
         assert store.find(KEY) is None
 
     finished(store)
@@ -386,10 +387,10 @@ HOLD = """
 import sys
 from pathlib import Path
 from collabpipe.store import Store
-with Store(Path(sys.argv[1])).writing(sys.argv[2]) as folder:
+with Store(Path(sys.argv[1])).writing(sys.argv[2]) as writer:
     print("holds", flush=True)
     sys.stdin.readline()
-    (folder / "order").open("a").write(sys.argv[3])
+    (writer.folder / "order").open("a").write(sys.argv[3])
 """
 
 

@@ -17,7 +17,8 @@ from collabpipe.kinds import KINDS
 from collabpipe.methods import Generators, Method, build_method
 from collabpipe.networks import StagedNetwork, build_network, initialise
 from collabpipe.passes import Activations, BranchedHeads
-from collabpipe.settings import NetworkSettings
+from collabpipe.settings import ExecutionSettings, NetworkSettings
+from collabpipe.training.interruption import Interruption
 from collabpipe.training.job import train
 from tests.conftest import Lab
 
@@ -275,7 +276,7 @@ def test_checkpoint_of_a_training_loads_into_the_baselines_network(
     name = f"digits/symmetric-0.5/{network}/multi_head/seed0"
     recipe = lab.plan(changes).runs[name]
     paths, _ = lab.lay_out(tmp_path, changes)
-    train(recipe, paths, 30.0)
+    train(recipe, paths, ExecutionSettings(), Interruption())
 
     weights = load_file(paths.run(recipe.run) / "last.safetensors")
     baseline = build_network(recipe.network, 1, 10)

@@ -18,8 +18,10 @@ from collabpipe.files import json_digest, read_json, sealed, write_json
 from collabpipe.paths import Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import TrainRecipe
+from collabpipe.settings import ExecutionSettings
 from collabpipe.settle import OLD, settle
 from collabpipe.store import Store
+from collabpipe.training.interruption import Interruption
 from collabpipe.training.job import train
 from tests import test_selection_workflow as searches
 from tests.conftest import Workspace, altered
@@ -155,7 +157,7 @@ def again(study: Workspace, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for a run once more."""
     monkeypatch.chdir(study.root)
     recipe: TrainRecipe = study.plan.runs[name]
-    train(recipe, Paths(Path("results")), 30.0)
+    train(recipe, Paths(Path("results")), ExecutionSettings(), Interruption())
 
 
 def test_a_store_that_is_lost_is_made_of_the_results_without_taking_room(study: Workspace) -> None:

@@ -32,8 +32,10 @@ from collabpipe.labels import LabelFile, read_labels, write_labels
 from collabpipe.paths import Paths
 from collabpipe.recipe import LabelsRecipe, evaluation_key, read_recipe, training_digest
 from collabpipe.retention import thin
+from collabpipe.settings import ExecutionSettings
 from collabpipe.settle import settle
 from collabpipe.tables import write_tables
+from collabpipe.training.interruption import Interruption
 from collabpipe.training.job import train
 from collabpipe.training.weights import weights_digest
 from collabpipe.verify import Depth, Verifier
@@ -172,7 +174,7 @@ def test_a_study_with_a_diverged_run_is_proven(
     plan = study.plan.from_files([study.config], Path("results"))
     settle(plan)
     explodes = plan.runs[f"{CELL}/explodes/seed0"]
-    train(explodes, plan.paths, 30.0)
+    train(explodes, plan.paths, ExecutionSettings(), Interruption())
     evaluate(explodes, plan.paths)
     measure_study(plan.overhead, plan.paths, 0.05)
     write_tables(plan.study, plan.paths)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from collabpipe.data.stage import staged
 from collabpipe.data.store import data_record, open_images
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import atomic_path, sealed, write_json
@@ -21,23 +21,27 @@ from collabpipe.progress import Progress
 from collabpipe.provenance import note, whereabouts
 from collabpipe.recipe import TrainRecipe, evaluation_key, training_digest
 from collabpipe.selection import decide
-from collabpipe.settings import CANDIDATE
+from collabpipe.settings import CANDIDATE, ExecutionSettings
 from collabpipe.store import ASKED_FILE, Store
+from collabpipe.training.interruption import Interruption
+from collabpipe.training.lease import lease_device
+from collabpipe.training.saving import STATE_FILE, Saver, save_tensors
+from collabpipe.writer import Writer
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in the store need not wait for
     from collabpipe.training.engine import Training, Weights
 
 RESULT_FILES = ("last.safetensors", "best.safetensors", "history.parquet")
-STATE_FILE = "state.safetensors"
 MAKING = ("cost", "where")
 """What a stored result says of its making, which belongs beside a run's record and not in it."""
 
 
-def train(asked: TrainRecipe, paths: Paths, save_seconds: float) -> None:
+def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interruption: Interruption) -> None:
     """Bring the result of the recipe to its run's folder, from the store or by training.
 
     Raises:
-        CollabpipeError: inputs that are missing, broken or of another recipe; a full disk.
+        CollabpipeError: inputs that are missing, broken or of another recipe; a full disk; another writer took over.
+        Interrupted: by a signal; what was trained is saved.
     """
     recipe, choices = decide(asked, asked.run.dataset, asked.run.network, paths)
     data = data_record(recipe.labels.data, paths.dataset(recipe.run.dataset))
@@ -45,10 +49,15 @@ def train(asked: TrainRecipe, paths: Paths, save_seconds: float) -> None:
     inputs = {"train.arrow": data["files"]["train.arrow"]["sha256"], "labels": labels.sha256}
     key = recipe.key(inputs)
     store = Store(paths.store)
-    with store.writing(key) as folder:
+    with store.writing(key) as writer:
         result = store.find(key)
         if result is None or not _serves(recipe, result, data, store):
-            result = _compute(recipe, paths, labels, store, key, folder, save_seconds)
+            write_json(writer.folder / ASKED_FILE, {"asked": recipe.asked_digest, "run": str(recipe.run)})
+            training = _begin(recipe, paths, data, labels, execution)
+            _resume(training, writer.folder / STATE_FILE, key)
+            with interruption.deferred():
+                _run(training, Saver(training, writer, key, execution), interruption)
+                result = _finish(training, store, key, writer)
         else:
             Progress(str(recipe.run)).say("in the store already")
         folder = paths.run(recipe.run)
@@ -69,30 +78,36 @@ def _serves(recipe: TrainRecipe, result: dict[str, Any], data: dict[str, Any], s
     return store.find(evaluation_key(training_digest(result), data["files"]["test.arrow"]["sha256"])) is not None
 
 
-def _compute(
-    recipe: TrainRecipe, paths: Paths, labels: LabelFile, store: Store, key: str, folder: Path, save_seconds: float
-) -> dict[str, Any]:
+def _begin(
+    recipe: TrainRecipe, paths: Paths, data: dict[str, Any], labels: LabelFile, execution: ExecutionSettings
+) -> Training:
+    """A training at its beginning, on a device of its own; torch sees no other."""
+    lease_device(execution.jobs_per_gpu)
     from collabpipe.training import device as devices
     from collabpipe.training.engine import Training
 
-    write_json(folder / ASKED_FILE, {"asked": recipe.asked_digest, "run": str(recipe.run)})
     devices.be_deterministic(recipe.training.threads)
-    device = devices.choose_device()
-    images = open_images(recipe.labels.data, paths.dataset(recipe.run.dataset), "train")
-    training = Training(recipe, images, labels, device)
-    _resume(training, folder / STATE_FILE, key)
-    _run(training, folder / STATE_FILE, key, save_seconds)
-    weights = _write_results(training, folder, key)
+    folder = paths.dataset(recipe.run.dataset)
+    if execution.stage:
+        folder = staged(folder, data, execution.stage)
+    images = open_images(recipe.labels.data, folder, "train")
+    return Training(recipe, images, labels, devices.choose_device())
+
+
+def _finish(training: Training, store: Store, key: str, writer: Writer) -> dict[str, Any]:
+    from collabpipe.training.device import describe
+
+    writer.check()
     about = {
         "status": "diverged" if training.divergence else "finished",
         "divergence": asdict(training.divergence) if training.divergence else None,
-        "weights": weights,
+        "weights": _write_results(training, writer.folder, key),
         "best_epoch": training.best_epoch,
         "cost": _cost(training),
-        "where": whereabouts(devices.describe(device)),
+        "where": whereabouts(describe(training.device)),
     }
     result = store.finish(key, RESULT_FILES, about)
-    (folder / STATE_FILE).unlink(missing_ok=True)
+    (writer.folder / STATE_FILE).unlink(missing_ok=True)
     return result
 
 
@@ -113,19 +128,18 @@ def _resume(training: Training, path: Path, key: str) -> None:
     Progress(str(training.recipe.run)).say(f"continues after epoch {training.epoch}, step {training.step}")
 
 
-def _run(training: Training, state: Path, key: str, save_seconds: float) -> None:
+def _run(training: Training, saver: Saver, interruption: Interruption) -> None:
     settings = training.recipe.training
-    saved = time.monotonic()
     with Progress(str(training.recipe.run), settings.epochs * training.steps) as progress:
         for _ in training.run():
             progress.advance(training.epoch * training.steps + training.step)
-            if training.step or training.finished:
-                continue
-            progress.describe(_summary(training))
-            if time.monotonic() - saved >= save_seconds:
-                tensors, metadata = training.state()
-                _save(state, tensors, {**metadata, "key": key})
-                saved = time.monotonic()
+            if training.step == 0 and not training.finished:
+                progress.describe(_summary(training))
+            if interruption.caught and not training.finished:
+                saver.save()
+                progress.say(f"saved after epoch {training.epoch}, step {training.step}")
+                interruption.check()
+            saver.save_if_due()
     if not training.divergence:
         progress.say(f"finished: {_summary(training)}")
     else:
@@ -140,17 +154,6 @@ def _summary(training: Training) -> str:
     return text if measured != measured else f"{text}  validation {100 * measured:.1f}%"
 
 
-def _save(path: Path, tensors: Weights, metadata: dict[str, str]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:  # how it reports a full disk
-            raise CollabpipeError(f"cannot write {path}: {error}") from error
-
-
 def _write_results(training: Training, folder: Path, key: str) -> dict[str, str]:
     """Write weights and history; returns the digests of the weights. A diverged training has none to write."""
     from collabpipe.training.weights import weights_digest
@@ -162,7 +165,7 @@ def _write_results(training: Training, folder: Path, key: str) -> dict[str, str]
         contiguous = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
         # One entry: safetensors writes several in an order that changes from process to process.
         about = {"collabpipe": json.dumps({"key": key, "status": status, "which": name})}
-        _save(folder / f"{name}.safetensors", contiguous, about)
+        save_tensors(folder / f"{name}.safetensors", contiguous, about)
     with atomic_path(folder / "history.parquet") as temporary:
         pq.write_table(pa.Table.from_pylist(training.history).replace_schema_metadata({"key": key}), temporary)
     return {"last": weights_digest(last), "best": weights_digest(best)}

@@ -43,7 +43,7 @@ def lease_device(jobs_per_gpu: int = 1) -> str | None:
 
     To be called before torch starts CUDA, which then stays on the device: further calls return the same lease. Waits
     while no visible device admits another job, and says for whom. Of `jobs_per_gpu` on a device the smallest counts,
-    so that nobody shares one who did not ask for it.
+    so that nobody shares one who did not ask for it; 0 hides all devices.
 
     Returns:
         The device's UUID; None if nothing was leased, as SLURM gave this job a device of its own or no GPU is visible.
@@ -52,6 +52,8 @@ def lease_device(jobs_per_gpu: int = 1) -> str | None:
         CollabpipeError: the folder of the leases cannot be used; the GPUs cannot be told apart.
     """
     if not _outcome:
+        if jobs_per_gpu == 0:
+            os.environ[MASK] = ""
         _outcome.append(None if given_by_slurm() else _lease(jobs_per_gpu))
     return _outcome[0]
 

@@ -1,0 +1,185 @@
+"""What each command of the command line does; its docstring is what --help says. Imports are the command's own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from collabpipe.files import write_json
+from collabpipe.paths import LABEL_INPUTS
+from collabpipe.training.interruption import Interruption
+
+
+def fetch(arguments: argparse.Namespace) -> None:
+    """Download or copy a data set's files and check their sums."""
+    from collabpipe.data.fetch import fetch
+    from collabpipe.recipe import DataRecipe, read_recipe
+
+    recipe = read_recipe(arguments.recipe, DataRecipe)
+    folder = arguments.results.raw(recipe.dataset)
+    fetch(recipe, folder, arguments.data_dir, arguments.mirror, arguments.offline)
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Turn a data set's files into memory-mapped Arrow files."""
+    from collabpipe.data.store import prepare
+    from collabpipe.provenance import note, whereabouts
+    from collabpipe.recipe import DataRecipe, read_recipe
+
+    recipe = read_recipe(arguments.recipe, DataRecipe)
+    folder = arguments.results.dataset(recipe.dataset)
+    prepare(recipe, arguments.results.raw(recipe.dataset), folder)
+    note(arguments.results, folder, whereabouts("cpu"))
+
+
+def labels(arguments: argparse.Namespace) -> None:
+    """Draw a replicate's images, noisy labels and validation split."""
+    from collabpipe.data.store import data_record, open_images, read_annotations
+    from collabpipe.labels import make_labels, write_labels
+    from collabpipe.provenance import note, whereabouts
+    from collabpipe.recipe import LabelsRecipe, read_recipe
+
+    recipe = read_recipe(arguments.recipe, LabelsRecipe)
+    folder = arguments.results.dataset(recipe.data.dataset)
+    images = open_images(recipe.data, folder, "train")
+    labels = make_labels(recipe, images, read_annotations(recipe.data, folder))
+    files = data_record(recipe.data, folder)["files"]
+    path = arguments.results.labels(recipe)
+    write_labels(path, recipe, labels, images.classes, {name: files[name]["sha256"] for name in LABEL_INPUTS})
+    note(arguments.results, path, whereabouts("cpu"))
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train one or more runs in one process; a killed training continues."""
+    from collabpipe.recipe import for_each
+    from collabpipe.settings import ExecutionSettings
+    from collabpipe.training.job import train
+
+    keys = ("save_seconds", "save_epochs", "jobs_per_gpu", "stage")
+    execution = ExecutionSettings(**{key: getattr(arguments, key) for key in keys})
+    with Interruption() as interruption:
+        for_each(arguments.recipes, lambda recipe: train(recipe, arguments.results, execution, interruption))
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Predict the test set with trained runs and score it."""
+    from collabpipe.evaluation import evaluate
+    from collabpipe.recipe import for_each
+
+    for_each(
+        arguments.recipes, lambda recipe: evaluate(recipe, arguments.results, arguments.keep, arguments.jobs_per_gpu)
+    )
+
+
+def choose(arguments: argparse.Namespace) -> None:
+    """Choose a method's hyper-parameters by its candidates' validation accuracy."""
+    from collabpipe.recipe import SelectionRecipe, read_recipe
+    from collabpipe.selection import choose
+
+    choose(read_recipe(arguments.recipe, SelectionRecipe), arguments.results, arguments.keep)
+
+
+def overhead(arguments: argparse.Namespace) -> None:
+    """Measure what a training step of each method costs."""
+    from collabpipe.costs import measure_study
+    from collabpipe.recipe import read_recipe
+    from collabpipe.study import OverheadRecipe
+    from collabpipe.training.lease import lease_device
+
+    lease_device(0 if arguments.cpu else 1)
+    measure_study(read_recipe(arguments.recipe, OverheadRecipe), arguments.results, arguments.seconds)
+
+
+def tables(arguments: argparse.Namespace) -> None:
+    """Assemble a study's tables and figures."""
+    from collabpipe.recipe import read_recipe
+    from collabpipe.study import StudyRecipe
+    from collabpipe.tables import write_tables
+
+    write_tables(read_recipe(arguments.study, StudyRecipe), arguments.results, arguments.partial)
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    """List a configuration's runs, their number and what exists."""
+    from collabpipe.plan import Plan
+    from collabpipe.reconcile import look
+    from collabpipe.report import show_estimate, show_plan
+    from collabpipe.settle import settle
+
+    plan = Plan.from_files(arguments.config, arguments.results.root)
+    show_plan(plan, settle(plan) if arguments.write else look(plan))
+    if arguments.estimate:
+        show_estimate(plan, arguments.rate)
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    """Prove that each artefact belongs to its recipe, up to every cell of the tables."""
+    from collabpipe.plan import Plan
+    from collabpipe.report import show_proofs
+    from collabpipe.verify import Verifier
+
+    plan = Plan.from_files(arguments.config, arguments.results.root)
+    show_proofs(Verifier(plan, "recomputed" if arguments.recompute else "follows"), plan)
+
+
+def restore(arguments: argparse.Namespace) -> None:
+    """Pull a shared study and set it right, so that nothing is made again."""
+    from collabpipe.plan import Plan
+    from collabpipe.report import show_restored
+    from collabpipe.storage import configured_study, restore
+
+    plan = Plan.from_files(configured_study(), arguments.results.root)
+    show_restored(restore(plan, arguments.remote, arguments.only or [], arguments.pull, arguments.force))
+
+
+def share(arguments: argparse.Namespace) -> None:
+    """Write a finished study into dvc.lock, whoever made it, and push it."""
+    from collabpipe.plan import Plan
+    from collabpipe.storage import configured_study, share
+
+    plan = Plan.from_files(configured_study(), arguments.results.root)
+    share(plan, arguments.remote, arguments.push)
+
+
+def prune(arguments: argparse.Namespace) -> None:
+    """List what lies in the results and no configuration asks for."""
+    from collabpipe.occupancy import alone
+    from collabpipe.plan import Plan
+    from collabpipe.prune import remove, studies_in, unasked
+    from collabpipe.report import show_unasked
+
+    configs = [[config] for config in arguments.config] or [[file] for file in studies_in(Path("config"))]
+    plans = [Plan.from_files(files, arguments.results.root) for files in configs]
+    with alone(arguments.results.root, "pruning"):
+        found = unasked(plans, arguments.results)
+        show_unasked(found, [file for files in configs for file in files])
+        if found and arguments.remove:
+            remove(found, arguments.results)
+            print("Removed.")
+        elif found:
+            print("Remove them with: collabpipe prune --remove")
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Print the study's table, and where tables and figures lie."""
+    from collabpipe.report import show_tables
+
+    show_tables(arguments.results)
+
+
+def doctor(arguments: argparse.Namespace) -> None:
+    """Say what of this machine suits a study, what does not, and how to mend it."""
+    from collabpipe.doctor import diagnose, show_findings
+
+    show_findings(diagnose(arguments.config, arguments.results.root))
+
+
+def schema(arguments: argparse.Namespace) -> None:
+    """Print the JSON schema of a configuration."""
+    from collabpipe.schema import settings_schema
+
+    if arguments.out is None:
+        print(json.dumps(settings_schema(), indent=2, sort_keys=True))
+    else:
+        write_json(arguments.out, settings_schema())

@@ -1,0 +1,58 @@
+"""A copy of a prepared data set on the host's own disk, for trainings that would all read one file server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from collabpipe.data.lock import alone
+from collabpipe.errors import CollabpipeError
+from collabpipe.files import atomic_path, file_digest
+from collabpipe.progress import Progress
+
+
+def staged(folder: Path, record: dict[str, Any], where: str) -> Path:
+    """The folder to read training images from: a copy of `folder` below `where`, or `folder` if that cannot be.
+
+    The copy is named by the sum of its images, checked when it is made and shared by all trainings of the user on the
+    host; nobody removes it. `where` may name variables of the environment, as in ``$TMPDIR``.
+    """
+    say = Progress(str(folder)).say
+    sha256: str = record["files"]["train.arrow"]["sha256"]
+    try:
+        target: Path = _own_folder(where) / sha256
+        size = record["files"]["train.arrow"]["bytes"]
+        with alone(target, "copies"):
+            here = target / "train.arrow"
+            if not here.exists() or here.stat().st_size != size:
+                say(f"copied to {target}")
+                _copy(folder / "train.arrow", here, sha256)
+            with atomic_path(target / "record.json") as temporary:  # others may have been written beside equal images
+                shutil.copyfile(folder / "record.json", temporary)
+    except (OSError, CollabpipeError) as error:
+        say(f"not staged: {error}; read where it lies")
+        return folder
+    return target
+
+
+def _own_folder(where: str) -> Path:
+    """The user's folder below `where`, which another user could have made on a disk that all may write to."""
+    expanded = os.path.expandvars(where)
+    if unset := re.search(r"\$\{?\w+\}?", expanded):
+        raise CollabpipeError(f"stage {where}: {unset[0]} is not set on this host")
+    own = Path(expanded).expanduser() / f"collabpipe-{os.getuid()}"
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = own.lstat()
+    if about.st_uid != os.getuid() or about.st_mode & 0o022:
+        raise CollabpipeError(f"{own}: others may write there (it should be yours, with mode 700)")
+    return own
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    with atomic_path(target, durable=False) as temporary:
+        shutil.copyfile(source, temporary)
+        if file_digest(temporary) != sha256:
+            raise CollabpipeError(f"{source}: is not as its record says")

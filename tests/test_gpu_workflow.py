@@ -1,0 +1,107 @@
+"""GPUs under the real Snakemake, with simulated devices: who gets which, who waits, and that it is said."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from collabpipe.training.lease import FOLDER, lease_holders
+from collabpipe.workflow import Workflow
+from tests.conftest import Workspace, altered
+
+DEVICES = ["0", "1"]
+RUNNING = re.compile(r"pid (\d+) of")
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A host with two devices; the folder of their leases."""
+    monkeypatch.setenv("COLLABPIPE_DEVICES", ",".join(DEVICES))
+    monkeypatch.setenv(FOLDER, str(tmp_path / "leases"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return tmp_path / "leases"
+
+
+def holders_of_devices() -> dict[str, list[str]]:
+    return lease_holders({device: [] for device in DEVICES})
+
+
+@pytest.mark.parametrize("jobs_per_gpu", [1, 2])
+def test_without_a_limit_trainings_wait_for_a_device_of_their_own_and_say_so(
+    jobs_per_gpu: int, host: Path, study: Workspace
+) -> None:
+    study.configure(
+        altered(
+            {
+                "methods": {"output": None, "output_control": None},
+                "seeds": list(range(6)),
+                "training": {"epochs": 30},
+                "execution": {"seeds_per_job": 1, "jobs_per_gpu": jobs_per_gpu},
+            }
+        )
+    )
+    running = study.start("snakemake", "--cores", "6", "checkpoints")
+    most: Counter[str] = Counter()
+    try:
+        while running.poll() is None:
+            if host.exists():
+                for device, lines in holders_of_devices().items():
+                    most[device] = max(most[device], len(lines))
+            time.sleep(0.05)
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 0
+    assert dict(most) == dict.fromkeys(DEVICES, jobs_per_gpu)
+    logs = [path.read_text() for path in (study.results / "logs" / "train").rglob("baseline/*.log")]
+    assert len(logs) == 6
+    leased = Counter(re.findall(r"gpu: leased (\w+)", "\n".join(logs)))
+    assert set(leased) == set(DEVICES)
+    assert sum(leased.values()) == 6
+    waited = [log for log in logs if "gpu: waiting for one of 2" in log]
+    assert waited, "six trainings, and fewer places"
+    assert RUNNING.search(waited[0]), "it says for whom"
+
+
+def test_jobs_that_predict_lease_a_device_too(host: Path, study: Workspace) -> None:
+    study.configure(altered({"methods": {"output": None, "output_control": None}, "training": {"epochs": 3}}))
+    study.snakemake("--resources", "gpu=2", "--", "evaluations")
+    logs = [path.read_text() for path in (study.results / "logs" / "evaluate").rglob("*.log")]
+    assert sum("gpu: leased" in log for log in logs) == 1  # the other methods' logs are of before
+
+
+def test_who_wants_no_gpu_asks_for_none_and_gets_none(host: Path, study: Workspace) -> None:
+    changes = {"methods": {"output": None, "output_control": None}, "training": {"epochs": 3}}
+    study.configure(altered(changes | {"execution": {"jobs_per_gpu": 0}}))
+    # A job that asked for one would be refused.
+    printed = study.snakemake("--resources", "gpu=0", "--", "tables")
+    assert "GPUs here" not in printed.stdout + printed.stderr
+    log = (study.results / "logs/train/digits/symmetric-0.5/resnet8/baseline/block0.log").read_text()
+    assert "leased" not in log
+    assert "training on the CPU" in log
+    assert not host.exists()
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (None, "2 GPUs here, 2 trainings each (execution.jobs_per_gpu), and no --resources gpu=N."),
+        (64, "and --resources gpu=64. --resources gpu=4 uses them all"),
+        (4, ""),
+        (1, ""),
+    ],
+)
+def test_a_limit_that_does_not_fit_the_host_is_told(limit: int | None, said: str, host: Path, fresh: Workspace) -> None:
+    fresh.configure(altered({"execution": {"jobs_per_gpu": 2}}))
+    hint = Workflow(fresh.plan).gpu_hint(limit)
+    assert said in hint
+    assert bool(hint) == bool(said)
+
+
+def test_snakemake_says_it_when_it_starts(host: Path, fresh: Workspace) -> None:
+    printed = fresh.snakemake("datasets")
+    assert "2 GPUs here, 1 training each" in printed.stdout + printed.stderr

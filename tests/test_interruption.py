@@ -1,0 +1,131 @@
+"""Signals: a training saves, leaves with its own exit code, and goes on to the same bits."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from collabpipe.store import Store
+from collabpipe.training.interruption import EXIT_CODE, SIGNALS, Interrupted, Interruption
+from tests.conftest import Lab
+from tests.test_resume import Desk, study
+
+OFTEN = ["--save-seconds", "0.01"]
+
+
+def begin(desk: Desk, *methods: str) -> subprocess.Popen[str]:
+    """The train command as a user's shell or a scheduler starts it; it saves as often as 2% of the time allow."""
+    recipes = [str(desk.recipes[method]) for method in methods]
+    return subprocess.Popen(
+        ["collabpipe", "train", *recipes, "--results", str(desk.paths.root), *OFTEN],
+        env=desk.workspace.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
+    """Until the process says something."""
+    assert process.stderr
+    for line in process.stderr:
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError(f"ended without saying {pattern}")
+
+
+def wait_for_a_state(process: subprocess.Popen[str], state: Path) -> None:
+    """Until the training has saved by itself, as it does once it is well under way."""
+    before = state.stat().st_ino if state.exists() else None
+    give_up = time.monotonic() + 60
+    while not state.exists() or state.stat().st_ino == before:
+        assert process.poll() is None, "ended too soon"
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def test_each_signal_loses_nothing_and_the_same_command_goes_on_to_the_same_bits(lab: Lab, tmp_path: Path) -> None:
+    undisturbed, disturbed = (Desk(lab, tmp_path / name, study(epochs=250)) for name in ("calm", "rough"))
+    calm = begin(undisturbed, "baseline", "temporal")
+    reached = (0, 0)
+    for number in SIGNALS:
+        process = begin(disturbed, "baseline", "temporal")
+        if reached > (0, 0):
+            continued = wait_for(process, r"continues after epoch (\d+), step (\d+)")
+            assert tuple(map(int, continued.groups())) == reached
+        wait_for_a_state(process, disturbed.state("baseline"))
+        process.send_signal(number)
+        code, err = end_of(process)
+        assert code == EXIT_CODE, err
+        saved = re.search(r"saved after epoch (\d+), step (\d+)", err)
+        assert saved, err
+        before, reached = reached, (int(saved[1]), int(saved[2]))
+        assert reached > before
+        assert f"interrupted by {number.name}; the same command, called again, goes on" in err
+        assert "Traceback" not in err
+        assert disturbed.state("baseline").exists()
+        assert not disturbed.kept("temporal").exists(), "the next recipe was not begun"
+    assert end_of(begin(disturbed, "baseline", "temporal"))[0] == 0
+    assert end_of(calm)[0] == 0
+    for method in ("baseline", "temporal"):
+        assert disturbed.record(method)["digest"] == undisturbed.record(method)["digest"]
+    # Each of the 4 steps of each epoch was made once.
+    seconds = disturbed.cost("baseline")["epoch_seconds"]
+    assert len(seconds) == 250
+
+
+def test_of_several_signals_the_first_counts_and_sigcont_is_nothing(lab: Lab, tmp_path: Path) -> None:
+    desk = Desk(lab, tmp_path, study(epochs=3000))
+    process = begin(desk, "baseline")
+    wait_for_a_state(process, desk.state("baseline"))
+    process.send_signal(signal.SIGCONT)
+    wait_for_a_state(process, desk.state("baseline"))  # it goes on
+    for number in (signal.SIGUSR1, signal.SIGCONT, signal.SIGTERM, signal.SIGTERM):
+        process.send_signal(number)
+    code, err = end_of(process)
+    assert code == EXIT_CODE
+    assert "interrupted by SIGUSR1" in err
+    assert [path.name for path in desk.kept("baseline").iterdir() if path.name.endswith(".part")] == []
+
+
+def test_who_only_waits_leaves_at_once(lab: Lab, tmp_path: Path) -> None:
+    desk = Desk(lab, tmp_path, study(epochs=2))
+    with Store(desk.paths.store).writing(desk.kept("baseline").name):
+        process = begin(desk, "baseline")
+        wait_for(process, f"waiting for process {os.getpid()} on")
+        began = time.monotonic()
+        process.terminate()
+        assert end_of(process)[0] == EXIT_CODE
+        assert time.monotonic() - began < 5
+    assert not desk.state("baseline").exists()
+
+
+def test_a_signal_ends_work_at_once_unless_it_is_deferred() -> None:
+    def finish(interruption: Interruption) -> None:
+        with interruption.deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append(interruption.caught)
+
+    done: list[signal.Signals | None] = []
+    with Interruption(), pytest.raises(Interrupted, match="SIGUSR1"):
+        os.kill(os.getpid(), signal.SIGUSR1)
+    with Interruption() as interruption, pytest.raises(Interrupted, match="SIGTERM"):
+        finish(interruption)
+    assert done == [signal.SIGTERM]
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with Interruption():
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+    assert [signal.getsignal(number) for number in SIGNALS] == before

@@ -53,6 +53,8 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
     test = data_record(recipe.labels.data, dataset)["files"]["test.arrow"]["sha256"]
     key = evaluation_key(record["digest"], test)
     store = Store(paths.store)
+    if not store.promises(key):  # before the claim, as in training
+        lease_device(jobs_per_gpu)
     with store.writing(key) as writer:
         result = store.find(key)
         if result is None:

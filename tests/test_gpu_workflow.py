@@ -11,7 +11,9 @@ import pytest
 
 from collabpipe.training.lease import FOLDER, lease_holders
 from collabpipe.workflow import Workflow
-from tests.conftest import Workspace, altered
+from tests.conftest import Lab, Workspace, altered
+from tests.test_resume import Desk
+from tests.test_resume import study as resumed_study
 
 DEVICES = ["0", "1"]
 RUNNING = re.compile(r"pid (\d+) of")
@@ -105,3 +107,27 @@ def test_a_limit_that_does_not_fit_the_host_is_told(limit: int | None, said: str
 def test_snakemake_says_it_when_it_starts(host: Path, fresh: Workspace) -> None:
     printed = fresh.snakemake("datasets")
     assert "2 GPUs here, 1 training each" in printed.stdout + printed.stderr
+
+
+def test_who_has_the_device_never_waits_for_one_who_waits_for_the_device(
+    host: Path, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    desk = Desk(lab, tmp_path / "desk", resumed_study(epochs=40))
+    first = desk.workspace.start(*desk.command("baseline", "heads"))
+    try:
+        while not desk.state("baseline").exists():
+            assert first.poll() is None
+            time.sleep(0.01)
+        # It has the device, and will come to a training that this one begins as soon as it may.
+        second = desk.workspace.start(*desk.command("heads"))
+        try:
+            assert first.wait(timeout=120) == 0
+            assert second.wait(timeout=120) == 0
+        finally:
+            second.kill()
+            second.wait()
+    finally:
+        first.kill()
+        first.wait()
+    assert desk.record("heads")["status"] == "finished"

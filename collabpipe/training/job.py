@@ -49,6 +49,9 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
     inputs = {"train.arrow": data["files"]["train.arrow"]["sha256"], "labels": labels.sha256}
     key = recipe.key(inputs)
     store = Store(paths.store)
+    if not store.promises(key):
+        # Before the claim: else one that has the GPU could wait for the claim of one that waits for the GPU.
+        lease_device(execution.jobs_per_gpu)
     with store.writing(key) as writer:
         result = store.find(key)
         if result is None or not _serves(recipe, result, data, store):
@@ -82,6 +85,7 @@ def _begin(
     recipe: TrainRecipe, paths: Paths, data: dict[str, Any], labels: LabelFile, execution: ExecutionSettings
 ) -> Training:
     """A training at its beginning, on a device of its own; torch sees no other."""
+    # What the store promised was damaged or thinned, if there is no lease yet.
     lease_device(execution.jobs_per_gpu)
     from collabpipe.training import device as devices
     from collabpipe.training.engine import Training

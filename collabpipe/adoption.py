@@ -58,7 +58,7 @@ def link_again(plan: Plan) -> None:
 
 
 def _lacks(store: Store, record: Mapping[str, Any]) -> bool:
-    return not store.promises(record["key"])
+    return not (store.folder(record["key"]) / "result.json").exists()
 
 
 def _adopt(record: Mapping[str, Any], folder: Path, store: Store, paths: Paths, more: Mapping[str, Any]) -> None:

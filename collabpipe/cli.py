@@ -13,7 +13,7 @@ from collabpipe import commands as run
 from collabpipe.errors import CollabpipeError
 from collabpipe.occupancy import occupy
 from collabpipe.paths import STAGES, Paths
-from collabpipe.training.interruption import EXIT_CODE, Interrupted
+from collabpipe.training.interruption import EXIT_CODE, Interrupted, Interruption
 
 WRITING = ("fetch", "prepare", "labels", "train", "choose", "evaluate", "overhead", "tables")
 """Commands that must not meet a restore."""
@@ -158,7 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command in WRITING or getattr(arguments, "write", False):
             occupy(arguments.results.root)
-        arguments.run(arguments)
+        with Interruption() as arguments.interruption:
+            arguments.run(arguments)
     except CollabpipeError as error:
         print(f"collabpipe {arguments.command}: error: {error}", file=sys.stderr)
         return 1
@@ -172,7 +173,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as interrupted:
         print(f"collabpipe {arguments.command}: {interrupted}", file=sys.stderr)
         return EXIT_CODE
-    except KeyboardInterrupt:
-        print(f"collabpipe {arguments.command}: interrupted", file=sys.stderr)
-        return 130
     return 0

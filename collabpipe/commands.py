@@ -8,7 +8,6 @@ from pathlib import Path
 
 from collabpipe.files import write_json
 from collabpipe.paths import LABEL_INPUTS
-from collabpipe.training.interruption import Interruption
 
 
 def fetch(arguments: argparse.Namespace) -> None:
@@ -58,8 +57,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     keys = ("save_seconds", "save_epochs", "jobs_per_gpu", "stage")
     execution = ExecutionSettings(**{key: getattr(arguments, key) for key in keys})
-    with Interruption() as interruption:
-        for_each(arguments.recipes, lambda recipe: train(recipe, arguments.results, execution, interruption))
+    for_each(arguments.recipes, lambda recipe: train(recipe, arguments.results, execution, arguments.interruption))
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

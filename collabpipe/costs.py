@@ -67,6 +67,7 @@ def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float) -> None:
             measured = measure_overhead(entries, shape, classes, recipe.training, seconds=seconds)
             about = {"recipe": recipe.digest, "data": recipe.data.dataset, "choices": choices}
             write_overhead(measured, writer.folder, about)
+            writer.check()
             result = store.finish(key, OVERHEAD_FILES, {})
         store.place(key, result, paths.overhead)
 

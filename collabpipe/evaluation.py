@@ -53,17 +53,19 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
     test = data_record(recipe.labels.data, dataset)["files"]["test.arrow"]["sha256"]
     key = evaluation_key(record["digest"], test)
     store = Store(paths.store)
-    if not store.promises(key):  # before the claim, as in training
-        lease_device(jobs_per_gpu)
+    with store.writing(key):
+        stored = store.find(key) is not None
+    if not stored:
+        lease_device(jobs_per_gpu)  # between two claims, as in training
     with store.writing(key) as writer:
         result = store.find(key)
         if result is None:
-            lease_device(jobs_per_gpu)
             images = open_images(recipe.labels.data, dataset, "test")
             probabilities, metrics, device = evaluated(recipe, record, folder, images)
             inputs = {"training": record["digest"], "test.arrow": test}
             _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(probabilities)], probabilities, inputs)
             about = {"inputs": inputs, "status": record["status"], **metrics, "where": whereabouts(device)}
+            writer.check()
             result = store.finish(key, [PREDICTIONS], about)
         folder = paths.evaluation(recipe.run)
         store.place(key, result, folder)

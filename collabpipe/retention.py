@@ -32,6 +32,7 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
         # Both the old files and the new are the result until all are exchanged, whenever this process dies.
         spare = {name: _thinned(folder / name, kept / f".{name}.part", keep, record["key"]) for name in WEIGHTS}
         times = {name: (folder / name).stat() for name in (*WEIGHTS, "record.json")}
+        writer.check()
         store.exchange(record["key"], spare, {"kept": keep})
         for name in WEIGHTS:
             link_or_copy(kept / name, folder / name)

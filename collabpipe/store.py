@@ -40,10 +40,6 @@ class Store:
                 part.unlink(missing_ok=True)
             yield writer
 
-    def promises(self, key: str) -> bool:
-        """Whether there is a result, as far as a look without the key's claim can tell."""
-        return (self.folder(key) / "result.json").exists()
-
     def find(self, key: str) -> dict[str, Any] | None:
         """The finished result of `key`, its files verified; None if there is none or a file is damaged."""
         path = self.folder(key) / "result.json"

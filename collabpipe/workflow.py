@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from collabpipe.errors import CollabpipeError
 from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES
 from collabpipe.plan import Plan
 from collabpipe.recipe import Recipe, RunName
@@ -139,7 +140,10 @@ class Workflow:
     def gpu_hint(self, limit: int | None) -> str:
         """What to tell who starts the study on a host with GPUs and sets no limit that fits; else nothing."""
         jobs = self.plan.settings.execution.jobs_per_gpu
-        gpus = len(visible_devices(os.environ.get(MASK), find_gpus())) if jobs else 0
+        try:
+            gpus = len(visible_devices(os.environ.get(MASK), find_gpus())) if jobs else 0
+        except CollabpipeError as error:
+            return str(error)
         if not gpus or (limit is not None and limit <= gpus * jobs):
             return ""
         asked = f"--resources gpu={limit}" if limit is not None else "no --resources gpu=N"

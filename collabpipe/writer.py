@@ -9,6 +9,7 @@ touched it for a minute by this host's own clock; whoever held it finds out befo
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -30,7 +31,9 @@ BEAT_SECONDS = 5.0
 SILENT_SECONDS = 60.0
 """More than the time that a busy file server may take to show a touch to another host."""
 POLL_SECONDS = 0.2
+MOST_POLL_SECONDS = 2.0
 REMIND_SECONDS = 300.0
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def _this_kernel() -> str:
@@ -56,8 +59,11 @@ class Writer:
         Raises:
             CollabpipeError: somebody has; nothing more may be written.
         """
+        # Missing is not lost: another may be about to put it back, which he took for a dead one's.
         owner = _read(self.claim)
-        if owner.get("token") != self.token:
+        if not owner and not self.try_claim():
+            owner = _read(self.claim)
+        if owner and owner.get("token") != self.token:
             raise CollabpipeError(
                 f"{self.folder}: was taken over by {described(owner)} while this process did not answer. It goes on "
                 "there; nothing was lost, and nothing is to be done here."
@@ -74,28 +80,40 @@ class Writer:
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
         draft = self.folder / f".{CLAIM}.{self.token}.part"
-        draft.write_text(json.dumps(about), encoding="utf-8")
+        try:
+            draft.write_text(json.dumps(about), encoding="utf-8")
+            return self._put(draft)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _put(self, draft: Path) -> bool:
+        """Let a file be the claim, if there is none."""
         try:
             os.link(draft, self.claim)
         except (FileExistsError, FileNotFoundError):  # the writer tidies away what looks left over, this draft too
             return False
-        finally:
-            draft.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            try:
+                with self.claim.open("x", encoding="utf-8") as file:
+                    file.write(draft.read_text(encoding="utf-8"))
+            except (FileExistsError, FileNotFoundError):
+                return False
         return True
 
     def remove(self, dead: str | None) -> None:
         """Take a dead writer's claim away, by its token; another's that has come into its place stays."""
-        grave = self.folder / f".{CLAIM}.{self.token}.dead"
+        grave = self.folder / f".{CLAIM}.{self.token}.dead.part"
         with suppress(FileNotFoundError):  # another waiting process was faster
             self.claim.rename(grave)
             if _read(grave).get("token") != dead:
-                with suppress(FileExistsError):
-                    os.link(grave, self.claim)
+                self._put(grave)
             grave.unlink()
 
     @contextmanager
     def alive(self) -> Iterator[None]:
-        """Touch the claim until the work is done, then drop it."""
+        """Touch the claim until the work is done."""
         heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         heart.start()
         try:
@@ -103,8 +121,12 @@ class Writer:
         finally:
             self._ended.set()
             heart.join()
+
+    def drop(self) -> None:
+        """Leave the folder to others."""
+        with suppress(OSError):
             if _read(self.claim).get("token") == self.token:
-                self.claim.unlink(missing_ok=True)
+                self.claim.unlink()
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
@@ -122,15 +144,15 @@ def writing(folder: Path) -> Iterator[Writer]:
     """
     writer, lock = Writer(folder), FileLock(folder / "lock")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _wait(writer, lock)
-    except OSError as error:
-        lock.release()
-        raise CollabpipeError(f"cannot write {folder}: {error.strerror or error}") from error
-    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _wait(writer, lock)
+        except OSError as error:
+            raise CollabpipeError(f"cannot write {folder}: {error.strerror or error}") from error
         with writer.alive():
             yield writer
     finally:
+        writer.drop()
         lock.release()
 
 
@@ -141,29 +163,31 @@ def claimed_elsewhere(folder: Path) -> bool:
 
 def _wait(writer: Writer, lock: FileLock) -> None:
     """Return with the lock held and the claim made."""
-    started = time.monotonic()
-    remind = 0.0
-    seen: tuple[Any, float] = (None, started)
+    pause, waited, remind = POLL_SECONDS, 0.0, 0.0
+    sign: tuple[int, int] | None = None
+    silence = 0.0
     while True:
         with suppress(Timeout):
             if not lock.is_locked:
                 lock.acquire(blocking=False)
-        if lock.is_locked and writer.try_claim():
+        before, sign = sign, _sign_of_life(writer.claim)
+        if lock.is_locked and sign is None and writer.try_claim():
             return
         other = _read(writer.claim)
-        now = time.monotonic()
-        if (sign := _sign_of_life(writer.claim)) != seen[0]:
-            seen = sign, now
+        # In looks, not by the clock: that goes on where this process is suspended, or hangs with the file server.
+        silence = silence + pause if sign == before else 0.0
         # Its lock is free: on this host the writer is dead.
         here: bool = other.get("kernel") == _this_kernel()
-        if lock.is_locked and seen[0] and (here or now - seen[1] >= SILENT_SECONDS):
+        if lock.is_locked and sign and (here or silence >= SILENT_SECONDS):
             _say(f"takes over from {described(other)}, which is gone", writer)
             writer.remove(other.get("token"))
             continue
-        if now - started >= remind:
+        if waited >= remind:
             _say(f"waiting for {described(other)}, at work on the same", writer)
             remind += REMIND_SECONDS
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
+        waited += pause
+        pause = min(1.2 * pause, max(MOST_POLL_SECONDS, POLL_SECONDS))
 
 
 def _say(text: str, writer: Writer) -> None:
@@ -189,8 +213,9 @@ def _sign_of_life(claim: Path) -> tuple[int, int] | None:
 
 
 def _read(claim: Path) -> dict[str, Any]:
+    """Who claims; nothing where nobody does, or where a power failure left the file empty."""
     try:
         owner = json.loads(claim.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # gone; or no claim of ours, which says nothing of anybody
+    except (FileNotFoundError, ValueError):
         return {}
     return owner if isinstance(owner, dict) else {}

@@ -24,7 +24,7 @@ LOGS = PATHS.logs
 BENCHMARKS = PATHS.benchmarks
 # Where SLURM tracks processes by cgroups it signals the leaders of steps alone: a training is a step of its own.
 STEP = (
-    "srun --overlap -n1 --mem=0 ${{CUDA_VISIBLE_DEVICES:+--gpus=1}} "
+    "srun --overlap -n1 -c{threads} --cpu-bind=q --mem=0 ${{CUDA_VISIBLE_DEVICES:+--gpus=1}} "
     if "SLURM_JOB_ID" in os.environ and not workflow.is_main_process
     else ""
 )

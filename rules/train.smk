@@ -32,8 +32,10 @@ for block in FILES.blocks:
 
 # Snakemake knows of no GPUs but those that it is told of.
 onstart:
-    hint = FILES.gpu_hint(workflow.global_resources.get("gpu").value)
-    if hint and workflow.local_exec:
+    hint = workflow.local_exec and FILES.gpu_hint(
+        workflow.global_resources.get("gpu").value
+    )
+    if hint:
         logger.info(hint)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from collabpipe import workflow
+from collabpipe.errors import CollabpipeError
 from collabpipe.training.lease import FOLDER, lease_holders
 from collabpipe.workflow import Workflow
 from tests.conftest import Lab, Workspace, altered
@@ -84,7 +86,7 @@ def test_who_wants_no_gpu_asks_for_none_and_gets_none(host: Path, study: Workspa
     assert "GPUs here" not in printed.stdout + printed.stderr
     log = (study.results / "logs/train/digits/symmetric-0.5/resnet8/baseline/block0.log").read_text()
     assert "leased" not in log
-    assert "training on the CPU" in log
+    assert "none is asked for; training on the CPU" in log
     assert not host.exists()
 
 
@@ -102,6 +104,43 @@ def test_a_limit_that_does_not_fit_the_host_is_told(limit: int | None, said: str
     hint = Workflow(fresh.plan).gpu_hint(limit)
     assert said in hint
     assert bool(hint) == bool(said)
+
+
+def test_a_host_whose_driver_does_not_answer_is_told_and_stops_nothing(
+    host: Path, fresh: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang() -> dict[str, list[str]]:
+        raise CollabpipeError("nvidia-smi has not answered")
+
+    monkeypatch.setattr(workflow, "find_gpus", hang)
+    assert Workflow(fresh.plan).gpu_hint(None) == "nvidia-smi has not answered"
+
+
+SRUN = """#!/bin/sh
+echo "$@" > called
+while [ "$1" != collabpipe ]; do shift; done
+exec "$@"
+"""
+
+
+def test_within_a_job_of_slurm_a_training_is_a_step_of_its_own(fresh: Workspace) -> None:
+    fresh.configure(altered({"training": {"threads": 2}, "execution": {"jobs_per_gpu": 0}}))
+    fresh.snakemake("labels")
+    (fresh.root / "srun").write_text(SRUN)
+    (fresh.root / "srun").chmod(0o755)
+    variables = {"SLURM_JOB_ID": "7", "PATH": f"{fresh.root}:{fresh.environment['PATH']}", "CUDA_VISIBLE_DEVICES": "1"}
+    target = "results/runs/digits/symmetric-0.5/resnet8/baseline/seed0/record.json"
+    # As the plugin has Snakemake run within a job, where it is not the main process.
+    inner = ["snakemake", "--cores", "2", "--mode", "subprocess", "--nolock"]
+    fresh.run(*inner, "--", target, env=variables)
+    called = (fresh.root / "called").read_text()
+    assert called.startswith("--overlap -n1 -c2 --cpu-bind=q --mem=0 --gpus=1 collabpipe train results/recipes/")
+    assert (fresh.root / target).exists()
+
+    # Who starts the study by hand within an allocation gets the steps that he asks for.
+    (fresh.root / "called").unlink()
+    fresh.run("snakemake", "--cores", "2", "--", target.replace("baseline", "output"), env=variables)
+    assert not (fresh.root / "called").exists()
 
 
 def test_snakemake_says_it_when_it_starts(host: Path, fresh: Workspace) -> None:

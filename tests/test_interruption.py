@@ -7,16 +7,27 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from collabpipe.store import Store
 from collabpipe.training.interruption import EXIT_CODE, SIGNALS, Interrupted, Interruption
+from collabpipe.writer import CLAIM
 from tests.conftest import Lab
 from tests.test_resume import Desk, study
 
 OFTEN = ["--save-seconds", "0.01"]
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """The handlers of the tests' own process, put back whatever becomes of them."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def begin(desk: Desk, *methods: str) -> subprocess.Popen[str]:
@@ -50,12 +61,12 @@ def wait_for_a_state(process: subprocess.Popen[str], state: Path) -> None:
 
 
 def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     return process.returncode, err
 
 
 def test_each_signal_loses_nothing_and_the_same_command_goes_on_to_the_same_bits(lab: Lab, tmp_path: Path) -> None:
-    undisturbed, disturbed = (Desk(lab, tmp_path / name, study(epochs=250)) for name in ("calm", "rough"))
+    undisturbed, disturbed = (Desk(lab, tmp_path / name, study(epochs=120)) for name in ("calm", "rough"))
     calm = begin(undisturbed, "baseline", "temporal")
     reached = (0, 0)
     for number in SIGNALS:
@@ -81,7 +92,7 @@ def test_each_signal_loses_nothing_and_the_same_command_goes_on_to_the_same_bits
         assert disturbed.record(method)["digest"] == undisturbed.record(method)["digest"]
     # Each of the 4 steps of each epoch was made once.
     seconds = disturbed.cost("baseline")["epoch_seconds"]
-    assert len(seconds) == 250
+    assert len(seconds) == 120
 
 
 def test_of_several_signals_the_first_counts_and_sigcont_is_nothing(lab: Lab, tmp_path: Path) -> None:
@@ -124,8 +135,35 @@ def test_a_signal_ends_work_at_once_unless_it_is_deferred() -> None:
     assert done == [signal.SIGTERM]
 
 
-def test_handlers_are_put_back() -> None:
+def test_handlers_are_put_back_but_not_for_who_leaves_because_of_one() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with Interruption():
         assert [signal.getsignal(number) for number in SIGNALS] != before
     assert [signal.getsignal(number) for number in SIGNALS] == before
+    with pytest.raises(Interrupted), Interruption():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_IGN}
+
+
+def test_signals_that_go_on_until_the_end_change_no_exit_code(lab: Lab, tmp_path: Path) -> None:
+    desk = Desk(lab, tmp_path, study(epochs=3000))
+    process = begin(desk, "baseline")
+    wait_for_a_state(process, desk.state("baseline"))
+    while process.poll() is None:
+        process.terminate()
+        time.sleep(0.02)
+    code, err = end_of(process)
+    assert code == EXIT_CODE, err
+    assert "saved after epoch" in err
+
+
+def test_a_signal_counts_although_the_state_cannot_be_saved(lab: Lab, tmp_path: Path) -> None:
+    desk = Desk(lab, tmp_path, study(epochs=3000))
+    process = begin(desk, "baseline", "temporal")
+    wait_for_a_state(process, desk.state("baseline"))
+    # Another has taken over: nothing may be written.
+    (desk.kept("baseline") / CLAIM).write_text('{"token": "another", "pid": 5, "host": "n2"}')
+    process.terminate()
+    code, err = end_of(process)
+    assert code == EXIT_CODE, err
+    assert not desk.kept("temporal").exists(), "the next recipe was not begun"

@@ -61,6 +61,13 @@ def test_a_copy_that_was_cut_short_is_made_again(desk: Desk, tmp_path: Path) -> 
     open_images(desk.plan.data["digits"], target, "train")
 
 
+def test_what_killed_jobs_left_is_tidied(desk: Desk, tmp_path: Path) -> None:
+    target = staged_images(desk, str(tmp_path / "disk"))
+    (target / ".train.arrow.abc.part").write_bytes(b"half")
+    staged_images(desk, str(tmp_path / "disk"))
+    assert sorted(path.name for path in target.iterdir()) == [".lock", "record.json", "train.arrow"]
+
+
 def test_several_jobs_of_a_host_copy_once(desk: Desk, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from collabpipe.data.stage import staged; "
@@ -75,7 +82,7 @@ def test_several_jobs_of_a_host_copy_once(desk: Desk, tmp_path: Path) -> None:
     assert sum(err.count("copied to") for _, err in ends) == 1
 
 
-@pytest.mark.parametrize("why", ["unset", "file", "others", "damaged"])
+@pytest.mark.parametrize("why", ["unset", "empty", "file", "others", "damaged"])
 def test_where_staging_cannot_be_the_originals_are_read_and_it_is_said_why(
     why: str, desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +91,9 @@ def test_where_staging_cannot_be_the_originals_are_read_and_it_is_said_why(
     where, said = str(disk), ""
     if why == "unset":
         where, said = "${NOT_HERE}/x", "${NOT_HERE} is not set on this host"
+    elif why == "empty":
+        monkeypatch.setenv("EMPTY", "")
+        where, said = "$EMPTY", "$EMPTY: is no absolute path on this host"
     elif why == "file":
         disk.write_text("in the way")
         said = "Not a directory"

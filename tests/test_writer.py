@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -219,6 +220,49 @@ def test_never_two_at_once_on_three_hosts_under_random_kills(start: Start, tmp_p
     # None is lost: whoever was not killed had his turn.
     assert {str(pid) for pid in ended} - killed <= finished
     assert all(code == 0 for pid, code in ended.items() if str(pid) not in killed)
+
+
+def test_two_that_were_suspended_together_take_nothing_from_each_other(start: Start, tmp_path: Path) -> None:
+    first = start(HOLD, tmp_path, "n1")
+    assert line(first) == "holds"
+    second = start(HOLD, tmp_path, "n2")
+    assert "waiting" in told(second)
+    for process in (first, second):
+        process.send_signal(signal.SIGSTOP)
+    time.sleep(1.5)
+
+    second.send_signal(signal.SIGCONT)
+    time.sleep(0.2)
+    first.send_signal(signal.SIGCONT)
+
+    ask(first)
+    assert line(first) == "still"
+    let_go(first)
+    assert line(second) == "holds"
+
+
+def test_a_claim_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        (tmp_path / CLAIM).unlink()
+        writer.check()
+        assert json.loads((tmp_path / CLAIM).read_text())["token"] == writer.token
+
+
+def test_without_hard_links_there_is_one_writer_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with writing(tmp_path) as writer:
+        writer.check()
+        assert not Writer(tmp_path).try_claim()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock"]
+
+
+def test_who_leaves_by_any_exception_leaves_no_claim(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), writing(tmp_path):
+        raise KeyboardInterrupt
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock"]
 
 
 def test_another_claim_that_came_in_between_is_put_back(tmp_path: Path) -> None:

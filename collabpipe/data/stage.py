@@ -26,6 +26,8 @@ def staged(folder: Path, record: dict[str, Any], where: str) -> Path:
         target: Path = _own_folder(where) / sha256
         size = record["files"]["train.arrow"]["bytes"]
         with alone(target, "copies"):
+            for left in target.glob(".*.part"):  # by a job that was killed
+                left.unlink()
             here = target / "train.arrow"
             if not here.exists() or here.stat().st_size != size:
                 say(f"copied to {target}")
@@ -43,6 +45,8 @@ def _own_folder(where: str) -> Path:
     expanded = os.path.expandvars(where)
     if unset := re.search(r"\$\{?\w+\}?", expanded):
         raise CollabpipeError(f"stage {where}: {unset[0]} is not set on this host")
+    if not Path(expanded).expanduser().is_absolute():
+        raise CollabpipeError(f"stage {where}: is no absolute path on this host, but {expanded!r}")
     own = Path(expanded).expanduser() / f"collabpipe-{os.getuid()}"
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
     about = own.lstat()
@@ -52,7 +56,7 @@ def _own_folder(where: str) -> Path:
 
 
 def _copy(source: Path, target: Path, sha256: str) -> None:
-    with atomic_path(target, durable=False) as temporary:
+    with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
         if file_digest(temporary) != sha256:
             raise CollabpipeError(f"{source}: is not as its record says")

@@ -33,13 +33,13 @@ class Interruption:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # Who leaves because of a signal does not die of the next one on the way.
+            signal.signal(number, signal.SIG_IGN if self.caught else handler)
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
-        if self.caught is None:
-            self.caught = signal.Signals(number)
-            if not self._deferred:
-                self.check()
+        self.caught = self.caught or signal.Signals(number)
+        if not self._deferred:
+            self.check()
 
     def check(self) -> None:
         """End if a signal was caught.
@@ -57,5 +57,6 @@ class Interruption:
         try:
             yield
         finally:
-            self._deferred = False
+            # Further signals must not disturb how the process leaves because of the first.
+            self._deferred = self.caught is not None
         self.check()

@@ -43,26 +43,15 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
         CollabpipeError: inputs that are missing, broken or of another recipe; a full disk; another writer took over.
         Interrupted: by a signal; what was trained is saved.
     """
+    interruption.check()
     recipe, choices = decide(asked, asked.run.dataset, asked.run.network, paths)
     data = data_record(recipe.labels.data, paths.dataset(recipe.run.dataset))
     labels = read_labels(paths.labels(recipe.labels), recipe.labels)
     inputs = {"train.arrow": data["files"]["train.arrow"]["sha256"], "labels": labels.sha256}
     key = recipe.key(inputs)
     store = Store(paths.store)
-    if not store.promises(key):
-        # Before the claim: else one that has the GPU could wait for the claim of one that waits for the GPU.
-        lease_device(execution.jobs_per_gpu)
-    with store.writing(key) as writer:
-        result = store.find(key)
-        if result is None or not _serves(recipe, result, data, store):
-            write_json(writer.folder / ASKED_FILE, {"asked": recipe.asked_digest, "run": str(recipe.run)})
-            training = _begin(recipe, paths, data, labels, execution)
-            _resume(training, writer.folder / STATE_FILE, key)
-            with interruption.deferred():
-                _run(training, Saver(training, writer, key, execution), interruption)
-                result = _finish(training, store, key, writer)
-        else:
-            Progress(str(recipe.run)).say("in the store already")
+
+    def place(result: dict[str, Any]) -> None:
         folder = paths.run(recipe.run)
         store.place(key, result, folder)
         making = {name: result.pop(name) for name in MAKING}
@@ -73,20 +62,37 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
         write_json(folder / "record.json", sealed(record | {"digest": digest}))
         note(paths, folder, {**making["where"], "training": digest, "cost": making["cost"]})
 
+    with store.writing(key):
+        if result := _find(recipe, key, data, store):
+            Progress(str(recipe.run)).say("in the store already")
+            return place(result)
+    # Between two claims: who has a GPU may wait for a claim, but never for that of one who waits for the GPU.
+    lease_device(execution.jobs_per_gpu)
+    with store.writing(key) as writer:
+        result = _find(recipe, key, data, store)
+        if result is None:
+            write_json(writer.folder / ASKED_FILE, {"asked": recipe.asked_digest, "run": str(recipe.run)})
+            training = _begin(recipe, paths, data, labels, execution)
+            _resume(training, writer.folder / STATE_FILE, key)
+            with interruption.deferred():
+                _run(training, Saver(training, writer, key, execution), interruption)
+                result = _finish(training, store, key, writer)
+        return place(result)
 
-def _serves(recipe: TrainRecipe, result: dict[str, Any], data: dict[str, Any], store: Store) -> bool:
-    """Whether a stored result will do: one without weights does for a candidate, or if it is evaluated already."""
-    if result.get("kept", "all") == "all" or CANDIDATE.search(recipe.run.method):
-        return True
-    return store.find(evaluation_key(training_digest(result), data["files"]["test.arrow"]["sha256"])) is not None
+
+def _find(recipe: TrainRecipe, key: str, data: dict[str, Any], store: Store) -> dict[str, Any] | None:
+    """The stored result, if it will do: one without weights does for a candidate, or if it is evaluated already."""
+    result = store.find(key)
+    if result is None or result.get("kept", "all") == "all" or CANDIDATE.search(recipe.run.method):
+        return result
+    evaluation = evaluation_key(training_digest(result), data["files"]["test.arrow"]["sha256"])
+    return result if store.find(evaluation) else None
 
 
 def _begin(
     recipe: TrainRecipe, paths: Paths, data: dict[str, Any], labels: LabelFile, execution: ExecutionSettings
 ) -> Training:
-    """A training at its beginning, on a device of its own; torch sees no other."""
-    # What the store promised was damaged or thinned, if there is no lease yet.
-    lease_device(execution.jobs_per_gpu)
+    """A training at its beginning."""
     from collabpipe.training import device as devices
     from collabpipe.training.engine import Training
 
@@ -110,6 +116,7 @@ def _finish(training: Training, store: Store, key: str, writer: Writer) -> dict[
         "cost": _cost(training),
         "where": whereabouts(describe(training.device)),
     }
+    writer.check()
     result = store.finish(key, RESULT_FILES, about)
     (writer.folder / STATE_FILE).unlink(missing_ok=True)
     return result

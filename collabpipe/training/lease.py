@@ -53,8 +53,9 @@ def lease_device(jobs_per_gpu: int = 1) -> str | None:
     """
     if not _outcome:
         if jobs_per_gpu == 0:
+            _say("none is asked for; training on the CPU")
             os.environ[MASK] = ""
-        _outcome.append(None if given_by_slurm() else _lease(jobs_per_gpu))
+        _outcome.append(None if jobs_per_gpu == 0 or given_by_slurm() else _lease(jobs_per_gpu))
     return _outcome[0]
 
 

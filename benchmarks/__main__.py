@@ -56,9 +56,7 @@ def main() -> None:
     command = f"python -m benchmarks --device {asked.device} --seconds {asked.seconds:g}"
     sized = f"batches of {asked.batch_size}, networks of width {asked.width}"
     minutes = (time.perf_counter() - started) / 60
-    conditions = (
-        f"Measured by `{command}` in {minutes:.1f} minutes: {sized}; medians of rounds in which all take turns."
-    )
+    conditions = f"Measured by `{command}` in {minutes:.1f} minutes: {sized}; medians of rounds taken in turns."
     write(asked.out, asked.device, sections, conditions)
 
 

@@ -57,7 +57,12 @@ class Row:
 
 
 def in_turns(
-    work: Mapping[str, Work], seconds: float, *, least: int = 5, wait: Callable[[], object] | None = None
+    work: Mapping[str, Work],
+    seconds: float,
+    *,
+    least: int = 5,
+    wait: Work = lambda: None,
+    rest: Work = lambda: None,
 ) -> dict[str, list[float]]:
     """Seconds of each piece of work in every round, after one round that warms up.
 
@@ -69,14 +74,15 @@ def in_turns(
         seconds: time to spend; at least `least` rounds are timed.
         least: rounds in any case.
         wait: for a device's queue to be empty, before and after each piece.
+        rest: before each piece, where one leaves something running that would disturb the next.
     """
-    wait = wait or (lambda: None)
     times: dict[str, list[float]] = {name: [] for name in work}
     for piece in work.values():
         piece()
     started, order = time.perf_counter(), list(work)
     while len(times[order[0]]) < least or time.perf_counter() - started < seconds:
         for name in order:
+            rest()
             wait()
             before = time.perf_counter()
             work[name]()
@@ -84,6 +90,15 @@ def in_turns(
             times[name].append(time.perf_counter() - before)
         order.reverse()
     return times
+
+
+def synchronise(device: str) -> Work:
+    """What waits for the device's queue to be empty."""
+    if device != "cuda":
+        return lambda: None
+    import torch
+
+    return torch.cuda.synchronize
 
 
 @dataclass(frozen=True)

@@ -98,14 +98,14 @@ class _Order:
         yield from self._trainings(plan.runs.values())
         yield from self._evaluations(plan.runs.values())
         choices = [paths.choice(*key) for key in plan.selections]
-        evaluations = [Path(file) for file in self.workflow.all_evaluations]
+        evaluations = [Path(file) for file in self.workflow.all_metrics]
         overhead = files_in(paths.overhead, OVERHEAD_FILES)
         if state.overhead:
             data = self._data(plan.overhead.data.dataset)
             yield _Made("measure_overhead", overhead, [*data, *choices, *evaluations])
         if state.tables:
             made = [*files_in(paths.tables, TABLE_FILES), *files_in(paths.figures, FIGURE_FILES)]
-            checkpoints = [Path(file) for file in self.workflow.all_checkpoints]
+            checkpoints = [Path(file) for file in self.workflow.all_records]
             made_from = [*overhead, *choices, *self.workflow.label_files, *checkpoints, *evaluations]
             yield _Made("assemble_tables", made, made_from)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES
+from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, RUN_RECORD
 from collabpipe.plan import Plan
 from collabpipe.recipe import Recipe, RunName
 
@@ -71,15 +71,18 @@ class Workflow:
         return [self.plan.paths.choice(dataset, of.noise, network, name) for name, of in choices]
 
     def candidate_files(self, dataset: str, noise: str, network: str, method: str) -> list[Path]:
-        """The checkpoints of all trainings that a choice is made from."""
+        """The records of all trainings that a choice is made from."""
         recipe = self.plan.selections[dataset, noise, network, method]
-        runs = [run for one in recipe.candidates for run, _ in one.runs]
-        return [self.plan.paths.run(run) / name for run in runs for name in CHECKPOINT_FILES]
+        return [self.plan.paths.run(run) / RUN_RECORD for one in recipe.candidates for run, _ in one.runs]
 
     def checkpoints(self, seeds: Sequence[int]) -> list[str]:
         """Patterns of the checkpoints of some seeds."""
         folders = [self.plan.paths.run_folder(*ENTITIES, seed) for seed in seeds]
         return [str(folder / name) for folder in folders for name in CHECKPOINT_FILES]
+
+    def records(self, seeds: Sequence[int]) -> list[str]:
+        """Patterns of the records that stand for the checkpoints of some seeds."""
+        return [str(self.plan.paths.run_folder(*ENTITIES, seed) / RUN_RECORD) for seed in seeds]
 
     def evaluations(self, seeds: Sequence[int]) -> list[str]:
         """Patterns of the evaluations of some seeds."""
@@ -100,17 +103,18 @@ class Workflow:
         files = [path for m in methods for path in self.choice_files(dataset, noise, m.network_name, m.method)]
         return list(dict.fromkeys(files))
 
-    @cached_property
-    def all_checkpoints(self) -> list[str]:
-        """The checkpoints of every run of the study."""
-        folders = [self.plan.paths.run(recipe.run) for recipe in self.plan.runs.values()]
-        return [str(folder / name) for folder in folders for name in CHECKPOINT_FILES]
+    # Snakemake looks up each input among the outputs of all blocks. So one file stands for a run: whichever other file
+    # is missing, settling makes the run's recipe newer than its record.
 
     @cached_property
-    def all_evaluations(self) -> list[str]:
-        """The evaluations of every run of the study."""
-        folders = [self.plan.paths.evaluation(recipe.run) for recipe in self.plan.runs.values()]
-        return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
+    def all_records(self) -> list[str]:
+        """The records of every run of the study, which stand for its checkpoints."""
+        return [str(self.plan.paths.run(recipe.run) / RUN_RECORD) for recipe in self.plan.runs.values()]
+
+    @cached_property
+    def all_metrics(self) -> list[str]:
+        """The metrics of every run of the study, which stand for its evaluation."""
+        return [str(self.plan.paths.evaluation(recipe.run) / METRICS) for recipe in self.plan.runs.values()]
 
     def fetch_options(self, dataset: str) -> str:
         """The options of `collabpipe fetch` that say where files may come from, quoted for a shell."""

@@ -5,7 +5,7 @@ for block in FILES.blocks:
             f"evaluate_{block.name}"
         input:
             recipes=lambda w, seeds=block.seeds: FILES.recipe_files(**w, seeds=seeds),
-            checkpoints=FILES.checkpoints(block.seeds),
+            records=FILES.records(block.seeds),
             test=rules.prepare_dataset.output.test,
             record=rules.prepare_dataset.output.record,
         output:
@@ -25,4 +25,4 @@ for block in FILES.blocks:
 
 rule evaluations:
     input:
-        FILES.all_evaluations,
+        FILES.all_metrics,

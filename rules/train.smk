@@ -32,4 +32,4 @@ for block in FILES.blocks:
 
 rule checkpoints:
     input:
-        FILES.all_checkpoints,
+        FILES.all_records,

@@ -11,9 +11,9 @@ for block in FILES.blocks:
         output:
             FILES.evaluations(block.seeds),
         log:
-            LOGS / f"evaluate/{CELL}/block{block.name}.log",
+            LOGS / f"evaluate/{CELL}/block{block.number}.log",
         benchmark:
-            BENCHMARKS / f"evaluate/{CELL}/block{block.name}.tsv"
+            BENCHMARKS / f"evaluate/{CELL}/block{block.number}.tsv"
         wildcard_constraints:
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads

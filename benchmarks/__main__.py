@@ -19,6 +19,10 @@ SECTIONS = {
     "input": "Input pipeline",
     "step": "Training step",
     "methods": "What a method's step costs",
+    "planning": "Planning",
+    "tables": "Tables and claims",
+    "opening": "Opening a large set",
+    "demo": "The default study",
 }
 """Modules in order, with their headings."""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,8 @@ def large_study(seeds: int, noises: int, seeds_per_job: int = 1) -> dict[str, An
     methods = study["methods"]
     for number in range(METHODS - len(methods)):
         methods[f"output_{number}"] = {"kind": "output", "heads": 2, "split": "stage2", "weight": 0.1 * (number + 1)}
-    changes = {"noise": list(NOISE[:noises]), "seeds": list(range(seeds)), "execution": {"seeds_per_job": seeds_per_job}}
-    return study | changes
+    execution = {"seeds_per_job": seeds_per_job}
+    return study | {"noise": list(NOISE[:noises]), "seeds": list(range(seeds)), "execution": execution}
 
 
 def working_folder(folder: Path, study: dict[str, Any] | None = None) -> Path:
@@ -40,3 +43,32 @@ def environment() -> dict[str, str]:
     """Variables under which commands and package are those that this process runs with."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY)}
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a command took: seconds on the clock, the processor's seconds, and bytes at its peak."""
+
+    seconds: float
+    processor: float
+    peak: int
+
+
+def run(folder: Path, *command: str) -> Used:
+    """Run a command in a working folder.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    log = folder / "benchmark.log"
+    started = time.perf_counter()
+    with log.open("w", encoding="utf-8") as file:
+        child = subprocess.Popen(  # noqa: S603
+            command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text(encoding='utf-8')[-2000:]}")
+    seconds = time.perf_counter() - started
+    return Used(seconds, usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss)

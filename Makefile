@@ -1,5 +1,5 @@
 # make demo: the default study, from nothing to the printed table.   make test: the tests.   make lint: the checks.
-# make restore: a shared study, pulled and proven, so that nothing is made again.
+# make restore: a shared study, pulled and proven, so that nothing is made again.   make bench: docs/performance.md.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo restore test lint format schema lock clean
+.PHONY: demo restore test bench lint format schema lock clean
 
 demo: $(READY)
 	snakemake --cores all --quiet rules host
@@ -20,6 +20,10 @@ restore: $(READY)
 
 test: $(READY)
 	pytest -n 2
+
+# Writes its tables into docs/performance.md. With a GPU: python -m benchmarks --device cuda.
+bench: $(READY)
+	python -m benchmarks
 
 # No container image of this project is published, so Snakemake's one complaint about that stands; any other fails.
 lint: $(READY)

@@ -29,10 +29,13 @@ class Strict(BaseModel):
     @classmethod
     def _truth_is_no_number(cls, values: Any) -> Any:
         """YAML reads `yes` and `on` as true, which would pass for the number 1."""
-        for name, field in cls.model_fields.items():
-            value = values.get(name) if isinstance(values, Mapping) else None
+        for name, value in values.items() if isinstance(values, Mapping) else ():
             for part in value if isinstance(value, list | tuple) else (value,):
-                if isinstance(part, bool) and field.annotation is not bool:
+                if (
+                    isinstance(part, bool)
+                    and name in cls.model_fields
+                    and cls.model_fields[name].annotation is not bool
+                ):
                     raise Wrong(part, ("a number, or a word in quotes",), "value", (name,))
         return values
 

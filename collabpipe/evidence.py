@@ -160,7 +160,7 @@ class Evidence:
 
 def _read_hits(path: Path) -> NDArray[np.bool_]:
     try:
-        table = pq.read_table(path, columns=["label", "prediction"])
+        table = pq.ParquetFile(path).read(columns=["label", "prediction"], use_threads=False)
     except (OSError, ValueError) as error:
         raise CollabpipeError(f"{path}: cannot be read: {error}. Evaluate the run again.") from error
     return np.asarray(table["label"].to_numpy() == table["prediction"].to_numpy())

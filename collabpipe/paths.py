@@ -13,8 +13,10 @@ from collabpipe.recipe import DataRecipe, LabelsRecipe, RunName
 
 DATA_FILES = ("train.arrow", "test.arrow", "annotations.parquet", "record.json")
 LABEL_INPUTS = ("train.arrow", "annotations.parquet")
-CHECKPOINT_FILES = ("last.safetensors", "best.safetensors", "history.parquet", "record.json")
-EVALUATION_FILES = ("predictions.parquet", "metrics.json")
+RUN_RECORD = "record.json"
+METRICS = "metrics.json"
+CHECKPOINT_FILES = ("last.safetensors", "best.safetensors", "history.parquet", RUN_RECORD)
+EVALUATION_FILES = ("predictions.parquet", METRICS)
 OVERHEAD_FILES = ("overhead.csv", "overhead.md", "overhead.json")
 TABLE_FILES = (
     "main.csv",

@@ -132,16 +132,18 @@ class Plan:
         """The choices that a method's (or candidate's) training waits for."""
         dataset, noise, network = cell
         method, methods = self._variants[name]
+        kinds = {other: methods[other] for other in involved(methods, method)}
+        if not any(isinstance(kind, Searched) for kind in kinds.values()):
+            return None
         definitions, choices = {}, {}
-        for other in involved(methods, method):
-            kind = methods[other]
+        for other, kind in kinds.items():
             if isinstance(kind, Searched):
                 source = kind.select.carry.get(noise, noise)
                 selection = self._selection((dataset, source, network), other).digest
                 choices[other] = ChoiceOf(noise=source, selection=selection)
             else:
                 definitions[other] = kind.model_dump(mode="json")
-        return Undecided(method=method, definitions=definitions, choices=choices) if choices else None
+        return Undecided(method=method, definitions=definitions, choices=choices)
 
     def _train_recipe(self, cell: Cell, name: str, undecided: Undecided | None, seed: int) -> TrainRecipe:
         dataset, noise, network = cell

@@ -6,17 +6,19 @@ so that each command can tell whether an input is the one that was asked for.
 
 from __future__ import annotations
 
+import json
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from collabpipe.composition import Composition, Strict, problem
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import json_digest, json_text, read_record, write_text
+from collabpipe.files import json_digest, read_record, write_json
 from collabpipe.settings import NAME, NetworkSettings, TrainingSettings
 from collabpipe.settings_data import NoiseSettings, SourceName
 from collabpipe.settings_errors import Wrong, explain
@@ -35,18 +37,29 @@ AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
 class Recipe(Strict):
     """What every recipe can do."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the recipe's canonical JSON."""
         return json_digest(self.model_dump(mode="json"))
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that is asked for its own digest."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("digest", None)
+        return copied
+
     def write(self, folder: Path) -> Path:
         """Put the recipe into `folder` under its digest, unless it is there, whole and unedited."""
         path = folder / f"{self.digest}.json"
-        text = json_text(self.model_dump(mode="json"))
-        if not path.exists() or path.read_bytes() != text.encode():
-            write_text(path, text, durable=False)
+        if not self._lies_in(path):
+            write_json(path, self.model_dump(mode="json"), durable=False)
         return path
+
+    def _lies_in(self, path: Path) -> bool:
+        try:
+            return json_digest(json.loads(path.read_bytes())) == self.digest
+        except (OSError, ValueError):
+            return False
 
 
 class DataRecipe(Recipe):

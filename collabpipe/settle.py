@@ -53,9 +53,8 @@ def _settle(file: Path, artefact: Path, current: bool) -> None:
 def _put_after(made: _Made, benchmarks: Path) -> None:
     """Make files that are current no older than what they were made from."""
     newest = max((OLD * SECOND, *(path.stat().st_mtime_ns for path in made.made_from if path.exists())))
-    # To Snakemake a job's benchmark is one of its outputs; blocks of a cell lie in one folder.
-    timed = [benchmarks / f"{made.job}.tsv", *(benchmarks / made.job).glob("*.tsv")]
-    for path in (*made.files, *timed):
+    # To Snakemake a job's benchmark is one of its outputs.
+    for path in (*made.files, benchmarks / f"{made.job}.tsv"):
         if path.exists():
             about = path.stat()
             if not about.st_mode & stat.S_IWUSR:
@@ -98,14 +97,14 @@ class _Order:
         yield from self._trainings(plan.runs.values())
         yield from self._evaluations(plan.runs.values())
         choices = [paths.choice(*key) for key in plan.selections]
-        evaluations = [Path(file) for file in self.workflow.all_evaluations]
+        evaluations = [Path(file) for file in self.workflow.all_metrics]
         overhead = files_in(paths.overhead, OVERHEAD_FILES)
         if state.overhead:
             data = self._data(plan.overhead.data.dataset)
             yield _Made("measure_overhead", overhead, [*data, *choices, *evaluations])
         if state.tables:
             made = [*files_in(paths.tables, TABLE_FILES), *files_in(paths.figures, FIGURE_FILES)]
-            checkpoints = [Path(file) for file in self.workflow.all_checkpoints]
+            checkpoints = [Path(file) for file in self.workflow.all_records]
             made_from = [*overhead, *choices, *self.workflow.label_files, *checkpoints, *evaluations]
             yield _Made("assemble_tables", made, made_from)
 
@@ -116,29 +115,29 @@ class _Order:
         path = self.paths.labels(recipe)
         return [path, path.with_suffix(".json")]
 
-    def _jobs(self, recipes: Iterable[TrainRecipe], done: frozenset[str]) -> list[list[TrainRecipe]]:
+    def _jobs(self, recipes: Iterable[TrainRecipe], done: frozenset[str]) -> Iterator[tuple[str, list[TrainRecipe]]]:
         """The recipes that share a job, of jobs that are done: Snakemake compares all files of one."""
-        jobs: dict[tuple[Path, int], list[TrainRecipe]] = {}
+        jobs: dict[str, list[TrainRecipe]] = {}
         for recipe in recipes:
             block = self.plan.settings.execution.block(recipe.run.seed)
-            jobs.setdefault((self.paths.run(recipe.run).parent, block), []).append(recipe)
-        return [job for job in jobs.values() if all(str(recipe.run) in done for recipe in job)]
+            jobs.setdefault(f"{recipe.run.cell}/block{block}", []).append(recipe)
+        return ((name, job) for name, job in jobs.items() if all(str(recipe.run) in done for recipe in job))
 
     def _trainings(self, recipes: Iterable[TrainRecipe]) -> Iterator[_Made]:
-        for job in self._jobs(recipes, self.state.trained):
+        for name, job in self._jobs(recipes, self.state.trained):
             run = job[0].run
             made = [file for recipe in job for file in files_in(self.paths.run(recipe.run), CHECKPOINT_FILES)]
             labels = [file for recipe in job for file in self._labels(recipe.labels)]
             choices = self.workflow.choice_files(run.dataset, run.noise, run.network, run.method)
             made_from = [*labels, *choices, *self._data(run.dataset, "train.arrow")]
-            yield _Made(f"train/{run.cell}", made, made_from)
+            yield _Made(f"train/{name}", made, made_from)
 
     def _evaluations(self, recipes: Iterable[TrainRecipe]) -> Iterator[_Made]:
-        for job in self._jobs(recipes, self.state.evaluated):
+        for name, job in self._jobs(recipes, self.state.evaluated):
             made = [file for recipe in job for file in files_in(self.paths.evaluation(recipe.run), EVALUATION_FILES)]
             weights = [file for recipe in job for file in files_in(self.paths.run(recipe.run), CHECKPOINT_FILES)]
             run = job[0].run
-            yield _Made(f"evaluate/{run.cell}", made, [*weights, *self._data(run.dataset, "test.arrow")])
+            yield _Made(f"evaluate/{name}", made, [*weights, *self._data(run.dataset, "test.arrow")])
 
 
 def settle(plan: Plan) -> State:

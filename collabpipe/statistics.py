@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 1000
@@ -39,29 +40,25 @@ def paired_difference(
 
 def t_interval(differences: Values, confidence: float = CONFIDENCE) -> Difference:
     """Mean of paired differences with Student's t interval; one that is not finite makes mean and limits nan."""
-    from scipy.stats import t
-
     n = len(differences)
     if n == 0 or not np.isfinite(differences).all():
         return Difference(np.nan, np.nan, np.nan, n)
     mean = float(differences.mean())
     if n == 1:
         return Difference(mean, np.nan, np.nan, 1)
-    half = float(t.ppf(0.5 + confidence / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, 0.5 + confidence / 2) * differences.std(ddof=1) / np.sqrt(n))
     return Difference(mean, mean - half, mean + half, n)
 
 
 def p_value(differences: Values) -> float:
     """Two-sided p of Student's paired t test for no difference; nan below two pairs."""
-    from scipy.stats import t
-
     n = len(differences)
     if n < 2 or not np.isfinite(differences).all():
         return float("nan")
     mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(n)
     if error == 0.0:
         return 1.0 if mean == 0.0 else 0.0
-    return float(2 * t.sf(abs(mean) / error, n - 1))
+    return float(2 * stdtr(n - 1, -abs(mean) / error))
 
 
 def relative_gain(first: Values, second: Values, of: Literal["accuracy", "error"]) -> Values:

@@ -81,13 +81,14 @@ def runs_table(runs: list[EvaluatedRun], paths: Paths) -> pd.DataFrame:
         asked = run.recipe.model_dump(mode="json", exclude={"run", "undecided"})
         measured = {k: run.metrics[k] for k in ("last", "best", "collapsed", "status")}
         folder = paths.run(run.name)
+        shown = paths.shown(folder)
         rows.append(
             {
                 **run.name.model_dump(),
                 "recipe": paths.shown(paths.recipes / f"{run.recipe.digest}.json"),
                 "labels": paths.shown(paths.labels(run.recipe.labels)),
-                "checkpoint": paths.shown(folder / "last.safetensors"),
-                "history": paths.shown(folder / "history.parquet"),
+                "checkpoint": f"{shown}/last.safetensors",
+                "history": f"{shown}/history.parquet",
                 "provenance": paths.shown(paths.provenance(folder)),
                 **_flat(asked),
                 **_flat(measured),
@@ -155,10 +156,9 @@ def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> Non
     """
     runs = read_runs(study, paths, partial)
     tables, figures = ((f / "partial" if partial else f) for f in (paths.tables, paths.figures))
-    assemble_tables(study, runs, paths, tables)
-    _, transitions = noise_table(runs, paths)
+    main, transitions = assemble_tables(study, runs, paths, tables)
     draw_transitions(transitions, figures / "transitions.png")
-    draw_differences(main_table(study, runs), figures / "differences.png")
+    draw_differences(main, figures / "differences.png")
     draw_curves([(run.name, paths.run(run.name) / "history.parquet") for run in runs], figures / "curves.png")
     files = [*_beside_record(tables), *(figures / name for name in FIGURE_FILES)]
     record = {
@@ -177,8 +177,13 @@ def _beside_record(folder: Path) -> list[Path]:
     return [folder / name for name in TABLE_FILES if name != "record.json"]
 
 
-def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, folder: Path) -> None:
-    """Write all tables of the study's evaluated `runs` into `folder`: the same bytes from the same runs."""
+def assemble_tables(
+    study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, folder: Path
+) -> tuple[pd.DataFrame, list[tuple[str, dict[str, Any]]]]:
+    """Write all tables of the study's evaluated `runs` into `folder`: the same bytes from the same runs.
+
+    Returns the main table and what the figure of transitions shows.
+    """
     table = main_table(study, runs)
     shown = _for_reading(table)
     missing = len(study.runs) - len(runs)
@@ -196,10 +201,11 @@ def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, 
     write_text(folder / "main.tex", _latex(shown))
     with atomic_path(folder / "runs.parquet") as temporary:
         runs_table(runs, paths).to_parquet(temporary, index=False)
-    noise, _ = noise_table(runs, paths)
+    noise, transitions = noise_table(runs, paths)
     write_text(folder / "noise.csv", noise.to_csv(index=False))
     write_json(folder / "summary.json", summary(table))
     write_claims(study.claims, study, runs, _costs(study, paths), paths, folder)
+    return table, transitions
 
 
 def summary(table: pd.DataFrame) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from collabpipe.errors import CollabpipeError
-from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES
+from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, RUN_RECORD
 from collabpipe.plan import Plan
-from collabpipe.recipe import Recipe, RunName
+from collabpipe.recipe import Recipe
 from collabpipe.training.gpus import MASK, find_gpus, visible_devices
 
 ENTITIES = ("{dataset}", "{noise}", "{network}", "{method}")
@@ -25,7 +25,10 @@ class Block:
     """Seeds that share a process, of the methods (or candidates) that a pattern names."""
 
     name: str
-    seeds: tuple[int, ...]
+    number: str
+    """Names its logs among those of the other blocks of a cell."""
+    seeds: tuple[int | str, ...]
+    """Or the wildcard that stands for any seed, where each has a process of its own."""
     methods: str
 
 
@@ -38,34 +41,39 @@ class Workflow:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The seeds that share a process: a seed's block does not change when others come or go."""
-        found = [
-            Block(str(number), seeds, "|".join(map(re.escape, self.plan.settings.methods)))
-            for number, seeds in self._packed(self.plan.settings.seeds)
-        ]
+        settings = self.plan.settings
+        methods = "|".join(map(re.escape, settings.methods))
+        if settings.execution.seeds_per_job == 1:
+            # One rule for all: beside thousands of rules Snakemake takes a minute to plan.
+            return (Block("each", "{seed}", ("{seed}",), rf"(?:{methods})(?:\.candidate\d+)?"),)
+        found = [Block(n, n, seeds, methods) for n, seeds in self._packed(settings.seeds)]
         searched: dict[tuple[int, ...], list[str]] = {}
-        for name, kind in self.plan.settings.searches.items():
+        for name, kind in settings.searches.items():
             searched.setdefault(kind.select.seeds, []).append(re.escape(name))
         for seeds, names in searched.items():
-            for _, packed in self._packed(seeds):
+            for number, packed in self._packed(seeds):
                 pattern = rf"(?:{'|'.join(names)})\.candidate\d+"
-                found.append(Block(f"candidates_{len(found)}", packed, pattern))
+                found.append(Block(f"candidates_{len(found)}", number, packed, pattern))
         return tuple(found)
 
-    def _packed(self, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
-        block = self.plan.settings.execution.block
-        blocks: dict[int, tuple[int, ...]] = {}
+    def _packed(self, seeds: Sequence[int]) -> list[tuple[str, tuple[int, ...]]]:
+        blocks: dict[str, tuple[int, ...]] = {}
         for seed in sorted(seeds):
-            blocks[block(seed)] = (*blocks.get(block(seed), ()), seed)
+            number = str(self.plan.settings.execution.block(seed))
+            blocks[number] = (*blocks.get(number, ()), seed)
         return list(blocks.items())
 
     def recipe_file(self, recipe: Recipe) -> Path:
         """Where a recipe lies."""
         return self.plan.paths.recipes / f"{recipe.digest}.json"
 
-    def recipe_files(self, dataset: str, noise: str, network: str, method: str, seeds: Sequence[int]) -> list[Path]:
-        """The recipes of some seeds of a cell."""
-        names = [RunName(dataset=dataset, noise=noise, network=network, method=method, seed=seed) for seed in seeds]
-        return [self.recipe_file(self.plan.trainings[str(name)]) for name in names]
+    def recipe_files(
+        self, dataset: str, noise: str, network: str, method: str, seeds: Sequence[int | str], seed: str = ""
+    ) -> list[Path]:
+        """The recipes of some seeds of a cell; `seed` is what a wildcard among them stands for."""
+        cell = f"{dataset}/{noise}/{network}/{method}"
+        names = [f"{cell}/seed{str(one).format(seed=seed)}" for one in seeds]
+        return [self.recipe_file(self.plan.trainings[name]) for name in names]
 
     def choice_files(self, dataset: str, noise: str, network: str, method: str) -> list[Path]:
         """The choices that a method's (or candidate's) training takes its hyper-parameters from."""
@@ -74,17 +82,20 @@ class Workflow:
         return [self.plan.paths.choice(dataset, of.noise, network, name) for name, of in choices]
 
     def candidate_files(self, dataset: str, noise: str, network: str, method: str) -> list[Path]:
-        """The checkpoints of all trainings that a choice is made from."""
+        """The records of all trainings that a choice is made from."""
         recipe = self.plan.selections[dataset, noise, network, method]
-        runs = [run for one in recipe.candidates for run, _ in one.runs]
-        return [self.plan.paths.run(run) / name for run in runs for name in CHECKPOINT_FILES]
+        return [self.plan.paths.run(run) / RUN_RECORD for one in recipe.candidates for run, _ in one.runs]
 
-    def checkpoints(self, seeds: Sequence[int]) -> list[str]:
+    def checkpoints(self, seeds: Sequence[int | str]) -> list[str]:
         """Patterns of the checkpoints of some seeds."""
         folders = [self.plan.paths.run_folder(*ENTITIES, seed) for seed in seeds]
         return [str(folder / name) for folder in folders for name in CHECKPOINT_FILES]
 
-    def evaluations(self, seeds: Sequence[int]) -> list[str]:
+    def records(self, seeds: Sequence[int | str]) -> list[str]:
+        """Patterns of the records that stand for the checkpoints of some seeds."""
+        return [str(self.plan.paths.run_folder(*ENTITIES, seed) / RUN_RECORD) for seed in seeds]
+
+    def evaluations(self, seeds: Sequence[int | str]) -> list[str]:
         """Patterns of the evaluations of some seeds."""
         folders = [self.plan.paths.evaluation_folder(*ENTITIES, seed) for seed in seeds]
         return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
@@ -103,17 +114,18 @@ class Workflow:
         files = [path for m in methods for path in self.choice_files(dataset, noise, m.network_name, m.method)]
         return list(dict.fromkeys(files))
 
-    @cached_property
-    def all_checkpoints(self) -> list[str]:
-        """The checkpoints of every run of the study."""
-        folders = [self.plan.paths.run(recipe.run) for recipe in self.plan.runs.values()]
-        return [str(folder / name) for folder in folders for name in CHECKPOINT_FILES]
+    # Snakemake looks up each input among the outputs of all blocks. So one file stands for a run: whichever other file
+    # is missing, settling makes the run's recipe newer than its record.
 
     @cached_property
-    def all_evaluations(self) -> list[str]:
-        """The evaluations of every run of the study."""
-        folders = [self.plan.paths.evaluation(recipe.run) for recipe in self.plan.runs.values()]
-        return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
+    def all_records(self) -> list[str]:
+        """The records of every run of the study, which stand for its checkpoints."""
+        return [str(self.plan.paths.run(recipe.run) / RUN_RECORD) for recipe in self.plan.runs.values()]
+
+    @cached_property
+    def all_metrics(self) -> list[str]:
+        """The metrics of every run of the study, which stand for its evaluation."""
+        return [str(self.plan.paths.evaluation(recipe.run) / METRICS) for recipe in self.plan.runs.values()]
 
     @property
     def gpus(self) -> int:

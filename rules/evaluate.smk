@@ -5,15 +5,15 @@ for block in FILES.blocks:
             f"evaluate_{block.name}"
         input:
             recipes=lambda w, seeds=block.seeds: FILES.recipe_files(**w, seeds=seeds),
-            checkpoints=FILES.checkpoints(block.seeds),
+            records=FILES.records(block.seeds),
             test=rules.prepare_dataset.output.test,
             record=rules.prepare_dataset.output.record,
         output:
             FILES.evaluations(block.seeds),
         log:
-            LOGS / f"evaluate/{CELL}/block{block.name}.log",
+            LOGS / f"evaluate/{CELL}/block{block.number}.log",
         benchmark:
-            BENCHMARKS / f"evaluate/{CELL}/block{block.name}.tsv"
+            BENCHMARKS / f"evaluate/{CELL}/block{block.number}.tsv"
         wildcard_constraints:
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads
@@ -28,4 +28,4 @@ for block in FILES.blocks:
 
 rule evaluations:
     input:
-        FILES.all_evaluations,
+        FILES.all_metrics,

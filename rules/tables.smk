@@ -9,7 +9,7 @@ rule measure_overhead:
         recipe=FILES.recipe_file(PLAN.overhead),
         data=PATHS.data_record(PLAN.overhead.data),
         choices=FILES.overhead_choices,
-        after=FILES.all_evaluations,
+        after=FILES.all_metrics,
     output:
         [PATHS.overhead / name for name in OVERHEAD_FILES],
     log:

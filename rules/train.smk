@@ -7,7 +7,9 @@ for block in FILES.blocks:
             f"train_{block.name}"
         input:
             recipes=lambda w, seeds=block.seeds: FILES.recipe_files(**w, seeds=seeds),
-            choices=lambda w: FILES.choice_files(**w),
+            choices=lambda w: FILES.choice_files(
+                w.dataset, w.noise, w.network, w.method
+            ),
             labels=expand(
                 rules.noisy_labels.output, seed=block.seeds, allow_missing=True
             ),
@@ -16,9 +18,9 @@ for block in FILES.blocks:
         output:
             FILES.checkpoints(block.seeds),
         log:
-            LOGS / f"train/{CELL}/block{block.name}.log",
+            LOGS / f"train/{CELL}/block{block.number}.log",
         benchmark:
-            BENCHMARKS / f"train/{CELL}/block{block.name}.tsv"
+            BENCHMARKS / f"train/{CELL}/block{block.number}.tsv"
         wildcard_constraints:
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads
@@ -41,4 +43,4 @@ onstart:
 
 rule checkpoints:
     input:
-        FILES.all_checkpoints,
+        FILES.all_records,

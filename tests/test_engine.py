@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -199,9 +200,9 @@ def test_every_epoch_has_an_order_of_its_own(lab: Lab) -> None:
 
 
 def test_crop_cuts_every_window_of_the_image_padded_with_black() -> None:
-    image = torch.arange(1, 13, dtype=torch.uint8).reshape(1, 1, 3, 4)
+    image = torch.arange(1, 13, dtype=torch.uint8).reshape(1, 3, 4, 1)
     padding = 2
-    padded = np.pad(image[0, 0].numpy(), padding)  # zeros: black
+    padded = np.pad(image[0, :, :, 0].numpy(), padding)  # zeros: black
     windows = {
         padded[row : row + 3, column : column + 4].tobytes(): (row, column)
         for row in range(2 * padding + 1)
@@ -209,10 +210,10 @@ def test_crop_cuts_every_window_of_the_image_padded_with_black() -> None:
     }
     assert len(windows) == 25
     cropped = Augmentation(padding, flip=False)(image.repeat(2000, 1, 1, 1), torch.Generator().manual_seed(0))
-    assert cropped.shape == (2000, 1, 3, 4)
+    assert cropped.shape == (2000, 3, 4, 1)
     assert cropped.dtype == torch.uint8
     counts = dict.fromkeys(windows.values(), 0)
-    for window in cropped[:, 0].numpy():
+    for window in cropped[..., 0].numpy():
         counts[windows[window.tobytes()]] += 1
     # Each of the 25 places is as likely as the others: 80 expected, standard deviation below 9.
     assert min(counts.values()) > 40
@@ -220,16 +221,16 @@ def test_crop_cuts_every_window_of_the_image_padded_with_black() -> None:
 
 
 def test_crop_moves_all_channels_of_an_image_together() -> None:
-    image = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 1, 3, 3)
-    images = torch.cat([image, image + 100], dim=1).repeat(50, 1, 1, 1)
+    image = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 3, 3, 1)
+    images = torch.cat([image, image + 100], dim=3).repeat(50, 1, 1, 1)
     cropped = Augmentation(1, flip=False)(images, torch.Generator().manual_seed(0)).int()
-    inside = cropped[:, 0] > 0
-    assert torch.equal(cropped[:, 1], torch.where(inside, cropped[:, 0] + 100, 0))
+    inside = cropped[..., 0] > 0
+    assert torch.equal(cropped[..., 1], torch.where(inside, cropped[..., 0] + 100, 0))
 
 
 def test_flip_mirrors_about_half_of_the_images_left_to_right() -> None:
-    image = torch.tensor([[[[1, 2, 3], [4, 5, 6]]]], dtype=torch.uint8)
-    mirrored = torch.tensor([[[[3, 2, 1], [6, 5, 4]]]], dtype=torch.uint8)
+    image = torch.tensor([[[[1], [2], [3]], [[4], [5], [6]]]], dtype=torch.uint8)
+    mirrored = torch.tensor([[[[3], [2], [1]], [[6], [5], [4]]]], dtype=torch.uint8)
     augmented = Augmentation(0, flip=True)(image.repeat(1000, 1, 1, 1), torch.Generator().manual_seed(0))
     same = (augmented == image).flatten(1).all(1)
     turned = (augmented == mirrored).flatten(1).all(1)
@@ -237,8 +238,38 @@ def test_flip_mirrors_about_half_of_the_images_left_to_right() -> None:
     assert 400 < int(turned.sum()) < 600
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("padding", [0, 1, 4])
+@pytest.mark.parametrize("flip", [False, True])
+def test_each_image_is_cut_and_mirrored_by_what_was_drawn_for_it(channels: int, padding: int, flip: bool) -> None:
+    images = torch.randint(0, 256, (20, 5, 7, channels), generator=torch.Generator().manual_seed(1)).byte()
+    augmented = Augmentation(padding, flip)(images, torch.Generator().manual_seed(0))
+    # The draws in their order, which recipes rest on; then image by image, as one would write it down.
+    drawn = torch.Generator().manual_seed(0)
+    down, across = torch.randint(0, 2 * padding + 1, (2, 20), generator=drawn) if padding else torch.zeros(2, 20).int()
+    mirrored = (torch.rand(20, generator=drawn) < 0.5) if flip else torch.zeros(20).bool()
+    for number, image in enumerate(images.numpy()):
+        padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+        window = padded[down[number] : down[number] + 5, across[number] : across[number] + 7]
+        expected = window[:, ::-1] if mirrored[number] else window
+        assert np.array_equal(augmented[number].numpy(), expected)
+
+
+def test_normalised_pixels_are_the_scaled_ones_channel_by_channel_and_lie_channels_last(lab: Lab) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 5), dtype=np.uint8)
+    data = replace(lab.images, images=images, mean=(0.1, 0.5, 0.7), std=(0.2, 0.3, 0.4))
+    index = np.array([4, 1, 1])
+    pixels = Pixels.of(data, index, torch.device("cpu"))
+    assert np.array_equal(pixels.images.numpy(), images[index].transpose(0, 2, 3, 1))
+    normalised = pixels.normalise(pixels.images)
+    mean, std = (np.array(part)[:, None, None] for part in (data.mean, data.std))
+    assert normalised.numpy() == pytest.approx((images[index] / 255.0 - mean) / std, abs=1e-5)
+    assert normalised.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(Pixels.of(data, None, torch.device("cpu")).images, torch.tensor(images).permute(0, 2, 3, 1))
+
+
 def test_augmentation_that_is_switched_off_draws_nothing() -> None:
-    images = torch.randint(0, 256, (5, 1, 4, 4), generator=torch.Generator().manual_seed(1)).byte()
+    images = torch.randint(0, 256, (5, 4, 4, 1), generator=torch.Generator().manual_seed(1)).byte()
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
     assert torch.equal(Augmentation(0, flip=False)(images, generator), images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def test_a_further_seed_adds_its_own_recipes_and_no_other(config: Config, data: 
 
 @given(
     seeds=st.lists(st.integers(0, 40), min_size=2, max_size=12, unique=True),
-    size=st.integers(1, 5),
+    size=st.integers(2, 5),
     data=st.data(),
 )
 @quickly
@@ -173,10 +174,44 @@ def test_no_seed_changes_its_block_when_another_comes_or_goes(seeds: list[int], 
         blocks = Workflow(plan({**config, "seeds": chosen})).blocks
         assert sorted(seed for block in blocks for seed in block.seeds) == sorted(chosen)
         assert all(1 <= len(block.seeds) <= size for block in blocks)
-        return {seed: int(block.name) for block in blocks for seed in block.seeds}
+        return {int(seed): int(block.name) for block in blocks for seed in block.seeds}
 
     before = block_of(seeds)
     assert block_of(fewer) == {seed: before[seed] for seed in fewer}
+
+
+def test_where_each_seed_has_a_job_one_block_stands_for_all() -> None:
+    config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+    config["methods"]["searched"] = {"kind": "output", "weight": [1.0, 2.0], "select": {"seeds": [7]}}
+    made = plan({**config, "seeds": [0, 1, 2], "execution": {"seeds_per_job": 1}})
+    (block,) = Workflow(made).blocks
+
+    assert all(re.fullmatch(block.methods, recipe.run.method) for recipe in made.trainings.values())
+    cell = ("digits", "none", "resnet8", "searched.candidate1")
+    wanted = made.candidates[f"{'/'.join(cell)}/seed7"]
+    assert Workflow(made).recipe_files(*cell, block.seeds, seed="7") == [made.paths.recipes / f"{wanted.digest}.json"]
+
+
+def test_a_copy_of_a_recipe_has_a_digest_of_its_own() -> None:
+    recipe = next(iter(plan(yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())).runs.values()))
+    digest = recipe.digest
+    changed = recipe.model_copy(update={"crop": recipe.crop + 1})
+
+    assert changed.digest != digest
+    assert changed.model_copy(update={"crop": recipe.crop}).digest == digest
+    assert recipe.digest == digest
+
+
+def test_an_edited_recipe_is_written_anew_and_one_that_is_whole_is_left_alone(tmp_path: Path) -> None:
+    recipe = next(iter(plan(yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())).runs.values()))
+    path = recipe.write(tmp_path)
+    whole, time_before = path.read_text(), path.stat().st_mtime_ns
+
+    assert recipe.write(tmp_path).stat().st_mtime_ns == time_before
+    for damaged in (whole.replace('"crop": 0', '"crop": 1'), whole[:-20], ""):
+        assert damaged != whole
+        path.write_text(damaged)
+        assert recipe.write(tmp_path).read_text() == whole
 
 
 @given(config=STUDIES)

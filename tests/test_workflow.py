@@ -82,6 +82,39 @@ def test_seeds_that_come_go_and_are_repacked_train_what_is_new_alone(study: Work
     assert NOTHING in study.snakemake("-n").stdout
 
 
+def test_whichever_file_of_a_run_is_missing_it_is_brought_back(study: Workspace) -> None:
+    # Jobs name one file of a run alone among their inputs: that of the others is for settling to see.
+    trained, evaluated = study.trainings(), study.evaluations()
+    gone = [
+        study.results / "runs" / run_of("output", 1) / "history.parquet",
+        study.results / "runs" / run_of("baseline", 0) / "record.json",
+        study.results / "evaluations" / run_of("output_control", 0) / "predictions.parquet",
+        study.results / "evaluations" / run_of("output_control", 1) / "metrics.json",
+    ]
+    contents = [path.read_bytes() for path in gone]
+    for path in gone:
+        path.unlink()
+
+    study.snakemake("tables")
+
+    assert [path.read_bytes() for path in gone] == contents
+    assert (study.trainings(), study.evaluations()) == (trained, evaluated)
+    assert NOTHING in study.snakemake("-n").stdout
+
+
+def test_a_seed_a_job_is_one_rule_whose_jobs_train_a_seed_each(study: Workspace) -> None:
+    trained = study.trainings()
+    study.configure(altered({"methods": {"output": {"weight": 7.0}}, "execution": {"seeds_per_job": 1}}))
+
+    assert jobs(study.snakemake()) == {"train": 2, "evaluate": 2, "measure_overhead": 1, "assemble_tables": 1}
+
+    assert study.trainings() - trained == study.keys("output")
+    logs = study.results / "logs" / "train" / CELL / "output"
+    assert {log.name for log in logs.iterdir()} == {"block0.log", "block1.log"}
+    set_all_times(study.results)
+    assert NOTHING in study.snakemake("-n").stdout
+
+
 # --- methods and weights ---------------------------------------------------------------------------------------------
 
 

@@ -70,12 +70,12 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
         for left in folder.glob(".*.part"):  # by a process that was killed: gigabytes that nobody would ever use
             left.unlink()
         (folder / "record.json").unlink(missing_ok=True)  # an old one would vouch for what is about to be replaced
-        files_record = _write_files(folder, splits, shape, about)
+        files_record = write_files(folder, splits, shape, about)
         write_json(folder / "record.json", sealed(record | coarse | {"files": files_record, "made_from": made_from}))
 
 
-def _write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], about: dict[str, Any]) -> Any:
-    """Write all but the record, which is to say of them what is returned."""
+def write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], about: dict[str, Any]) -> Any:
+    """Write the prepared form of `splits` but for the record, which is to say of the files what is returned."""
     written = {}
     for name, split in splits.items():
         _write_images(folder / f"{name}.arrow", split, shape, about)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from collabpipe.data.store import Images
+
+FILL = 1 << 16
+"""Images that are turned to channels last at a time, so that a large set is never in memory twice."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images (N, C, H, W) uint8 on the device, with the numbers that normalise them."""
+    """Images (N, H, W, C) uint8 on the device, with the numbers (H, W, C) that normalise them."""
 
     images: Tensor
     scale: Tensor
@@ -23,16 +25,23 @@ class Pixels:
     @classmethod
     def of(cls, data: Images, index: np.ndarray | None, device: torch.device) -> Pixels:
         """The images of `data` at positions `index` (None: all), moved to `device`."""
-        chosen = data.images if index is None else data.images[index]
-        std = torch.tensor(data.std)[:, None, None]
-        mean = torch.tensor(data.mean)[:, None, None]
-        # torch wants a writable array; the memory map is not, and is only read.
-        images = torch.from_numpy(chosen.copy() if index is None else chosen).to(device)
-        return cls(images, (1.0 / (255.0 * std)).to(device), (-mean / std).to(device))
+        index = np.arange(len(data.images)) if index is None else index
+        channels, height, width = data.images.shape[1:]
+        images = torch.empty(len(index), height, width, channels, dtype=torch.uint8)
+        for start in range(0, len(index), FILL):
+            part = torch.from_numpy(data.images[index[start : start + FILL]])
+            images[start : start + FILL] = part.permute(0, 2, 3, 1)
+        std, mean = torch.tensor(data.std), torch.tensor(data.mean)
+        # As large as an image: an inner loop over three channels alone would leave vector units idle.
+        scale, shift = ((part.expand(height, width, channels).to(device)) for part in (1.0 / (255.0 * std), -mean / std))
+        return cls(images.to(device), scale.contiguous(), shift.contiguous())
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 pixels to floats of mean 0 and deviation 1 a channel, channels last in memory as in the networks."""
-        return images.to(self.scale.dtype, memory_format=torch.channels_last) * self.scale + self.shift
+        """(B, H, W, C) uint8 to floats (B, C, H, W) of mean 0 and deviation 1 a channel.
+
+        Channels stay last in memory, as in the networks.
+        """
+        return images.to(self.scale.dtype).mul_(self.scale).add_(self.shift).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -43,29 +52,31 @@ class Augmentation:
     flip: bool
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, C, H, W) uint8 to the same shape; draws nothing for what is switched off."""
-        size, device = len(images), images.device
-        if self.crop:
-            images = _crop(images, self.crop, generator)
+        """(B, H, W, C) uint8 to the same shape; draws nothing for what is switched off."""
+        if not (self.crop or self.flip):
+            return images
+        size, height, width, channels = images.shape
+        device, pad = images.device, self.crop
+        wide = images.new_zeros(1 + self.flip, size, height + 2 * pad, width + 2 * pad, channels)
+        inside = wide[:, :, pad : pad + height, pad : pad + width]
+        inside[0] = images
+        # Strides in bytes: where each image's window starts, and its rows.
+        mirror, image, row, column, _ = wide.stride()
+        starts = torch.arange(size, device=device) * image
+        down = across = torch.zeros((), dtype=torch.long, device=device)
+        if pad:
+            down, across = torch.randint(0, 2 * pad + 1, (2, size), generator=generator, device=device)
         if self.flip:
+            inside[1] = images.flip(2)
             flipped = torch.rand(size, generator=generator, device=device) < 0.5
-            images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
-        return images
-
-
-def _crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    size, channels, height, width = images.shape
-    device = images.device
-    offsets = torch.randint(0, 2 * padding + 1, (2, size), generator=generator, device=device)
-    rows = offsets[0][:, None] + torch.arange(height, device=device)
-    columns = offsets[1][:, None] + torch.arange(width, device=device)
-    padded = F.pad(images, (padding,) * 4)
-    return padded[
-        torch.arange(size, device=device)[:, None, None, None],
-        torch.arange(channels, device=device)[None, :, None, None],
-        rows[:, None, :, None],
-        columns[:, None, None, :],
-    ]
+            # Of the mirrored image the window lies as far from the other side.
+            across = torch.where(flipped, 2 * pad - across, across)
+            starts = starts + flipped * mirror
+        starts = starts + down * row + across * column
+        rows = starts[:, None] + torch.arange(height, device=device) * row
+        # Every run of a row's length in memory, of which the windows' rows are copied whole.
+        runs = wide.view(-1).unfold(0, width * channels, 1)
+        return runs.index_select(0, rows.flatten()).view(images.shape)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

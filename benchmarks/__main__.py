@@ -1,0 +1,68 @@
+"""Measures what docs/performance.md states: `python -m benchmarks --device cpu|cuda`, or `make bench`.
+
+Each section is a module with `measure(context) -> list[Row]`. One whose libraries are not here says so in its row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.report import table, write
+from benchmarks.rounds import Context, Row
+
+SECTIONS = {
+    "input": "Input pipeline",
+    "step": "Training step",
+    "methods": "What a method's step costs",
+    "planning": "Planning",
+    "tables": "Tables and claims",
+    "opening": "Opening a large set",
+    "demo": "The default study",
+}
+"""Modules in order, with their headings."""
+
+
+def measure(name: str, context: Context) -> list[Row]:
+    """The rows of a section."""
+    try:
+        rows: list[Row] = importlib.import_module(f"benchmarks.{name}").measure(context)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "a library").partition(".")[0]
+        if missing in ("benchmarks", "collabpipe"):
+            raise
+        rows = [Row(SECTIONS[name], "", None, note=f"not measured: {missing} is not here")]
+    return rows
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--seconds", type=float, default=30.0, help="for the rounds of each comparison, five at least")
+    parser.add_argument("--out", type=Path, default=Path("docs/performance.md"))
+    parser.add_argument("--only", nargs="+", choices=tuple(SECTIONS), default=tuple(SECTIONS), metavar="SECTION")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--width", type=int, default=64, help="channels of the networks' first stage")
+    asked = parser.parse_args()
+    started = time.perf_counter()
+    sections: dict[str, list[Row]] = {}
+    for name in asked.only:
+        print(f"{SECTIONS[name]} …", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            context = Context(asked.device, asked.seconds, Path(folder), asked.batch_size, asked.width)
+            sections[SECTIONS[name]] = measure(name, context)
+        print(table(sections[SECTIONS[name]]), file=sys.stderr, flush=True)
+    command = f"python -m benchmarks --device {asked.device} --seconds {asked.seconds:g}"
+    sized = f"batches of {asked.batch_size}, networks of width {asked.width}"
+    minutes = (time.perf_counter() - started) / 60
+    conditions = f"Measured by `{command}` in {minutes:.1f} minutes: {sized}; medians of rounds taken in turns."
+    write(asked.out, asked.device, sections, conditions)
+
+
+if __name__ == "__main__":
+    main()

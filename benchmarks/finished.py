@@ -1,0 +1,99 @@
+"""A finished study of any size in seconds: one run is trained, and each of the plan's runs is recorded as such a run.
+
+The records are sealed and fit their recipes and one another, so that reconciliation takes them for current. Weights,
+history and predictions are links to those of the one run; accuracies are drawn.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from collabpipe.cli import main
+from collabpipe.files import read_json, sealed, write_json
+from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, LABEL_INPUTS, METRICS, RUN_RECORD
+from collabpipe.plan import Plan
+from collabpipe.recipe import TrainRecipe, evaluation_key, training_digest
+
+
+def run_command(plan: Plan, name: str, recipe: Path, *options: str) -> None:
+    """Run a command of the package in this process.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    if main([name, str(recipe), "--results", str(plan.paths.root), *options]) != 0:
+        raise RuntimeError(f"collabpipe {name} {recipe} failed")
+
+
+def finish(plan: Plan) -> None:
+    """Put all artefacts of the plan into its results folder, up to the overhead table; the tables are left to make."""
+    paths = plan.paths
+    for data in plan.data.values():
+        run_command(plan, "fetch", data.write(paths.recipes))
+        run_command(plan, "prepare", data.write(paths.recipes))
+    first = next(iter(plan.runs.values()))
+    run_command(plan, "labels", first.labels.write(paths.recipes))
+    run_command(plan, "train", first.write(paths.recipes))
+    run_command(plan, "evaluate", first.write(paths.recipes))
+    run_command(plan, "overhead", plan.overhead.write(paths.recipes), "--seconds", "0.1")
+    sums = _record_labels(plan, first)
+    record = read_json(paths.run(first.run) / RUN_RECORD)
+    metrics = read_json(paths.evaluation(first.run) / METRICS)
+    generator = np.random.default_rng(0)
+    for recipe in plan.runs.values():
+        recipe.write(paths.recipes)
+        labels = sums[recipe.run.noise, recipe.run.seed]
+        _record_run(plan, first, recipe, record, labels)
+        _record_evaluation(plan, first, recipe, metrics, float(generator.normal(0.9, 0.02)))
+    plan.study.write(paths.recipes)
+
+
+def _record_labels(plan: Plan, first: TrainRecipe) -> dict[tuple[str, int], str]:
+    """Record every label file as one like the first run's; returns sums by noise and seed."""
+    source = plan.paths.labels(first.labels)
+    about = read_json(source.with_suffix(".json"))
+    sums = {}
+    for recipe in plan.labels.values():
+        path = plan.paths.labels(recipe)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _link([path.name], [source], path.parent)
+        files = read_json(plan.paths.data_record(recipe.data))["files"]
+        inputs = {name: files[name]["sha256"] for name in LABEL_INPUTS}
+        recipe.write(plan.paths.recipes)
+        sums[recipe.noise_name, recipe.replicate] = about["sha256"]
+        write_json(path.with_suffix(".json"), sealed(about | {"recipe": recipe.digest, "inputs": inputs}), False)
+    return sums
+
+
+def _record_run(plan: Plan, first: TrainRecipe, recipe: TrainRecipe, like: dict[str, Any], labels: str) -> None:
+    source, folder = plan.paths.run(first.run), plan.paths.run(recipe.run)
+    inputs = {"train.arrow": like["inputs"]["train.arrow"], "labels": labels}
+    record = like | {"recipe": recipe.digest, "run": recipe.run.model_dump(), "inputs": inputs}
+    record["key"] = recipe.key(inputs)
+    record["digest"] = training_digest(record)
+    names = [name for name in CHECKPOINT_FILES if name != RUN_RECORD]
+    _link(names, [source / name for name in names], folder)
+    write_json(folder / RUN_RECORD, sealed(record), durable=False)
+
+
+def _record_evaluation(
+    plan: Plan, first: TrainRecipe, recipe: TrainRecipe, like: dict[str, Any], accuracy: float
+) -> None:
+    source, folder = plan.paths.evaluation(first.run), plan.paths.evaluation(recipe.run)
+    inputs = like["inputs"] | {"training": read_json(plan.paths.run(recipe.run) / RUN_RECORD)["digest"]}
+    key = evaluation_key(inputs["training"], inputs["test.arrow"])
+    scores = {which: like[which] | {"accuracy": accuracy} for which in ("last", "best")}
+    names = [name for name in EVALUATION_FILES if name != METRICS]
+    _link(names, [source / name for name in names], folder)
+    about = {"recipe": recipe.digest, "run": recipe.run.model_dump(), "inputs": inputs, "key": key, "digest": key}
+    write_json(folder / METRICS, sealed(like | scores | about), durable=False)
+
+
+def _link(names: list[str], sources: list[Path], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, source in zip(names, sources, strict=True):
+        if not (folder / name).exists():
+            (folder / name).hardlink_to(source)

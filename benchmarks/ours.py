@@ -1,0 +1,44 @@
+"""Recipes and data for the project's own engine, without files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from collabpipe.data.store import Images
+from collabpipe.labels import LabelFile
+from collabpipe.paths import Paths
+from collabpipe.plan import Plan
+from collabpipe.recipe import TrainRecipe
+from collabpipe.settings import check_settings
+
+
+def random_images(number: int, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10) -> Images:
+    """Images and labels without meaning."""
+    drawn = np.random.default_rng(0)
+    images = drawn.integers(0, 256, (number, *shape), dtype=np.uint8)
+    labels = drawn.integers(0, classes, number)
+    names = tuple(map(str, range(classes)))
+    return Images(images, labels, names, (0.5,) * shape[0], (0.25,) * shape[0])
+
+
+def clean_labels(index: np.ndarray, data: Images) -> LabelFile:
+    """The data's own labels at `index`, all for training."""
+    labels = data.labels[index]
+    return LabelFile(index, labels, labels, np.zeros(len(index), dtype=np.bool_))
+
+
+def recipe(source: str, width: int, training: dict[str, Any], seed: int = 0) -> TrainRecipe:
+    """The recipe of ResNet-18 under plain cross-entropy on clean labels, with crop and flip."""
+    asked = {
+        "study": "benchmark",
+        "datasets": {source: {"validation_size": 1, "crop": 4, "flip": True}},
+        "noise": ["none"],
+        "networks": {"resnet18": {"width": width}},
+        "methods": {"baseline": {}},
+        "seeds": [seed],
+        "training": training,
+    }
+    return Plan(check_settings(asked, {}), Paths(Path("results"))).runs[f"{source}/none/resnet18/baseline/seed{seed}"]

@@ -35,19 +35,18 @@ def _by_onednn(tensor: Tensor) -> bool:
 
 def product(first: Tensor, second: Tensor, offset: Tensor | None = None) -> Tensor:
     """first (n, k) @ second (k, m) + offset (m,)."""
-    found: Tensor
     if _by_onednn(first):
-        found = torch.ops.mkldnn._linear_pointwise(first, second.T, offset, "none", [], "")
-    else:
-        found = torch.mm(first, second) if offset is None else torch.addmm(offset, first, second)
-    return found
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(first, second.T, offset, "none", [], "")
+        return result
+    return torch.mm(first, second) if offset is None else torch.addmm(offset, first, second)
 
 
 def gram(given: Tensor) -> Tensor:
     """XᵀX (C, C) of samples X (n, C), or of the positions of a feature map (B, C, H, W)."""
     if given.dim() == 4 and _by_onednn(given):
         # The gradient of a 1×1 convolution's weights: the same sum, without turning the samples around in memory.
-        return conv2d_weight(given, (given.shape[1], given.shape[1], 1, 1), given)[:, :, 0, 0]
+        slope: Tensor = conv2d_weight(given, (given.shape[1], given.shape[1], 1, 1), given)
+        return slope[:, :, 0, 0]
     samples = _samples(given)
     return product(samples.T, samples)
 

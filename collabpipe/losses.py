@@ -180,7 +180,7 @@ def spatial_decorrelation(features: Tensor) -> Tensor:
 
 def pooled_decorrelation(features: Tensor) -> Tensor:
     """Correlations between channels over the B pooled vectors; chance alone gives about (C - 1)/(B - 1)."""
-    return _decorrelation(pool(full(features)))
+    return _decorrelation(pool(features))
 
 
 def per_sample_decorrelation(features: Tensor) -> Tensor:

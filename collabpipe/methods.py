@@ -64,7 +64,6 @@ class Intermediate(nn.Module):
         return torch.stack(taps).mean()
 
     def _tap(self, step: Step, features: Tensor) -> Tensor:
-        features = features.float()
         logits = step.activations.logits
         if self.term.variant == "virtual":
             pooled = pool(features).unflatten(0, (len(logits), -1))

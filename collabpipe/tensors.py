@@ -18,11 +18,12 @@ def full(tensor: Tensor) -> Tensor:
 
 
 def pool(features: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, C): the mean over positions.
+    """(B, C, H, W) to (B, C): the mean over positions, in float32 where features are in bfloat16.
 
     Of a view with channels last: the gradient of `mean((2, 3))` has channels first, and all that is added to it.
     """
-    return features.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
+    dtype = torch.float32 if features.dtype == torch.bfloat16 else None
+    return features.permute(0, 2, 3, 1).flatten(1, 2).mean(1, dtype=dtype)
 
 
 def _by_onednn(tensor: Tensor) -> bool:
@@ -60,13 +61,13 @@ class _ThroughGram(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, given: Tensor, loss: Callable[[Tensor], Tensor], centred: bool) -> Tensor:
-        numbers = full(given).detach()
-        mean = _samples(numbers).mean(0) if centred else None
-        if mean is not None:
-            numbers = numbers - mean.view(-1, *(1 for _ in given.shape[2:]))
+        wide = torch.float32 if given.dtype == torch.bfloat16 else given.dtype
+        mean = _samples(given).mean(0, dtype=wide) if centred else None
+        # A difference from float32 is in float32: no copy of bfloat16 is needed for it.
+        numbers = full(given) if mean is None else given - mean.view(-1, *(1 for _ in given.shape[2:]))
         # Hooks on saved tensors are for those that outlive this function.
         with torch.enable_grad(), saved_tensors_hooks(_as_it_is, _as_it_is):
-            products = gram(numbers).requires_grad_()
+            products = gram(numbers.detach()).requires_grad_()
             value = loss(products)
             (slope,) = torch.autograd.grad(value, products)
         ctx.save_for_backward(given, mean, slope + slope.T)

@@ -43,12 +43,17 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--seconds", type=float, default=30.0, help="for the rounds of each comparison, five at least")
+    parser.add_argument("--seconds", type=float, default=20.0, help="for the rounds of each comparison, five at least")
     parser.add_argument("--out", type=Path, default=Path("docs/performance.md"))
     parser.add_argument("--only", nargs="+", choices=tuple(SECTIONS), default=tuple(SECTIONS), metavar="SECTION")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--width", type=int, default=64, help="channels of the networks' first stage")
     asked = parser.parse_args()
+    if asked.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            sys.exit("--device cuda: torch sees no GPU here. Use --device cpu.")
     started = time.perf_counter()
     sections: dict[str, list[Row]] = {}
     for name in asked.only:

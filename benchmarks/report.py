@@ -33,7 +33,7 @@ def _number(value: float) -> str:
 
 
 def machine(device: str) -> str:
-    """Processor or GPU, cores, system and versions, as sentences."""
+    """Processor or GPU, cores, how busy they are, system and versions, as sentences."""
     found = []
     for name in PACKAGES:
         try:
@@ -41,7 +41,8 @@ def machine(device: str) -> str:
         except PackageNotFoundError:
             found.append(f"{name} not here")
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    where = f"{_processor()}, {cpus} cores, {platform.system()}"
+    busy = f" (load {os.getloadavg()[1]:.1f} over five minutes)" if hasattr(os, "getloadavg") else ""
+    where = f"{_processor()}, {cpus} cores{busy}, {platform.system()}"
     if device == "cuda":
         import torch
 

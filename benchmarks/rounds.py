@@ -63,6 +63,7 @@ def in_turns(
     least: int = 5,
     wait: Work = lambda: None,
     rest: Work = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of each piece of work in every round, after one round that warms up.
 
@@ -75,6 +76,7 @@ def in_turns(
         least: rounds in any case.
         wait: for a device's queue to be empty, before and after each piece.
         rest: before each piece, where one leaves something running that would disturb the next.
+        clock: tells seconds.
     """
     times: dict[str, list[float]] = {name: [] for name in work}
     for piece in work.values():
@@ -84,10 +86,10 @@ def in_turns(
         for name in order:
             rest()
             wait()
-            before = time.perf_counter()
+            before = clock()
             work[name]()
             wait()
-            times[name].append(time.perf_counter() - before)
+            times[name].append(clock() - before)
         order.reverse()
     return times
 
@@ -99,6 +101,11 @@ def synchronise(device: str) -> Work:
     import torch
 
     return torch.cuda.synchronize
+
+
+def step_clock(device: str) -> Callable[[], float]:
+    """What times steps: on a CPU the processor's time, which work of others on the machine does not enter."""
+    return time.perf_counter if device == "cuda" else time.process_time
 
 
 @dataclass(frozen=True)

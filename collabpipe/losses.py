@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from collabpipe.tensors import full, pool, through_gram
+
 EPSILON = 1e-5
 """Variance that is added where a channel may be dead, as in batch normalisation."""
 
@@ -137,7 +139,7 @@ def partition_consistency(features: Tensor, permutation: Tensor) -> Tensor:
 
     features (B, C, H, W) are pooled; `permutation` (C,) splits the channels into halves (an odd one is left out).
     """
-    pooled = features.mean((2, 3))[:, permutation]
+    pooled = pool(features)[:, permutation]
     half = pooled.shape[1] // 2
     return gram_difference(centred_gram(pooled[:, :half]), centred_gram(pooled[:, half : 2 * half]))
 
@@ -145,7 +147,7 @@ def partition_consistency(features: Tensor, permutation: Tensor) -> Tensor:
 def output_consistency(features: Tensor, logits: Tensor, temperature: float) -> Tensor:
     """The similarities of pooled features (B, C, H, W) shall follow sg of those of s(z; T), logits z (B, K)."""
     target = centred_gram((logits / temperature).softmax(-1)).detach()
-    return gram_difference(centred_gram(features.mean((2, 3))), target)
+    return gram_difference(centred_gram(pool(features)), target)
 
 
 # --- similarity of the intermediate representation -------------------------------------------------------------------
@@ -156,26 +158,34 @@ def _off_diagonal(gram: Tensor) -> Tensor:
     return gram.square().sum((-2, -1)) - gram.diagonal(dim1=-2, dim2=-1).square().sum(-1)
 
 
-def _decorrelation(samples: Tensor) -> Tensor:
-    """‖R - I‖²_F / C for samples (C, n), R the correlations between the rows; a dead row correlates with none."""
-    centred = samples - samples.mean(1, keepdim=True)
-    unit = centred / (centred.square().mean(1, keepdim=True) + EPSILON).sqrt()
-    return _off_diagonal(unit @ unit.T / samples.shape[1]) / len(samples)
+def _decorrelation(given: Tensor) -> Tensor:
+    """‖R - I‖²_F / C, R the correlations between channels over samples (n, C) or positions of (B, C, H, W).
+
+    A dead channel correlates with none.
+    """
+    samples, channels = given.numel() // given.shape[1], given.shape[1]
+
+    def loss(gram: Tensor) -> Tensor:
+        covariance = gram / samples
+        scale = (covariance.diagonal() + EPSILON).rsqrt()
+        return _off_diagonal(covariance * scale[:, None] * scale) / channels
+
+    return through_gram(given, loss, centred=True)
 
 
 def spatial_decorrelation(features: Tensor) -> Tensor:
     """Correlations between channels of (B, C, H, W) over all B·H·W positions (DeCov, Cogswell et al., 2016, scaled)."""
-    return _decorrelation(features.transpose(0, 1).flatten(1))
+    return _decorrelation(features)
 
 
 def pooled_decorrelation(features: Tensor) -> Tensor:
     """Correlations between channels over the B pooled vectors; chance alone gives about (C - 1)/(B - 1)."""
-    return _decorrelation(features.mean((2, 3)).T)
+    return _decorrelation(pool(features))
 
 
 def per_sample_decorrelation(features: Tensor) -> Tensor:
     """Cosines between the feature maps of one image, ‖G - I‖²_F / C, a mean over images."""
-    unit = features.flatten(2)
+    unit = full(features).flatten(2)
     unit = unit / (unit.square().sum(-1, keepdim=True) + EPSILON).sqrt()
     return _off_diagonal(unit @ unit.transpose(1, 2)).mean() / features.shape[1]
 
@@ -183,23 +193,37 @@ def per_sample_decorrelation(features: Tensor) -> Tensor:
 # --- similarity of the convolution kernels ---------------------------------------------------------------------------
 
 
+def _kernels(weight: Tensor) -> Tensor:
+    """Kernels (C_out, C_in, k, k) as rows (C_out, C_in·k·k), their numbers in the order in which they lie: no copy."""
+    last = weight.is_contiguous(memory_format=torch.channels_last)
+    return (weight.permute(0, 2, 3, 1) if last else weight).flatten(1)
+
+
+def _cosines(gram: Tensor) -> Tensor:
+    scale = gram.diagonal().clamp_min(1e-24).rsqrt()
+    return gram * scale[:, None] * scale
+
+
+def _orthogonality(rows: Tensor, cosines: Callable[[Tensor], Tensor], kernels: int) -> Tensor:
+    def loss(gram: Tensor) -> Tensor:
+        identity = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+        return F.mse_loss(cosines(gram), identity, reduction="sum") / kernels
+
+    return through_gram(rows.T, loss, centred=False)
+
+
 def kernel_rows(weight: Tensor, stride: int = 1) -> Tensor:  # noqa: ARG001 (one signature for all variants)
     """‖G - I‖²_F / C_out, G the cosines between kernels (C_out, C_in, k, k); soft orthogonality (Bansal et al., 2018).
 
     Where C_out > C_in·k·k kernels cannot be orthogonal: then G is that of the smaller side, the columns.
     """
-    rows = weight.flatten(1)
-    side = rows if rows.shape[0] <= rows.shape[1] else rows.T
-    unit = F.normalize(side, dim=1)
-    gram = unit @ unit.T
-    return F.mse_loss(gram, torch.eye(len(gram), device=gram.device), reduction="sum") / weight.shape[0]
+    rows = _kernels(weight)
+    return _orthogonality(rows if rows.shape[0] <= rows.shape[1] else rows.T, _cosines, weight.shape[0])
 
 
 def kernel_one_sided(weight: Tensor, stride: int = 1) -> Tensor:  # noqa: ARG001
     """As `kernel_rows` with positive cosines alone: after a ReLU antipodal kernels are not redundant."""
-    unit = F.normalize(weight.flatten(1), dim=1)
-    gram = (unit @ unit.T).relu()
-    return F.mse_loss(gram, torch.eye(len(gram), device=gram.device), reduction="sum") / weight.shape[0]
+    return _orthogonality(_kernels(weight), lambda gram: _cosines(gram).relu(), weight.shape[0])
 
 
 def kernel_self_convolution(weight: Tensor, stride: int = 1) -> Tensor:

@@ -25,6 +25,7 @@ from collabpipe.composition import (
 from collabpipe.networks import StagedNetwork, build_network
 from collabpipe.passes import Activations, BranchedHeads, Runner, VirtualHeads
 from collabpipe.settings import NetworkSettings
+from collabpipe.tensors import pool
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,9 @@ class Intermediate(nn.Module):
         return torch.stack(taps).mean()
 
     def _tap(self, step: Step, features: Tensor) -> Tensor:
-        features = features.float()
         logits = step.activations.logits
         if self.term.variant == "virtual":
-            pooled = features.mean((2, 3)).unflatten(0, (len(logits), -1))
+            pooled = pool(features).unflatten(0, (len(logits), -1))
             return losses.virtual_consistency(pooled)
         if self.term.variant == "partition":
             permutation = torch.randperm(features.shape[1], generator=step.generator, device=step.generator.device)
@@ -89,7 +89,7 @@ class Representation(nn.Module):
     def forward(self, step: Step) -> Tensor:
         """A scalar."""
         loss = losses.REPRESENTATIONS[self.term.variant]
-        return torch.stack([loss(step.activations.stages[name].float()) for name in self.term.taps]).mean()
+        return torch.stack([loss(step.activations.stages[name]) for name in self.term.taps]).mean()
 
 
 class Kernel(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from collabpipe.settings import NetworkSettings
+from collabpipe.tensors import pool
 
 
 class StagedNetwork(nn.Module):
@@ -35,11 +36,6 @@ class StagedNetwork(nn.Module):
             features = stage(features)
         logits: Tensor = self.classifier(pool(features))
         return logits
-
-
-def pool(features: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, C): the mean over positions."""
-    return features.mean((2, 3))
 
 
 def conv_bn_relu(channels_in: int, channels_out: int) -> nn.Sequential:

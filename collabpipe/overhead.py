@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
@@ -30,9 +29,20 @@ from collabpipe.settings import NetworkSettings, TrainingSettings
 from collabpipe.training.device import be_deterministic, choose_device, describe
 from collabpipe.training.optimiser import Sgd
 
+if TYPE_CHECKING:  # counting and timing need no tables
+    import pandas as pd
+
 Shape = tuple[int, int, int]
 QUANTITIES = ("params_train", "params_inference", "flops", "saved_bytes", "peak_bytes", "step_seconds")
 COLUMNS = ("network", "method", *QUANTITIES, "device", *(f"{name}_ratio" for name in QUANTITIES))
+
+
+def _product_flops(first: Sequence[int], second: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * math.prod(first) * second[0]
+
+
+COUNTED = {torch.ops.mkldnn._linear_pointwise: _product_flops}
+"""Operations beside those that torch's counter knows."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,10 @@ class Subject:
             kept.append(tensor)
             return tensor
 
-        with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
+        with (
+            FlopCounterMode(display=False, custom_mapping=COUNTED) as counter,
+            saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
             self.backward()
         self.method.zero_grad(set_to_none=True)
         own = _storages(self.method.parameters())
@@ -204,6 +217,8 @@ def measure_overhead(
     Raises:
         CollabpipeError: a method is named twice or does not fit its network.
     """
+    import pandas as pd
+
     _check(entries)
     be_deterministic(training.threads)
     device = device or choose_device()

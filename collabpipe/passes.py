@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from collabpipe.composition import Branches, Passes
-from collabpipe.networks import StagedNetwork, pool
+from collabpipe.networks import StagedNetwork
+from collabpipe.tensors import pool
 
 
 @dataclass(frozen=True)

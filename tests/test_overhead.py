@@ -125,13 +125,14 @@ def test_products_of_the_kernel_term_are_counted(rows: Rows) -> None:
     for layer in build_network(NETWORK, SHAPE[0], CLASSES).modules():
         if isinstance(layer, nn.Conv2d):
             side, length = sorted(layer.weight.flatten(1).shape)
-            # The Gram matrix of the smaller side, and its gradient to either factor.
-            total += 3 * 2 * side * side * length
+            # The Gram matrix of the smaller side, and its gradient to both factors at once: they are equal.
+            total += 2 * 2 * side * side * length
     assert rows["kernel"]["flops"] == plain_flops() + total
 
 
 def test_products_of_the_representation_term_are_counted(rows: Rows) -> None:
-    total = sum(3 * 2 * channels**2 * BATCH * side**2 for channels, side in ((8, 12), (16, 6), (32, 3)))
+    # The same for each tap, and the mean's row in its gradient.
+    total = sum(2 * channels**2 * (2 * BATCH * side**2 + 1) for channels, side in ((8, 12), (16, 6), (32, 3)))
     assert rows["representation"]["flops"] == plain_flops() + total
 
 

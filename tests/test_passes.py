@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from collabpipe.composition import Branches, Composition, Passes
 from collabpipe.kinds import KINDS
 from collabpipe.methods import build_method
-from collabpipe.networks import StagedNetwork, build_network, initialise, pool
+from collabpipe.networks import StagedNetwork, build_network, initialise
 from collabpipe.passes import BranchedHeads, VirtualHeads, drop_channels
 from collabpipe.settings import NetworkSettings
+from collabpipe.tensors import pool
 
 # Networks this small are slower on two threads than on one, by far where cores are shared.
 torch.set_num_threads(1)

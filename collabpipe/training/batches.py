@@ -33,8 +33,9 @@ class Pixels:
             images[start : start + FILL] = part.permute(0, 2, 3, 1)
         std, mean = torch.tensor(data.std), torch.tensor(data.mean)
         # As large as an image: an inner loop over three channels alone would leave vector units idle.
-        scale, shift = ((part.expand(height, width, channels).to(device)) for part in (1.0 / (255.0 * std), -mean / std))
-        return cls(images.to(device), scale.contiguous(), shift.contiguous())
+        shape = (height, width, channels)
+        scale, shift = (part.expand(shape).contiguous().to(device) for part in (1.0 / (255.0 * std), -mean / std))
+        return cls(images.to(device), scale, shift)
 
     def normalise(self, images: Tensor) -> Tensor:
         """(B, H, W, C) uint8 to floats (B, C, H, W) of mean 0 and deviation 1 a channel.

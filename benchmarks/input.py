@@ -24,16 +24,16 @@ class Pipeline:
     """The engine's way from a permutation to batches on the device."""
 
     def __init__(self, pixels: Pixels, batch_size: int):
-        device = pixels.images.device
+        device = pixels.scale.device
         self.pixels, self.batch_size = pixels, batch_size
         self.augment = Augmentation(crop=4, flip=True)
         self.generator = torch.Generator(device).manual_seed(0)
-        self.permutation = torch.randperm(len(pixels.images), generator=self.generator, device=device)
+        self.permutation = torch.randperm(len(pixels), generator=self.generator, device=device)
 
     def __call__(self, batches: int = BATCHES) -> None:
         """Make some batches, from the permutation's beginning."""
         for index in self.permutation.split(self.batch_size)[:batches]:
-            images = self.pixels.images.index_select(0, index)
+            images = self.pixels[index]
             self.pixels.normalise(self.augment(images, self.generator))
 
 

@@ -1,4 +1,4 @@
-"""Opening a prepared set of ImageNet32's size: the wait for the first batch, and what processes share.
+"""Opening a prepared set of ImageNet32's size as a training on a CPU does: the first batch, and what processes share.
 
 Writes 4 GB into the temporary folder, and removes them.
 """
@@ -32,17 +32,20 @@ RECIPE = DataRecipe(dataset="imagenet32", source="imagenet32", image_size=None)
 FIRST_BATCH = """
 import sys, time
 from pathlib import Path
-import numpy as np
+import torch
 from collabpipe.data.store import open_images
 from collabpipe.recipe import DataRecipe
+from collabpipe.training.batches import Pixels
+torch.set_num_threads(1)
 started = time.perf_counter()
 data = open_images(DataRecipe.model_validate_json(sys.argv[1]), Path(sys.argv[2]), "train")
-batch = data.images[np.random.default_rng(0).integers(0, len(data.images), 128)]
+pixels = Pixels.of(data, None, torch.device("cpu"))
+batch = pixels.normalise(pixels[torch.randint(len(pixels), (128,))])
 print(time.perf_counter() - started, flush=True)
 """
 ALL_OF_IT = """
-for start in range(0, len(data.images), 1 << 14):
-    data.images[start : start + (1 << 14)].max()
+for part in pixels.split(1 << 10):
+    part.max()
 print("read", flush=True)
 sys.stdin.read()
 """

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from collabpipe.training import batches as batches_module
 from collabpipe.training.batches import Augmentation, Pixels, steps_per_epoch
 from collabpipe.training.engine import Training
 from collabpipe.training.weights import weights_digest
@@ -374,3 +375,18 @@ def test_the_same_recipe_gives_the_same_bits_and_another_seed_others(lab: Lab, m
     torch.rand(3)
     assert digest(0) == first
     assert digest(1) != first
+
+
+def test_a_large_set_on_a_cpu_stays_in_its_file_and_trains_to_the_same_bits(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = lab.recipe({"training": {"epochs": 2}, "datasets": {"digits": {"crop": 1}}})
+    expected = lab.trained(recipe)
+    monkeypatch.setattr(batches_module, "MAPPED_BYTES", 0)
+    training = lab.training(recipe)
+    own = lab.images.images.__array_interface__["data"][0]
+    assert training.pixels.images.data_ptr() == own, "the pages of the file, not a copy"
+    for _ in training.run():
+        pass
+    assert weights_digest(training.method.state_dict()) == weights_digest(expected.method.state_dict())
+    assert training.history == expected.history

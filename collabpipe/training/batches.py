@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +15,19 @@ from collabpipe.data.store import Images
 
 FILL = 1 << 16
 """Images that are turned to channels last at a time, so that a large set is never in memory twice."""
+MAPPED_BYTES = 1 << 29
+"""On a CPU a larger set stays in its file's pages, which all processes share: a copy each would fill the memory."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images (N, H, W, C) uint8 on the device, with the numbers (H, W, C) that normalise them."""
+    """Images on the device, taken by position, with the numbers (H, W, C) that normalise them.
+
+    images: (N, H, W, C) uint8; index: which of them are meant, in order, None for all.
+    """
 
     images: Tensor
+    index: Tensor | None
     scale: Tensor
     shift: Tensor
 
@@ -27,15 +36,34 @@ class Pixels:
         """The images of `data` at positions `index` (None: all), moved to `device`."""
         index = np.arange(len(data.images)) if index is None else index
         channels, height, width = data.images.shape[1:]
-        images = torch.empty(len(index), height, width, channels, dtype=torch.uint8)
+        shape = (height, width, channels)
+        # As large as an image: an inner loop over three channels alone would leave vector units idle.
+        std, mean = torch.tensor(data.std), torch.tensor(data.mean)
+        numbers = [part.expand(shape).contiguous().to(device) for part in (1.0 / (255.0 * std), -mean / std)]
+        if device.type == "cpu" and len(index) * math.prod(shape) > MAPPED_BYTES:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is only read
+                return cls(torch.from_numpy(data.images).permute(0, 2, 3, 1), torch.from_numpy(index), *numbers)
+        images = torch.empty(len(index), *shape, dtype=torch.uint8, device=device)
         for start in range(0, len(index), FILL):
             part = torch.from_numpy(data.images[index[start : start + FILL]])
-            images[start : start + FILL] = part.permute(0, 2, 3, 1)
-        std, mean = torch.tensor(data.std), torch.tensor(data.mean)
-        # As large as an image: an inner loop over three channels alone would leave vector units idle.
-        shape = (height, width, channels)
-        scale, shift = (part.expand(shape).contiguous().to(device) for part in (1.0 / (255.0 * std), -mean / std))
-        return cls(images.to(device), scale, shift)
+            images[start : start + FILL] = part.permute(0, 2, 3, 1).to(device)
+        return cls(images, None, *numbers)
+
+    def __len__(self) -> int:
+        return len(self.images) if self.index is None else len(self.index)
+
+    def __getitem__(self, positions: Tensor) -> Tensor:
+        """(B,) positions to (B, H, W, C) uint8."""
+        return self.images.index_select(0, positions if self.index is None else self.index[positions])
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All images in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            if self.index is None:
+                yield self.images[start : start + size]
+            else:
+                yield self.images.index_select(0, self.index[start : start + size])
 
     def normalise(self, images: Tensor) -> Tensor:
         """(B, H, W, C) uint8 to floats (B, C, H, W) of mean 0 and deviation 1 a channel.

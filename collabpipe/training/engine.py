@@ -111,7 +111,7 @@ class Training:
     def _train_step(self) -> None:
         size = self.settings.batch_size
         index = self.permutation[self.step * size : (self.step + 1) * size]
-        batch = self.pixels.images.index_select(0, index)
+        batch = self.pixels[index]
         views = [self.augment(batch, self.generators["augmentation"]) for _ in range(self.method.views)]
         images = self.pixels.normalise(views[0] if len(views) == 1 else torch.cat(views))
         progress = (self.epoch + self.step / self.steps) / self.settings.epochs

@@ -19,7 +19,7 @@ def predict(network: nn.Module, pixels: Pixels, precision: str = "float32") -> T
     training = network.training
     network.eval()
     with torch.autocast(pixels.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        parts = [network(pixels.normalise(part)).float() for part in pixels.images.split(MEASURE_BATCH)]
+        parts = [network(pixels.normalise(part)).float() for part in pixels.split(MEASURE_BATCH)]
     network.train(training)
     return torch.cat(parts)
 

@@ -7,10 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from benchmarks.ours import clean_labels, random_images, recipe
+from benchmarks.plain import PlainLoop
 from benchmarks.report import table, write
 from benchmarks.rounds import Goal, Ratio, Row, in_turns, paired
+from collabpipe.networks import build_network
+from collabpipe.training.device import be_deterministic
+from collabpipe.training.engine import Training
 from tests.conftest import REPOSITORY
 
 
@@ -80,6 +88,26 @@ def test_the_command_measures_every_section_and_writes_its_page(tmp_path: Path) 
             sign, bound = goal.split()
             kept = Goal(sign, float(bound)).holds(float(value.split()[0].replace(",", "")))  # type: ignore[arg-type]
             assert reached == ("yes" if kept else "**no**")
+
+
+def test_given_the_engines_batches_the_plain_loop_arrives_at_its_weights() -> None:
+    be_deterministic(1)
+    data = random_images(40, (1, 28, 28))
+    asked = recipe("fashion_mnist", 4, {"epochs": 3, "batch_size": 16})
+    training = Training(asked, data, clean_labels(np.arange(40), data), torch.device("cpu"))
+    network = build_network(asked.network, 1, 10)
+    network.load_state_dict(training.method.network.state_dict())
+    batches: list[tuple[Tensor, Tensor]] = []
+    training.method.register_forward_pre_hook(lambda _, given: batches.append((given[0].clone(), given[1].clone())))
+    for _ in training.run():
+        pass
+    # 40 images are two batches of 16 and one of 8; the rate falls from epoch to epoch on both sides.
+    loop = PlainLoop(network, iter(batches), steps=9, epoch=3, device="cpu")
+    for _ in batches:
+        loop.step()
+    assert loop.done == 9
+    # Layouts round differently, and steps magnify it.
+    torch.testing.assert_close(network.state_dict(), training.method.network.state_dict(), rtol=1e-3, atol=1e-4)
 
 
 WITHOUT = """

@@ -163,7 +163,7 @@ def claimed_elsewhere(folder: Path) -> bool:
 
 def _wait(writer: Writer, lock: FileLock) -> None:
     """Return with the lock held and the claim made."""
-    pause, waited, remind = POLL_SECONDS, 0.0, 0.0
+    pause, slept, waited, remind = POLL_SECONDS, 0.0, 0.0, 0.0
     sign: tuple[int, int] | None = None
     silence = 0.0
     while True:
@@ -175,7 +175,7 @@ def _wait(writer: Writer, lock: FileLock) -> None:
             return
         other = _read(writer.claim)
         # In looks, not by the clock: that goes on where this process is suspended, or hangs with the file server.
-        silence = silence + pause if sign == before else 0.0
+        silence = silence + slept if sign == before else 0.0
         # Its lock is free: on this host the writer is dead.
         here: bool = other.get("kernel") == _this_kernel()
         if lock.is_locked and sign and (here or silence >= SILENT_SECONDS):
@@ -185,8 +185,8 @@ def _wait(writer: Writer, lock: FileLock) -> None:
         if waited >= remind:
             _say(f"waiting for {described(other)}, at work on the same", writer)
             remind += REMIND_SECONDS
-        time.sleep(pause)
-        waited += pause
+        time.sleep(slept := pause)
+        waited += slept
         pause = min(1.2 * pause, max(MOST_POLL_SECONDS, POLL_SECONDS))
 
 

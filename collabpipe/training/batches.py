@@ -58,8 +58,8 @@ class Pixels:
         return self.images.index_select(0, positions if self.index is None else self.index[positions])
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """All images in order, `size` at a time."""
-        for start in range(0, len(self), size):
+        """All images in order, `size` at a time; of none one part without any."""
+        for start in range(0, max(len(self), 1), size):
             if self.index is None:
                 yield self.images[start : start + size]
             else:

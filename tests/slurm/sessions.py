@@ -1,0 +1,51 @@
+"""Snakemake as a user of a cluster starts it, watched while it runs."""
+
+from __future__ import annotations
+
+import subprocess
+
+import psutil
+
+from tests.conftest import Workspace
+
+PATIENCE = ("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2")
+"""Ask SLURM more often than the plugin would; after each answer without news it still waits ten seconds longer."""
+
+
+class Session:
+    """One `snakemake` through profiles/slurm, running."""
+
+    def __init__(self, workspace: Workspace, *arguments: str):
+        self._log = workspace.root / f"session{len(list(workspace.root.glob('session*.log')))}.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                ["snakemake", *PATIENCE, *arguments],
+                cwd=workspace.root,
+                env=workspace.environment | {"SNAKEMAKE_PROFILE": "profiles/slurm"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        """What the user has seen so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def wait(self, seconds: float) -> int:
+        """The exit code.
+
+        Raises:
+            AssertionError: it has not ended after so many seconds; it is killed then.
+        """
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"Snakemake did not end within {seconds} s:\n{self.output[-3000:]}") from None
+
+    def kill(self) -> None:
+        """SIGKILL to Snakemake and what it started here; its jobs know nothing of it."""
+        for process in (psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)):
+            process.kill()
+        self.process.wait()

@@ -105,9 +105,17 @@ class Cluster:
             self.client("scancel", "--full", "--signal=KILL", *jobs, check=False)
             self.client("scancel", *jobs, check=False)
         for process in psutil.process_iter():
-            if _of_a_job(process):
+            if self.is_of(process):
                 _kill(process)
         self.wait_for("idle nodes without a job", lambda: self.idle() and not self.jobs(), 90)
+
+    def is_of(self, process: psutil.Process, job: str | None = None) -> bool:
+        """Whether a process was started by this job, or by any if none is given."""
+        try:
+            environment = process.environ()
+        except psutil.Error:  # gone by now
+            return False
+        return environment.get("SLURM_CLUSTER_NAME") == NAME and job in (None, environment.get("SLURM_JOB_ID"))
 
     def _configure(self) -> None:
         host = socket.gethostname()
@@ -198,13 +206,6 @@ def _end(cluster: Cluster, stepds: set[psutil.Process]) -> None:
 
 def _processes(name: str) -> list[psutil.Process]:
     return [process for process in psutil.process_iter(["name"]) if process.info["name"] == name]
-
-
-def _of_a_job(process: psutil.Process) -> bool:
-    try:
-        return bool(process.environ().get("SLURM_CLUSTER_NAME") == NAME)
-    except psutil.Error:  # gone by now
-        return False
 
 
 def _kill(process: psutil.Process) -> None:

@@ -16,7 +16,7 @@ PACKED = altered({"methods": {"output_control": None}, "seeds": [0, 1, 2], "exec
 
 
 @pytest.mark.quick
-def test_a_packed_study_in_arrays(linuxproc: Cluster, tmp_path: Path, lab: Lab) -> None:
+def test_a_packed_study_in_arrays(slurm: Cluster, tmp_path: Path, lab: Lab) -> None:
     workspace = Workspace.create(tmp_path / "packed", PACKED)
     session = Session(workspace)
     assert session.wait(300) == 0, session.output
@@ -29,4 +29,4 @@ def test_a_packed_study_in_arrays(linuxproc: Cluster, tmp_path: Path, lab: Lab) 
     assert set(workspace.table().index) == set(workspace.plan.settings.methods)
     again = workspace.snakemake("--dry-run")
     assert "Nothing to be done" in again.stdout + again.stderr
-    assert not linuxproc.jobs()
+    assert not slurm.jobs()

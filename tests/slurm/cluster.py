@@ -26,6 +26,8 @@ CONFIGURATION = Path("/etc/slurm")
 MUNGE = Path("/run/munge")
 FREEZER = Path("/sys/fs/cgroup/freezer")
 """Where cgroups of version 1 hold SLURM's jobs; with version 2 this SLURM (22.05) needs systemd."""
+CGROUPS = FREEZER.is_mount() and os.access(FREEZER, os.W_OK)
+"""Whether this machine has them, and they can be written."""
 Tracking = Literal["linuxproc", "cgroup"]
 
 
@@ -107,6 +109,8 @@ class Cluster:
         for process in psutil.process_iter():
             if self.is_of(process):
                 _kill(process)
+        for node in NODES:  # an error where nobody took it down
+            self.client("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
         self.wait_for("idle nodes without a job", lambda: self.idle() and not self.jobs(), 90)
 
     def is_of(self, process: psutil.Process, job: str | None = None) -> bool:
@@ -252,7 +256,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=30
-ReturnToService=2
+ReturnToService=1
 SlurmdTimeout=30
 MinJobAge=300
 GresTypes=gpu

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Workspace
-from tests.slurm.cluster import FREEZER, Cluster, cluster
+from tests.slurm.cluster import CGROUPS, FREEZER, Cluster, cluster
 from tests.slurm.disturbed import DISTURBED, RUN, Disturbed, Fault
 
 FAULTS: list[Fault] = []
-CGROUPS = FREEZER.is_dir() and FREEZER.stat().st_dev != FREEZER.parent.stat().st_dev
 
 
 @pytest.fixture(scope="session", params=["linuxproc"])
@@ -27,8 +26,12 @@ def slurm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the study with data and labels made; never written to."""
+    """The folder of the study with its partition put in, data and labels made; never written to."""
     workspace = Workspace.create(tmp_path_factory.mktemp("prepared") / "study", DISTURBED)
+    profile = workspace.root / "profiles" / "slurm" / "config.yaml"
+    text = profile.read_text(encoding="utf-8")
+    assert "# slurm_partition: gpu" in text
+    profile.write_text(text.replace("# slurm_partition: gpu", "slurm_partition: low"), encoding="utf-8")
     workspace.snakemake("labels")
     return workspace.root
 

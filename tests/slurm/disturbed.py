@@ -14,14 +14,14 @@ from tests.conftest import Workspace, altered
 from tests.slurm.cluster import Cluster
 from tests.slurm.sessions import Session
 
-SAVE_SECONDS = 3.0
+SAVE_SECONDS = 2.0
 DISTURBED = altered(
     {
         "datasets": {"digits": {"train_size": 1000, "validation_size": 100}},
         "networks": {"resnet8": {"width": 16}},
         "methods": {"output": None, "output_control": None},
         "seeds": [0],
-        "training": {"epochs": 500, "batch_size": 100, "measure_every": 50},
+        "training": {"epochs": 150, "batch_size": 100, "measure_every": 50},
         "execution": {"seeds_per_job": 1, "save_seconds": SAVE_SECONDS},
     }
 )
@@ -52,9 +52,9 @@ class Disturbed:
         self.fault = Fault(name, cluster.tracking)
         self._log = workspace.plan.paths.logs / "train" / RUN.rpartition("/")[0] / "block0.log"
 
-    def begin(self, *arguments: str) -> None:
+    def begin(self) -> None:
         """Start Snakemake, and wait until a state of the training is saved and some more is trained."""
-        self.session = Session(self.workspace, "checkpoints", *arguments)
+        self.session = Session(self.workspace, "checkpoints")
         self.cluster.wait_for("a saved state", lambda: self._saved_at() is not None, 120)
         time.sleep(SAVE_SECONDS / 2)
 
@@ -111,7 +111,6 @@ class Disturbed:
         record = self.workspace.records()[RUN]
         assert record["weights"] == undisturbed
         seconds = self.workspace.costs()[RUN]["epoch_seconds"]
-        assert len(seconds) == DISTURBED["training"]["epochs"]
         self.fault.epochs = self.fault.lost * len(seconds) / sum(seconds)
         assert self.fault.lost <= SAVE_SECONDS + 2.0  # the time that a busy machine takes for a step and a state
         assert not self._saved_at()

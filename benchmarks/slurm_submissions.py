@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from collabpipe.workflow import Workflow
 from tests.conftest import Workspace
 from tests.slurm.cluster import Cluster, cluster
 from tests.slurm.sessions import Session
@@ -72,19 +71,15 @@ def main() -> None:
 
 def _calls(slurm: Cluster, workspace: Workspace, arguments: tuple[str, ...]) -> list[int]:
     """The calls of Snakemake for all trainings, by kind as in CALLS."""
-    plan = workspace.plan
-    files = Workflow(plan)
-    dataset = plan.paths.dataset("digits")
-    names = ("train.arrow", "test.arrow", "annotations.parquet", "record.json")
-    outputs = [*(dataset / name for name in names), *map(Path, files.label_files), *map(Path, files.all_checkpoints)]
     slurm.client("sdiag", "--reset")
     session = Session(workspace, "checkpoints", *arguments, patient=True)
     ended = threading.Event()
-    maker = threading.Thread(target=_make, args=(outputs, session, ended))
+    maker = threading.Thread(target=_make, args=(workspace.root, session, ended))
     maker.start()
     try:
         code = session.wait(3600)
     finally:
+        session.kill()
         ended.set()
         maker.join()
     if code != 0:
@@ -94,16 +89,15 @@ def _calls(slurm: Cluster, workspace: Workspace, arguments: tuple[str, ...]) -> 
     return [int(match.group(1)) if match else 0 for match in found.values()]
 
 
-def _make(outputs: list[Path], session: Session, ended: threading.Event) -> None:
-    """Make the files of the jobs, again and again: Snakemake removes a job's before it submits it."""
-    while "Job stats" not in session.output:  # what exists earlier would count as made
-        if ended.wait(0.5):
-            return
+def _make(root: Path, session: Session, ended: threading.Event) -> None:
+    """Make the files of the jobs as Snakemake announces them, which it does before it submits."""
+    made: set[str] = set()
     while not ended.wait(1):
-        for path in outputs:
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
+        announced = re.findall(r"^    (?:output|benchmark): (.+)$", session.output, re.MULTILINE)
+        for name in {name for names in announced for name in names.split(", ")} - made:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+            made.add(name)
 
 
 if __name__ == "__main__":

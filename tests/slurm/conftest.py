@@ -48,9 +48,17 @@ def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 @pytest.fixture
 def disturb(slurm: Cluster, prepared: Path, tmp_path: Path) -> Iterator[Callable[[str], Disturbed]]:
     """A study of one training on the cluster, by the name of the fault that is to come; whole again afterwards."""
-    yield lambda name: Disturbed(_copy(prepared, tmp_path / "study"), slurm, name)
-    slurm.client("scontrol", "update", "PartitionName=low", "GraceTime=0", check=False)
+    made: list[Disturbed] = []
+
+    def begin(name: str) -> Disturbed:
+        made.append(Disturbed(_copy(prepared, tmp_path / "study"), slurm, name))
+        return made[-1]
+
+    yield begin
+    for session in (session for disturbed in made for session in disturbed.sessions):
+        session.kill()
     slurm.heal()
+    slurm.client("scontrol", "update", "PartitionName=low", "GraceTime=0")
 
 
 @pytest.fixture

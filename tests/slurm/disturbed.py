@@ -50,11 +50,21 @@ class Disturbed:
     def __init__(self, workspace: Workspace, cluster: Cluster, name: str):
         self.workspace, self.cluster = workspace, cluster
         self.fault = Fault(name, cluster.tracking)
+        self.sessions: list[Session] = []
         self._log = workspace.plan.paths.logs / "train" / RUN.rpartition("/")[0] / "block0.log"
+
+    def run(self) -> None:
+        """Start Snakemake: the command that the user gives, first and again."""
+        self.sessions.append(Session(self.workspace, "checkpoints"))
+
+    @property
+    def session(self) -> Session:
+        """The Snakemake that was started last."""
+        return self.sessions[-1]
 
     def begin(self) -> None:
         """Start Snakemake, and wait until a state of the training is saved and some more is trained."""
-        self.session = Session(self.workspace, "checkpoints")
+        self.run()
         self.cluster.wait_for("a saved state", lambda: self._saved_at() is not None, 120)
         time.sleep(SAVE_SECONDS / 2)
 

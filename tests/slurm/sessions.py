@@ -52,7 +52,9 @@ class Session:
         return code
 
     def kill(self) -> None:
-        """SIGKILL to Snakemake and what it started here; its jobs know nothing of it."""
+        """SIGKILL to Snakemake, if it runs, and to what it started here; its jobs know nothing of it."""
+        if self.process.poll() is not None:
+            return
         for process in (psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)):
             process.kill()
         self.process.wait()

@@ -11,7 +11,6 @@ import pytest
 
 from tests.slurm.cluster import CGROUPS, Cluster
 from tests.slurm.disturbed import Disturbed
-from tests.slurm.sessions import Session
 
 Disturb = Callable[[str], Disturbed]
 Whole = Callable[[Disturbed], None]
@@ -85,12 +84,12 @@ def test_snakemake_killed(slurm: Cluster, disturb: Disturb, whole: Whole) -> Non
     first = study.trainers()[0]
     first.suspend()  # as if it had much left to train
     study.session.kill()
-    study.session = Session(study.workspace, "checkpoints")
+    study.run()
     assert study.session.wait(60) == 1
     study.saw("It can be removed with the --unlock argument")
     study.fault.by_hand = ["`snakemake --unlock`", "the command again"]
     study.workspace.snakemake("--unlock")
-    study.session = Session(study.workspace, "checkpoints")
+    study.run()
     slurm.wait_for("a second job that waits for the first", lambda: len(study.trainers()) == 2, 60)
     slurm.wait_for("a word of whom it waits for", lambda: "waiting for" in study.log, 20)
     assert f"process {first.pid}" in study.log
@@ -133,12 +132,12 @@ def _die(slurm: Cluster, study: Disturbed) -> None:
 def test_submission_refused(slurm: Cluster, disturb: Disturb, whole: Whole) -> None:
     study = disturb("controller away while it is submitted, and the command again")
     slurm.stop("slurmctld")
-    study.session = Session(study.workspace, "checkpoints")
+    study.run()
     assert study.session.wait(180) == 1
     study.saw("SLURM sbatch failed", RETRY, "Unable to contact slurm controller")
     slurm.start("slurmctld")
     study.fault.by_hand = ["the command again"]
-    study.session = Session(study.workspace, "checkpoints")
+    study.run()
     assert study.session.wait(180) == 0
     whole(study)
 
@@ -154,6 +153,6 @@ def test_controller_away(slurm: Cluster, disturb: Disturb, whole: Whole) -> None
         study.session.process.send_signal(signal.SIGINT)
         assert study.session.wait(60) != 0
         study.fault.by_hand = ["Ctrl-C", "the command again"]
-        study.session = Session(study.workspace, "checkpoints")
+        study.run()
         assert study.session.wait(120) == 0
     whole(study)

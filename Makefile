@@ -1,5 +1,6 @@
 # make demo: the default study, from nothing to the printed table.   make test: the tests.   make lint: the checks.
 # make restore: a shared study, pulled and proven, so that nothing is made again.   make bench: docs/performance.md.
+# make test-slurm: a real SLURM on this machine, minutes; make test-slurm-all: with every fault and the default study.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo restore test bench lint format schema lock clean
+.PHONY: demo restore test test-slurm test-slurm-all slurm bench lint format schema lock clean
 
 demo: $(READY)
 	snakemake --cores all --quiet rules host
@@ -24,6 +25,21 @@ test: $(READY)
 # Writes its tables into docs/performance.md. With a GPU: python -m benchmarks --device cuda.
 bench: $(READY)
 	python -m benchmarks
+
+test-slurm: $(READY) slurm
+	pytest tests/slurm -m quick
+
+test-slurm-all: $(READY) slurm
+	pytest tests/slurm
+
+# Only the packages: the tests start the daemons.
+slurm:
+	@for command in sbatch munged; do command -v $$command > /dev/null || missing=1; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	    apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge \
+	        > /dev/null; \
+	fi
 
 # No container image of this project is published, so Snakemake's one complaint about that stands; any other fails.
 lint: $(READY)

@@ -21,7 +21,8 @@ from moto.server import ThreadedMotoServer
 
 from collabpipe import doctor
 from collabpipe.cli import main
-from collabpipe.doctor import Finding
+from collabpipe.doctor import asking, gpus, machine, services
+from collabpipe.doctor.findings import Finding
 from collabpipe.errors import CollabpipeError
 from collabpipe.training.gpus import MASK, SIMULATED
 from collabpipe.training.lease import FOLDER
@@ -59,7 +60,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are waited for, however busy the machine is with other tests."""
-    monkeypatch.setattr(doctor, "COMMAND_SECONDS", 60.0)
+    monkeypatch.setattr(asking, "COMMAND_SECONDS", 60.0)
     monkeypatch.setattr(doctor, "ALL_SECONDS", 90.0)
 
 
@@ -124,11 +125,11 @@ def test_a_check_that_stumbles_or_hangs_is_a_warning(
         time.sleep(60)
         return []
 
-    quick = ("packages", "torch", "dvc", "slurm", "gpus")
-    for name in quick:
-        monkeypatch.setattr(doctor, f"check_{name}", lambda: [Finding("ok", "as it should be")])
-    monkeypatch.setattr(doctor, "check_git", hang)
-    monkeypatch.setattr(doctor, "check_python", stumble)
+    quick = [(machine, "packages"), (gpus, "torch"), (gpus, "gpus"), (services, "dvc"), (services, "slurm")]
+    for module, name in quick:
+        monkeypatch.setattr(module, f"check_{name}", lambda: [Finding("ok", "as it should be")])
+    monkeypatch.setattr(machine, "check_git", hang)
+    monkeypatch.setattr(machine, "check_python", stumble)
     monkeypatch.setattr(doctor, "ALL_SECONDS", 1.0)
 
     doctor.show_findings(doctor.diagnose([Path("config/config.yaml")], Path("results")))
@@ -141,34 +142,36 @@ def test_a_check_that_stumbles_or_hangs_is_a_warning(
 
 def test_a_wrong_configuration_is_a_failure_with_its_message(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CollabpipeError):
-        doctor.show_findings([("threads", doctor._guarded(lambda: doctor.check_threads([Path("none.yaml")]))[0])])
+        doctor.show_findings([("threads", doctor._guarded(lambda: machine.check_threads([Path("none.yaml")]))[0])])
 
     assert re.match(r"failure threads +none.yaml", capsys.readouterr().out)
 
 
 def test_versions_are_those_of_the_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert set(levels(doctor.check_packages())) == {"ok"}
+    assert set(levels(machine.check_packages())) == {"ok"}
 
     lock = tmp_path / "requirements.lock"
     lock.write_text("numpy==1.0 ; python_full_version < '3.12' \\\nnumpy==1.1\nsnakemake==9.27.1\n")
-    monkeypatch.setattr(doctor, "LOCK", lock)
-    found = next(finding for finding in doctor.check_packages() if finding.found.startswith("numpy"))
+    monkeypatch.setattr(machine, "LOCK", lock)
+    found = next(finding for finding in machine.check_packages() if finding.found.startswith("numpy"))
     assert found.level == "warning"
     assert "requirements.lock has 1.0 or 1.1" in found.found
 
-    monkeypatch.setattr(doctor, "PACKAGES", ("no-such-package",))
-    assert one(doctor.check_packages()).level == "failure"
+    monkeypatch.setattr(machine, "PACKAGES", ("no-such-package",))
+    assert one(machine.check_packages()).level == "failure"
 
 
 @pytest.mark.parametrize(
     ("found", "level"), [((3, 10), "failure"), ((3, 11), "ok"), ((3, 14), "ok"), ((3, 15), "warning")]
 )
 def test_python_is_of_a_locked_version(found: tuple[int, int], level: str) -> None:
-    assert one(doctor.check_python(found)).level == level
+    assert one(machine.check_python(found)).level == level
 
 
 def test_a_terminal_without_utf_8_is_told() -> None:
-    code = """from collabpipe.doctor import *
+    code = """from collabpipe.doctor import show_findings
+from collabpipe.doctor.findings import Finding
+from collabpipe.doctor.machine import check_locale
 show_findings([("locale", finding) for finding in check_locale()] + [("disk", Finding("ok", "folder \u30c7"))])"""
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
@@ -179,9 +182,9 @@ show_findings([("locale", finding) for finding in check_locale()] + [("disk", Fi
 
 
 def test_torch_is_looked_at_without_importing_it_here(programs: Path, patience: None) -> None:
-    found = doctor.check_torch()[0]
+    found = gpus.check_torch()[0]
 
-    assert (doctor.cuda_of_torch() is None) == version("torch").endswith("+cpu")
+    assert (gpus.cuda_of_torch() is None) == version("torch").endswith("+cpu")
     assert found.level == "ok"
     assert found.found.startswith(f"torch {version('torch')}, built for ")
 
@@ -193,7 +196,7 @@ def test_torch_that_cannot_be_imported_is_a_failure(
     (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('libtorch.so: cannot open')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
-    found = doctor.check_torch()[-1]
+    found = gpus.check_torch()[-1]
     assert found.level == "failure"
     assert "libtorch.so: cannot open" in found.found
 
@@ -224,9 +227,9 @@ def test_torchs_build_must_suit_driver_and_cards_else_a_file_is_named(
     file: str,
 ) -> None:
     nvidia_smi(programs, f"{CARD}, NVIDIA GPU, {driver}, 4, 81559, {capability}")
-    monkeypatch.setattr(doctor, "cuda_of_torch", lambda: cuda)
+    monkeypatch.setattr(gpus, "cuda_of_torch", lambda: cuda)
 
-    build, device = doctor.check_gpus()
+    build, device = gpus.check_gpus()
 
     assert (build.level, device.level) == (level, "ok")
     assert file in build.mend
@@ -241,27 +244,27 @@ def test_a_driver_that_does_not_know_of_capabilities_is_too_old(
         f"-L) echo 'GPU 0: Tesla (UUID: {CARD})';; *) echo '{CARD}, Tesla, 450.80.02, 0, 16384';; esac"
     )
     stand_in(programs, "nvidia-smi", script)
-    monkeypatch.setattr(doctor, "cuda_of_torch", lambda: "13.0")
+    monkeypatch.setattr(gpus, "cuda_of_torch", lambda: "13.0")
 
-    assert "450.80.02, is older than 580" in doctor.check_gpus()[0].found
+    assert "450.80.02, is older than 580" in gpus.check_gpus()[0].found
 
 
 def test_hidden_gpus_and_none_leave_the_cpu(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert one(doctor.check_gpus()) == Finding("ok", "none here: trainings use the CPU")
+    assert one(gpus.check_gpus()) == Finding("ok", "none here: trainings use the CPU")
 
     nvidia_smi(programs, f"{CARD}, NVIDIA GPU, 570.0, 4, 81559, 9.0")
     monkeypatch.setenv(MASK, "")
-    assert one(doctor.check_gpus()).level == "ok"
+    assert one(gpus.check_gpus()).level == "ok"
 
 
 def test_a_card_left_out_is_not_judged(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nvidia_smi(programs, f"{CARD}, NVIDIA H200, 580.0, 4, 81559, 9.0", f"{OTHER}, Tesla V100, 580.0, 4, 16384, 7.0")
-    monkeypatch.setattr(doctor, "cuda_of_torch", lambda: "13.0")
-    assert "no code for Tesla V100" in doctor.check_gpus()[0].found
+    monkeypatch.setattr(gpus, "cuda_of_torch", lambda: "13.0")
+    assert "no code for Tesla V100" in gpus.check_gpus()[0].found
 
     monkeypatch.setenv(MASK, "0")
-    assert levels(doctor.check_gpus()) == ["ok", "ok", "ok"]
-    assert doctor.check_gpus()[-1].found.endswith(f"(hidden by {MASK}): free")
+    assert levels(gpus.check_gpus()) == ["ok", "ok", "ok"]
+    assert gpus.check_gpus()[-1].found.endswith(f"(hidden by {MASK}): free")
 
 
 def test_who_holds_a_device_is_named(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +275,7 @@ print(lease_device(), flush=True); time.sleep(60)"""
     try:
         assert holder.stdout is not None
         leased = holder.stdout.readline().strip()
-        held, free = sorted(doctor.check_gpus(), key=lambda finding: finding.found.endswith("free"))
+        held, free = sorted(gpus.check_gpus(), key=lambda finding: finding.found.endswith("free"))
     finally:
         holder.kill()
         holder.communicate()
@@ -283,9 +286,9 @@ print(lease_device(), flush=True); time.sleep(60)"""
 
 def test_a_card_in_use_without_a_lease_is_a_warning(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nvidia_smi(programs, f"{CARD}, NVIDIA H200, 580.0, 40960, 81559, 9.0")
-    monkeypatch.setattr(doctor, "cuda_of_torch", lambda: "13.0")
+    monkeypatch.setattr(gpus, "cuda_of_torch", lambda: "13.0")
 
-    assert levels(doctor.check_gpus()) == ["ok", "warning"]
+    assert levels(gpus.check_gpus()) == ["ok", "warning"]
 
 
 @pytest.mark.parametrize(("loaded", "level"), [(False, "warning"), (True, "failure")])
@@ -293,19 +296,19 @@ def test_a_driver_that_does_not_answer_fails_where_it_is_loaded(
     programs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loaded: bool, level: str
 ) -> None:
     stand_in(programs, "nvidia-smi", "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
-    monkeypatch.setattr(doctor, "DRIVER_FILE", tmp_path if loaded else tmp_path / "none")
+    monkeypatch.setattr(gpus, "DRIVER_FILE", tmp_path if loaded else tmp_path / "none")
 
-    found = one(doctor.check_gpus())
+    found = one(gpus.check_gpus())
     assert found.level == level
     assert "version mismatch" in found.found
 
 
 def test_a_command_that_hangs_is_killed_with_what_it_started(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(programs, "nvidia-smi", f"/bin/sleep 60 & echo $! > {programs}/pid; wait")
-    monkeypatch.setattr(doctor, "COMMAND_SECONDS", 1.0)
+    monkeypatch.setattr(asking, "COMMAND_SECONDS", 1.0)
     started = time.monotonic()
 
-    assert "has not answered in 1 s" in one(doctor.check_gpus()).found
+    assert "has not answered in 1 s" in one(gpus.check_gpus()).found
     assert time.monotonic() - started < 5
     stat = Path("/proc", (programs / "pid").read_text().strip(), "stat")
     assert not stat.exists() or stat.read_text().split()[2] == "Z"
@@ -319,7 +322,7 @@ def test_the_file_for_older_drivers_pins_what_the_lock_pins() -> None:
 
     assert set(pins) == {"torch", "torchvision"}
     assert all(f"\n{name}=={version} \\\n" in lock for name, version in pins.items())
-    for build in doctor.BUILDS:
+    for build in gpus.BUILDS:
         for file in re.findall(r"-r (\S+?\.lock)", build.mend):
             assert (REPOSITORY / file).exists()
 
@@ -327,16 +330,16 @@ def test_the_file_for_older_drivers_pins_what_the_lock_pins() -> None:
 def test_threads_beyond_the_cores_are_a_warning(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = project / "config" / "config.yaml"
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(doctor, "cpu_quota", lambda: float("inf"))
-    assert levels(doctor.check_threads([config])) == ["ok"]
+    monkeypatch.setattr(machine, "cpu_quota", lambda: float("inf"))
+    assert levels(machine.check_threads([config])) == ["ok"]
 
     monkeypatch.setenv("OMP_NUM_THREADS", "4096")
-    assert levels(doctor.check_threads([config])) == ["ok", "warning"]
-    monkeypatch.setattr(doctor, "cpu_quota", lambda: 0.5)
-    assert doctor.check_threads([config])[1].mend == "snakemake --cores 1"
+    assert levels(machine.check_threads([config])) == ["ok", "warning"]
+    monkeypatch.setattr(machine, "cpu_quota", lambda: 0.5)
+    assert machine.check_threads([config])[1].mend == "snakemake --cores 1"
 
     config.write_text(yaml.safe_dump(altered({"training": {"threads": 4096}})))
-    assert doctor.check_threads([config])[0].level == "warning"
+    assert machine.check_threads([config])[0].level == "warning"
 
 
 @pytest.mark.parametrize(
@@ -363,33 +366,33 @@ def test_quotas_of_both_versions_of_control_groups(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    assert doctor.cpu_quota(tmp_path / "own", tmp_path / "root") == expected
+    assert machine.cpu_quota(tmp_path / "own", tmp_path / "root") == expected
 
 
 def test_a_full_disk_is_told_before_it_is_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "NONE_BYTES", 0)
-    monkeypatch.setattr(doctor, "NONE_INODES", 0)
-    monkeypatch.setattr(doctor, "LOW_BYTES", 1e30)
-    assert levels(doctor.check_disk(tmp_path / "results" / "deep")) == ["warning", "warning"]
+    monkeypatch.setattr(machine, "NONE_BYTES", 0)
+    monkeypatch.setattr(machine, "NONE_INODES", 0)
+    monkeypatch.setattr(machine, "LOW_BYTES", 1e30)
+    assert levels(machine.check_disk(tmp_path / "results" / "deep")) == ["warning", "warning"]
 
-    monkeypatch.setattr(doctor, "NONE_BYTES", 1e30)
-    assert levels(doctor.check_disk(tmp_path)) == ["failure", "failure"]
+    monkeypatch.setattr(machine, "NONE_BYTES", 1e30)
+    assert levels(machine.check_disk(tmp_path)) == ["failure", "failure"]
 
 
 def test_files_and_locks_are_tried_where_the_results_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = doctor.check_results(tmp_path / "results")
+    found = machine.check_results(tmp_path / "results")
 
     assert levels(found) == ["ok", "ok"]
     assert found[0].found.endswith("can be written, locks hold")
     assert not list(tmp_path.iterdir())
-    assert doctor.file_system(Path("/proc/self")) == "proc"
+    assert machine.file_system(Path("/proc/self")) == "proc"
 
-    monkeypatch.setattr(doctor, "file_system", lambda _: "nfs4")
-    assert "shared between hosts" in doctor.check_results(tmp_path)[0].found
+    monkeypatch.setattr(machine, "file_system", lambda _: "nfs4")
+    assert "shared between hosts" in machine.check_results(tmp_path)[0].found
 
 
 def test_a_folder_that_nobody_can_write_is_a_failure() -> None:
-    assert one(doctor.check_results(Path("/proc/results"))).level == "failure"
+    assert one(machine.check_results(Path("/proc/results"))).level == "failure"
 
 
 @pytest.mark.parametrize("refused", [True, False])
@@ -400,26 +403,26 @@ def test_locks_that_do_not_hold_are_a_failure(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(fcntl, "flock", flock)
 
-    assert "locks do not hold" in doctor.check_results(tmp_path)[0].found
-    assert doctor.check_results(tmp_path)[0].level == "failure"
+    assert "locks do not hold" in machine.check_results(tmp_path)[0].found
+    assert machine.check_results(tmp_path)[0].level == "failure"
 
 
 def test_without_a_project_of_dvc_nothing_can_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    assert one(doctor.check_dvc()).level == "warning"
+    assert one(services.check_dvc()).level == "warning"
 
 
 def test_remotes_are_asked(project: Path, patience: None) -> None:
-    links, found = doctor.check_dvc()
+    links, found = services.check_dvc()
     assert (links.level, found.level) == ("ok", "warning")
     assert "no default remote" in found.found
 
     remote(project, "url = /mnt/no/such/folder", "verify = true")
-    assert "the folder is not there" in doctor.check_dvc()[-1].found
+    assert "the folder is not there" in services.check_dvc()[-1].found
 
     remote(project, "url = ssh://someone@127.0.0.1:9/data", "verify = true")
-    found = doctor.check_dvc()[-1]
+    found = services.check_dvc()[-1]
     assert found.level == "failure"
     assert "Connect call failed" in found.found
 
@@ -440,10 +443,10 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_bucket_is_there_or_not(project: Path, s3: str, patience: None) -> None:
     remote(project, "url = s3://studies/small", f"endpointurl = {s3}", "verify = true")
-    assert doctor.check_dvc()[-1].level == "failure"
+    assert services.check_dvc()[-1].level == "failure"
 
     boto3.client("s3", endpoint_url=s3).create_bucket(Bucket="studies")
-    assert doctor.check_dvc()[-1] == Finding("ok", "remote lab (s3://studies/small) answers")
+    assert services.check_dvc()[-1] == Finding("ok", "remote lab (s3://studies/small) answers")
 
 
 SCONTROL = """case "$1" in
@@ -453,18 +456,18 @@ esac"""
 
 
 def test_slurm_is_asked_where_it_is(programs: Path) -> None:
-    assert one(doctor.check_slurm()).level == "ok"
+    assert one(services.check_slurm()).level == "ok"
 
     stand_in(programs, "sbatch", "")
     stand_in(programs, "scontrol", SCONTROL.format("slurmdbd"))
     stand_in(programs, "sinfo", "echo 'day*|up|4|(null)'; echo 'gpu|up|2|gpu:a100:4(S:0-1)'")
-    found = doctor.check_slurm()
+    found = services.check_slurm()
     assert levels(found) == ["ok", "ok", "ok"]
     assert found[1].found == "partitions: day* (up, 4 nodes, (null)), gpu (up, 2 nodes, gpu:a100:4(S:0-1))"
 
     stand_in(programs, "scontrol", SCONTROL.format("none"))
     stand_in(programs, "sinfo", "echo 'day*|up|4|license:gpus:1'")
-    found = doctor.check_slurm()
+    found = services.check_slurm()
     assert levels(found) == ["ok", "ok", "warning", "warning"]
     assert "slurm-status-command: squeue" in found[-1].mend
 
@@ -482,9 +485,9 @@ def test_a_controller_that_does_not_answer(
 ) -> None:
     stand_in(programs, "sbatch", "")
     stand_in(programs, "scontrol", script)
-    monkeypatch.setattr(doctor, "COMMAND_SECONDS", 1.0)
+    monkeypatch.setattr(asking, "COMMAND_SECONDS", 1.0)
 
-    found = one(doctor.check_slurm())
+    found = one(services.check_slurm())
     assert found.level == level
     assert why in found.found
 
@@ -493,6 +496,6 @@ def test_a_controller_that_does_not_answer(
     ("commit", "level"), [(None, "warning"), ("0123456789abcdef+", "warning"), ("0123456789", "ok")]
 )
 def test_results_can_be_traced_to_a_commit(monkeypatch: pytest.MonkeyPatch, commit: str | None, level: str) -> None:
-    monkeypatch.setattr(doctor, "commit", lambda: commit)
+    monkeypatch.setattr(machine, "commit", lambda: commit)
 
-    assert one(doctor.check_git()).level == level
+    assert one(machine.check_git()).level == level

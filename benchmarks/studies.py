@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,17 @@ class Used:
     peak: int
 
 
+# To the system a process is at first as large as the one that it was forked from: so from a small one.
+RELAY = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+code = subprocess.call(sys.argv[1:], stdout=sys.stderr)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([time.perf_counter() - started, used.ru_utime + used.ru_stime, 1024 * used.ru_maxrss]))
+sys.exit(code)
+"""
+
+
 def run(folder: Path, *command: str) -> Used:
     """Run a command in a working folder.
 
@@ -61,14 +72,11 @@ def run(folder: Path, *command: str) -> Used:
         RuntimeError: it failed.
     """
     log = folder / "benchmark.log"
-    started = time.perf_counter()
+    relayed = [sys.executable, "-c", RELAY, *command]
     with log.open("w", encoding="utf-8") as file:
-        child = subprocess.Popen(  # noqa: S603
-            command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        done = subprocess.run(  # noqa: S603
+            relayed, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file
         )
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
+    if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text(encoding='utf-8')[-2000:]}")
-    seconds = time.perf_counter() - started
-    return Used(seconds, usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss)
+    return Used(*json.loads(done.stdout))

@@ -3,8 +3,8 @@
 A lock (flock) keeps processes of one host apart, and those of several where the file system passes locks on; the kernel
 frees it on any death. Not every shared file system passes them on (NFS with local_lock, Lustre with -o localflock), so
 the writer also leaves a claim: a file that names it, made by a link, which is atomic on NFS too, and touched every few
-seconds. A claim of this host whose lock is free is a dead process's. One of another host is dead once nobody has
-touched it for a minute by this host's own clock; whoever held it finds out before it writes again.
+seconds. A claim of this host whose lock is free is a dead process's. One of another host is a dead one's once it was
+looked at for a minute and nobody touched it; whoever held it finds out before it saves or finishes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measures the table of docs/overhead.md: `python -m benchmarks.overhead`, half an hour of one core.
+"""Measures the table of docs/overhead.md: `python -m benchmarks.overhead`, ten minutes of one core.
 
 Writes overhead.csv, overhead.md and overhead.json to results/benchmarks/overhead.
 """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Workspace
+from tests.conftest import Workspace, altered
 from tests.slurm.cluster import CGROUPS, FREEZER, Cluster, cluster
-from tests.slurm.disturbed import DISTURBED, RUN, Disturbed, Fault
+from tests.slurm.disturbed import DISTURBED, EPOCHS, RUN, Disturbed, Fault
 
 FAULTS: list[Fault] = []
 
@@ -37,21 +38,26 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The digests of the weights of the training that nothing disturbed, on this machine without SLURM."""
-    workspace = _copy(prepared, tmp_path_factory.mktemp("undisturbed") / "study")
-    workspace.snakemake("checkpoints")
-    weights: dict[str, str] = workspace.records()[RUN]["weights"]
+def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, str]]:
+    """The digests of the weights of a training of so many epochs, undisturbed, here and without SLURM."""
+
+    @cache
+    def weights(epochs: int) -> dict[str, str]:
+        workspace = _copy(prepared, tmp_path_factory.mktemp("undisturbed") / "study")
+        workspace.configure(altered({"training": {"epochs": epochs}}, DISTURBED))
+        workspace.snakemake("checkpoints")
+        return dict(workspace.records()[RUN]["weights"])
+
     return weights
 
 
 @pytest.fixture
-def disturb(slurm: Cluster, prepared: Path, tmp_path: Path) -> Iterator[Callable[[str], Disturbed]]:
+def disturb(slurm: Cluster, prepared: Path, tmp_path: Path) -> Iterator[Callable[..., Disturbed]]:
     """A study of one training on the cluster, by the name of the fault that is to come; whole again afterwards."""
     made: list[Disturbed] = []
 
-    def begin(name: str) -> Disturbed:
-        made.append(Disturbed(_copy(prepared, tmp_path / "study"), slurm, name))
+    def begin(name: str, epochs: int = EPOCHS) -> Disturbed:
+        made.append(Disturbed(_copy(prepared, tmp_path / "study"), slurm, name, epochs))
         return made[-1]
 
     yield begin
@@ -62,9 +68,9 @@ def disturb(slurm: Cluster, prepared: Path, tmp_path: Path) -> Iterator[Callable
 
 
 @pytest.fixture
-def whole(undisturbed: dict[str, str]) -> Callable[[Disturbed], None]:
+def whole(undisturbed: Callable[[int], dict[str, str]]) -> Callable[[Disturbed], None]:
     """Proves that a disturbed study came to the undisturbed one's weights, and adds its row to the table."""
-    return lambda disturbed: FAULTS.append(disturbed.prove(undisturbed))
+    return lambda disturbed: FAULTS.append(disturbed.prove(undisturbed(disturbed.epochs)))
 
 
 def _copy(prepared: Path, root: Path) -> Workspace:

@@ -15,16 +15,19 @@ from tests.slurm.cluster import Cluster
 from tests.slurm.sessions import Session
 
 SAVE_SECONDS = 2.0
+EPOCHS = 150
+"""Ten seconds of training on an idle core."""
 DISTURBED = altered(
     {
         "datasets": {"digits": {"train_size": 1000, "validation_size": 100}},
         "networks": {"resnet8": {"width": 16}},
         "methods": {"output": None, "output_control": None},
         "seeds": [0],
-        "training": {"epochs": 150, "batch_size": 100, "measure_every": 50},
+        "training": {"epochs": EPOCHS, "batch_size": 100, "measure_every": 50},
         "execution": {"seeds_per_job": 1, "save_seconds": SAVE_SECONDS},
     }
 )
+RETRY = "Trying to restart job"
 RUN = "digits/symmetric-0.5/resnet8/baseline/seed0"
 
 
@@ -39,7 +42,7 @@ class Fault:
     epochs: float = 0.0
     """The same in epochs."""
     pause: float = 0.0
-    """Seconds from the blow until the training went on."""
+    """Seconds from the end of the training until it went on."""
     saw: list[str] = field(default_factory=list)
     by_hand: list[str] = field(default_factory=list)
 
@@ -47,8 +50,9 @@ class Fault:
 class Disturbed:
     """A study of one training, begun through profiles/slurm, that a test strikes and then proves whole."""
 
-    def __init__(self, workspace: Workspace, cluster: Cluster, name: str):
-        self.workspace, self.cluster = workspace, cluster
+    def __init__(self, workspace: Workspace, cluster: Cluster, name: str, epochs: int):
+        self.workspace, self.cluster, self.epochs = workspace, cluster, epochs
+        workspace.configure(altered({"training": {"epochs": epochs}}, DISTURBED))
         self.fault = Fault(name, cluster.tracking)
         self.sessions: list[Session] = []
         self._log = workspace.plan.paths.logs / "train" / RUN.rpartition("/")[0] / "block0.log"
@@ -95,22 +99,22 @@ class Disturbed:
         """Deal the blow, wait until the training is gone, and note what it takes with it."""
         trainer = self.trainers()[0]
         saved = self._saved_at()
-        self._struck = time.time()
         blow()
         until = time.monotonic() + within
         while trainer.is_running() and trainer.status() != psutil.STATUS_ZOMBIE:
             saved = self._saved_at() or saved
             assert time.monotonic() < until, f"the training goes on {within} s after {self.fault.name}"
             time.sleep(0.05)
+        self._stopped = time.time()
         assert saved is not None
         # What was saved in answer to a signal is all that there was.
         if not re.search(r"saved after epoch \d+, step \d+", self.log):
-            self.fault.lost += time.time() - saved
+            self.fault.lost += self._stopped - saved
 
     def goes_on(self, within: float = 180) -> None:
         """Wait until the training goes on from its state."""
         self.cluster.wait_for("the training to go on", lambda: "continues after epoch" in self.log, within)
-        self.fault.pause = time.time() - self._struck
+        self.fault.pause = time.time() - self._stopped
 
     def prove(self, undisturbed: dict[str, str]) -> Fault:
         """The weights are those of the undisturbed training, and no more was trained twice than lay between two states.
@@ -124,6 +128,8 @@ class Disturbed:
         self.fault.epochs = self.fault.lost * len(seconds) / sum(seconds)
         assert self.fault.lost <= SAVE_SECONDS + 2.0  # the time that a busy machine takes for a step and a state
         assert not self._saved_at()
+        if RETRY in self.session.output:
+            self.saw(RETRY)
         again = self.workspace.snakemake("--dry-run", "checkpoints")
         assert "Nothing to be done" in again.stdout + again.stderr
         return self.fault

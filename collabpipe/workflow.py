@@ -20,6 +20,19 @@ ENTITIES = ("{dataset}", "{noise}", "{network}", "{method}")
 """The wildcards of a cell."""
 
 
+def slurm_step() -> str:
+    """What a training's command begins with in a job of SLURM, as a part of a rule's `shell`: a step of its own.
+
+    Where SLURM tracks processes by cgroups it signals the leaders of steps alone. Where it tracks them by parents all
+    processes of a step get the signal, and an srun among them would kill what it started.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        return ""
+    if "SLURM_STEP_ID" in os.environ and "slurm" not in Path("/proc/self/cgroup").read_text(encoding="utf-8"):
+        return ""
+    return "srun --overlap -n1 -c{threads} --cpu-bind=q --mem=0 ${{CUDA_VISIBLE_DEVICES:+--gpus=1}} "
+
+
 @dataclass(frozen=True)
 class Block:
     """Seeds that share a process, of the methods (or candidates) that a pattern names."""

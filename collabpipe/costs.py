@@ -32,7 +32,7 @@ from collabpipe.selection import decide
 from collabpipe.settings import CANDIDATE, NetworkSettings, TrainingSettings
 from collabpipe.store import Store
 from collabpipe.study import OverheadRecipe
-from collabpipe.training.batches import steps_per_epoch
+from collabpipe.training.batches import Cut
 from collabpipe.training.device import be_deterministic, choose_device
 
 BYTES_KEPT: dict[Keep, int] = {"all": 8, "half": 2, "none": 0}
@@ -165,12 +165,13 @@ class Estimator:
         """What one run will take."""
         size, training = self.sizes[recipe.run.dataset], recipe.training
         flops, parameters = self._step(recipe, size)
-        steps = training.epochs * steps_per_epoch(size.train, training.batch_size)
+        steps = training.epochs * Cut(size.train, training.batch_size).steps
         measured = -(-training.epochs // training.measure_every) * (size.train + size.validation)
         candidate = CANDIDATE.search(recipe.run.method) is not None
         seen = measured + (0 if candidate else 2 * size.test)
         plain, _ = self._step(recipe.model_copy(update={"composition": Composition()}), size)
-        operations = steps * flops + seen * plain * FORWARD_SHARE / training.batch_size
+        # An epoch's images, however they are cut into batches.
+        operations = (training.epochs * size.train * flops + seen * plain * FORWARD_SHARE) / training.batch_size
         seconds = operations / self.rates(recipe.network, size, training)
         keep = self.plan.settings.execution.keep_weights
         kept = BYTES_KEPT["none" if candidate and keep != "all" else keep]

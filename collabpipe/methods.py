@@ -207,14 +207,16 @@ class Method(nn.Module):
         numbered = [f"{n}_{names[:i].count(n) + 1}" if n in names[:i] else n for i, n in enumerate(names)]
         return ("loss", "label", *numbered)
 
-    def forward(self, images: Tensor, labels: Tensor, index: Tensor, progress: float, generators: Generators) -> Tensor:
+    def forward(
+        self, images: Tensor, labels: Tensor, index: Tensor, progress: float | Tensor, generators: Generators
+    ) -> Tensor:
         """The step's losses, a vector in the order of `term_names`; the first is to be minimised.
 
         Args:
             images: (views·B, C, H, W), normalised.
             labels: (B,).
             index: (B,) positions in the training set.
-            progress: share of training done, in [0, 1].
+            progress: share of training done, in [0, 1]; a tensor () where the step is captured for replay.
             generators: of masks and of the method's other randomness.
         """
         label = self.composition.label
@@ -241,9 +243,12 @@ class Generators:
     method: torch.Generator
 
 
-def ramp(term: Weighted, progress: float) -> float:
+def ramp(term: Weighted, progress: float | Tensor) -> float | Tensor:
     """Rises linearly from 0 to 1 over the term's share of training."""
-    return 1.0 if term.ramp == 0.0 else min(1.0, progress / term.ramp)
+    if term.ramp == 0.0:
+        return 1.0
+    share = progress / term.ramp
+    return share.clamp_max(1.0) if isinstance(share, Tensor) else min(1.0, share)
 
 
 def mix(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

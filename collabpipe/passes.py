@@ -43,6 +43,9 @@ def drop_channels(features: Tensor, rate: float, generator: torch.Generator) -> 
         return features
     shape = (*features.shape[:2], *(1 for _ in features.shape[2:]))
     kept = torch.rand(shape, generator=generator, device=features.device) >= rate
+    if features.dtype == torch.bfloat16:
+        # A mask that holds 1/(1 - rate) would round it to 8 bits; a number beside the tensor is float32.
+        return features * kept * (1.0 / (1.0 - rate))
     return features * (kept / (1.0 - rate)).to(features.dtype)
 
 

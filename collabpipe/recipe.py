@@ -23,7 +23,7 @@ from collabpipe.settings import NAME, NetworkSettings, TrainingSettings
 from collabpipe.settings_data import NoiseSettings, SourceName
 from collabpipe.settings_errors import Wrong, explain
 
-NUMERICS = 3
+NUMERICS = 4
 """Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made anew."""
 
 EVALUATION_NUMERICS = 2

@@ -43,7 +43,9 @@ class TrainingSettings(Strict):
     """The recipe's share of training, equal for all methods of a study."""
 
     epochs: int = Field(ge=1)
-    batch_size: int = Field(default=128, ge=2)
+    batch_size: int = Field(default=128, ge=3)
+    """The most images per step: an epoch is cut into as few batches as hold them all, of sizes at most one apart. (Of
+    3 at least: an odd number of images in pairs would leave a batch of one, which has no batch statistics.)"""
     learning_rate: Positive = 0.1
     momentum: Fraction = 0.9
     nesterov: bool = True
@@ -54,6 +56,8 @@ class TrainingSettings(Strict):
     measure_every: int = Field(default=1, ge=1)
     """Epochs between two measurements of validation accuracy and memorisation."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    """Have torch.compile fuse the stages' operations: other roundings, a minute at the start, faster steps on a GPU."""
     threads: int = Field(default=1, ge=1)
 
 

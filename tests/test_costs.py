@@ -83,9 +83,9 @@ def test_the_time_of_plain_cross_entropy_is_that_of_its_operations(tmp_path: Pat
 
     found = estimator.of_run(recipe)
 
-    # Eight steps; forward, a third of a step, over 250 images in both epochs and twice over the 500 of the test set.
+    # 200 images, twice; forward, a third of a step, over 250 in both epochs and twice over the 500 of the test set.
     seen = 2 * 250 + 2 * 500
-    assert found.seconds == pytest.approx((8 * flops + seen * flops / 3 / 64) / RATE)
+    assert found.seconds == pytest.approx((2 * 200 + seen / 3) * flops / 64 / RATE)
     assert parameters == PARAMETERS
     # Two checkpoints in single precision, a prediction an image, and records.
     assert found.disk == 8 * PARAMETERS + 500 * (4 * 10 + 24) + RECORD_BYTES
@@ -105,8 +105,8 @@ def test_a_method_that_takes_more_operations_takes_longer_and_what_is_free_does_
 
     assert seconds["heavy"] == seconds["kernel"] > seconds["baseline"]
     # Two whole passes double the steps, and what is measured beside them stays.
-    steps = 8 * estimator._step(made.runs["digits/symmetric-0.5/resnet8/baseline/seed0"], estimator.sizes["digits"])[0]
-    assert seconds["output"] - seconds["baseline"] == pytest.approx(steps / RATE)
+    step = estimator._step(made.runs["digits/symmetric-0.5/resnet8/baseline/seed0"], estimator.sizes["digits"])[0]
+    assert seconds["output"] - seconds["baseline"] == pytest.approx(2 * 200 / 64 * step / RATE)
     assert len(estimator.counted) == 3, "each kind of step is counted once"
 
 
@@ -137,8 +137,8 @@ def test_a_data_sets_own_training_and_size_are_counted(tmp_path: Path) -> None:
     found = {name: one for name, _, one in Estimator(plan({"datasets": {"few": few}}, tmp_path), RATE).by_dataset()}
 
     assert found["digits"].steps == 6 * 2 * 4
-    # 65 = 2 · 32 + 1: the last image makes no batch.
-    assert found["few"].steps == 6 * 5 * 2
+    # 65 images in batches of at most 32: 22, 22 and 21.
+    assert found["few"].steps == 6 * 5 * 3
 
 
 def test_a_prepared_data_set_has_the_size_that_its_record_says(lab: Lab, tmp_path: Path) -> None:

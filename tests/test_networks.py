@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from collabpipe import networks
+from collabpipe.errors import CollabpipeError
 from collabpipe.networks import BasicBlock, StagedNetwork, build_network, initialise
 from collabpipe.settings import NETWORK_STAGES, NetworkSettings
 
@@ -240,3 +241,58 @@ def test_vgg16_has_torchvisions_features_where_no_pool_needs_to_round(size: int)
     batch = images(3, size)
     expected = ours.classifier(theirs.eval()(batch).mean((2, 3)))
     torch.testing.assert_close(ours.eval()(batch), expected)
+
+
+class Bare(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(3))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        nn.Conv1d(2, 3, 3),
+        nn.Conv3d(2, 3, 3, bias=False),
+        nn.LayerNorm(4),
+        nn.GroupNorm(2, 4, affine=False),
+        nn.BatchNorm1d(4),
+        nn.Embedding(5, 3, padding_idx=1),
+        nn.Linear(3, 2, bias=False),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_every_known_layer_is_drawn_from_the_given_generator_alone(part: nn.Module) -> None:
+    found = []
+    for seed, outside in ((7, 1), (7, 2), (8, 1)):
+        torch.manual_seed(outside)
+        for values in part.parameters():
+            nn.init.normal_(values)
+        before = torch.get_rng_state()
+        initialise(nn.Sequential(part), generator(seed))
+        assert torch.get_rng_state().equal(before)
+        found.append([values.detach().clone() for values in part.parameters()])
+    assert all(a.equal(b) for a, b in zip(found[0], found[1], strict=True))
+    drawn = isinstance(part, nn.Conv1d | nn.Conv3d | nn.Embedding | nn.Linear)
+    assert drawn != all(a.equal(b) for a, b in zip(found[0], found[2], strict=True))
+    if isinstance(part, nn.Embedding):
+        assert part.weight[1].eq(0.0).all(), "the padding stays without meaning"
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        (Bare(), ("inner.1 (Bare)", "scale", "networks.initialise")),
+        (nn.PReLU(), ("inner.1 (PReLU)", "weight", "Conv2d")),
+        (nn.LSTM(2, 2), ("inner.1 (LSTM)", "weight_ih_l0")),
+        (nn.Dropout2d(), ("inner.1 (Dropout2d)", "global generator", "channel_drop")),
+        (nn.RReLU(), ("inner.1 (RReLU)", "global generator")),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_draws_from_elsewhere_is_refused_by_name(part: nn.Module, told: tuple[str, ...]) -> None:
+    network = nn.ModuleDict({"inner": nn.Sequential(nn.Conv2d(1, 2, 3), part)})
+    with pytest.raises(CollabpipeError) as error:
+        initialise(network, generator())
+    for words in told:
+        assert words in str(error.value)

@@ -176,6 +176,19 @@ def test_drop_channels_keeps_the_mean_and_the_type() -> None:
     assert dropped.float().mean().item() == pytest.approx(1.0, abs=0.02)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.7])
+def test_in_bfloat16_what_stays_is_scaled_by_the_rate_and_not_by_its_rounding(rate: float) -> None:
+    features = (torch.rand(2000, 8, 2, 2, generator=generator()) + 0.5).bfloat16().requires_grad_()
+    dropped = drop_channels(features, rate, generator())
+    kept = dropped != 0
+    assert dropped.dtype == torch.bfloat16
+    # Each product is rounded to the nearest, up or down: in the mean over thousands nothing of that is left.
+    scale = (dropped[kept].double() / features[kept].double()).mean().item()
+    assert scale == pytest.approx(1 / (1 - rate), rel=2e-4)
+    (slope,) = torch.autograd.grad(dropped, features, features.detach())
+    assert (slope[kept].double() / features[kept].double()).mean().item() == pytest.approx(1 / (1 - rate), rel=2e-4)
+
+
 def test_drop_channels_passes_gradients_through_what_it_kept() -> None:
     features = torch.rand(5, 8, 2, 2, generator=generator(2)).requires_grad_()
     dropped = drop_channels(features, 0.5, generator())

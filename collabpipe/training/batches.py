@@ -108,6 +108,33 @@ class Augmentation:
         return runs.index_select(0, rows.flatten()).view(images.shape)
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Batches of an epoch; a last batch of a single image is left out, as batch normalisation cannot take it."""
-    return images // batch_size + (1 if images % batch_size > 1 else 0)
+@dataclass(frozen=True)
+class Cut:
+    """How an epoch of `images` is cut: as few batches as hold at most `batch_size`, their sizes equal or one apart.
+
+    Every image is in one batch. A remainder on its own would be a batch of a few images, whose statistics (of batch
+    normalisation, of correlations between images or channels) say next to nothing.
+    """
+
+    images: int
+    batch_size: int
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch: images / batch_size, rounded up."""
+        return -(-self.images // self.batch_size)
+
+    @property
+    def smallest(self) -> int:
+        """The images in the smaller batches, which come last."""
+        return self.images // self.steps
+
+    @property
+    def larger(self) -> int:
+        """How many batches, the first ones, have one image more."""
+        return self.images % self.steps
+
+    def bounds(self, step: int) -> tuple[int, int]:
+        """Where the batch of `step` (from 0) starts and stops in the epoch's permutation."""
+        start = step * self.smallest + min(step, self.larger)
+        return start, start + self.smallest + (step < self.larger)

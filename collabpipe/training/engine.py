@@ -17,7 +17,8 @@ from collabpipe.labels import LabelFile
 from collabpipe.methods import Generators, build_method
 from collabpipe.networks import initialise
 from collabpipe.recipe import TrainRecipe
-from collabpipe.training.batches import Augmentation, Pixels, steps_per_epoch
+from collabpipe.training.batches import Augmentation, Cut, Pixels
+from collabpipe.training.graphs import Graphs, on_stream, scalar
 from collabpipe.training.measure import Measured, Probe
 from collabpipe.training.optimiser import Sgd, learning_rate
 
@@ -71,6 +72,9 @@ class Training:
         )
         initialise(self.method, torch.Generator().manual_seed(recipe.seeds.initialisation))
         self.method.to(device).train()
+        if self.settings.compile:
+            for part in (self.method.network.stem, *self.method.network.stages.values()):
+                part.compile(dynamic=False)
         self.optimiser = Sgd(self.method.parameters(), self.settings)
         self.generators = {
             "order": torch.Generator(device).manual_seed(recipe.seeds.order),
@@ -78,16 +82,23 @@ class Training:
             "dropout": torch.Generator(device).manual_seed(recipe.seeds.dropout),
             "method": torch.Generator(device).manual_seed(recipe.seeds.method),
         }
-        self.steps = steps_per_epoch(len(self.labels), self.settings.batch_size)
+        self.cut = Cut(len(self.labels), self.settings.batch_size)
+        self.steps = self.cut.steps
         self.epoch = self.step = 0
         self.permutation = self._permute()
-        # A row a step, read once an epoch: no step waits for the device to tell its loss.
+        # One row per step, read once per epoch: no step waits for the device to tell its loss.
         self.log = torch.zeros(self.steps, len(self.method.term_names), device=device)
         self.history: list[dict[str, float]] = []
         self.best: Weights = {}
         self.best_epoch, self.best_accuracy = -1, -1.0
         self.epoch_seconds = [0.0]
         self.divergence: Divergence | None = None
+        self.stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self.stream = torch.cuda.Stream(device)
+            self.numbers = torch.zeros(self.steps, 2, device=device)
+            self.position = scalar(device, torch.long)
+            self.graphs = Graphs(self._step_on_device, self.generators.values(), self.stream)
 
     def _permute(self) -> Tensor:
         return torch.randperm(len(self.labels), generator=self.generators["order"], device=self.device)
@@ -98,31 +109,66 @@ class Training:
         return self.divergence is not None or self.epoch == self.settings.epochs
 
     def run(self) -> Iterator[None]:
-        """Train to the end, pausing after every step: between two of them `state` may be called."""
+        """Train to the end, pausing after every step: between two of them `state` may be called.
+
+        On a GPU a pause tells that the step is under way, not that it is done.
+        """
+        if self.stream is not None:
+            self.stream.wait_stream(torch.cuda.current_stream(self.device))
         while not self.finished:
             started = time.perf_counter()
-            self._train_step()
-            if self.step == self.steps:
-                self._end_epoch(started)
-            else:
-                self.epoch_seconds[-1] += time.perf_counter() - started
+            with on_stream(self.stream):
+                self._train_step()
+                if self.step == self.steps:
+                    self._end_epoch()
+            self.epoch_seconds[-1] += time.perf_counter() - started
+            if self.step == 0:
+                self.epoch_seconds.append(0.0)
             yield
 
     def _train_step(self) -> None:
-        size = self.settings.batch_size
-        index = self.permutation[self.step * size : (self.step + 1) * size]
+        start, stop = self.cut.bounds(self.step)
+        if self.stream is None:
+            index = self.permutation[start:stop]
+            rate = learning_rate(self.settings, self.epoch)
+            self.log[self.step] = self._update(index, rate, self._progress(self.step))
+        else:
+            if self.step == 0 or not self.graphs.taken:
+                self._tell_device()
+            self.graphs(stop - start)
+        self.step += 1
+
+    def _progress(self, step: int) -> float:
+        return (self.epoch + step / self.steps) / self.settings.epochs
+
+    def _update(self, index: Tensor, rate: float | Tensor, progress: float | Tensor) -> Tensor:
+        """One update on the images at `index` (B,); returns the step's losses."""
         batch = self.pixels[index]
         views = [self.augment(batch, self.generators["augmentation"]) for _ in range(self.method.views)]
         images = self.pixels.normalise(views[0] if len(views) == 1 else torch.cat(views))
-        progress = (self.epoch + self.step / self.steps) / self.settings.epochs
         generators = Generators(self.generators["dropout"], self.generators["method"])
-        losses = self.method(images, self.labels[index], index, progress, generators)
+        losses: Tensor = self.method(images, self.labels[index], index, progress, generators)
         losses[0].backward()
-        self.optimiser.step(learning_rate(self.settings, self.epoch))
-        self.log[self.step] = losses.detach()
-        self.step += 1
+        self.optimiser.step(rate)
+        return losses.detach()
 
-    def _end_epoch(self, started: float) -> None:
+    def _tell_device(self) -> None:
+        """Put the numbers of the epoch's steps on the device, for steps that ask the host for nothing."""
+        rate = learning_rate(self.settings, self.epoch)
+        self.numbers.copy_(torch.tensor([[rate, self._progress(step)] for step in range(self.steps)]))
+        self.position.fill_(self.step)
+
+    def _step_on_device(self, size: int) -> None:
+        """The step at `position`, whose batch has `size` images."""
+        row = self.position.view(1)
+        # `Cut.bounds` as arithmetic on the device.
+        start = self.position * self.cut.smallest + self.position.clamp_max(self.cut.larger)
+        index = self.permutation[start + torch.arange(size, device=self.device)]
+        rate, progress = self.numbers.index_select(0, row)[0].unbind()
+        self.log.index_copy_(0, row, self._update(index, rate, progress)[None])
+        self.position += 1
+
+    def _end_epoch(self) -> None:
         self.divergence = self._diverged()
         means = self.log.double().mean(0).tolist()
         row: dict[str, float] = {"epoch": self.epoch + 1, "learning_rate": learning_rate(self.settings, self.epoch)}
@@ -136,10 +182,10 @@ class Training:
                 self.best_epoch, self.best_accuracy = self.epoch + 1, measured.validation_accuracy
         self.epoch, self.step = self.epoch + 1, 0
         self.log.zero_()
-        self.permutation = self._permute()
-        self.epoch_seconds[-1] += time.perf_counter() - started
+        self.permutation.copy_(self._permute())
         self.history.append(row | asdict(measured))
-        self.epoch_seconds.append(0.0)
+        if self.finished:
+            self._await()
 
     def _diverged(self) -> Divergence | None:
         wrong = ~self.log.isfinite()
@@ -147,12 +193,19 @@ class Training:
             step = int(wrong.any(1).nonzero()[0])
             terms = [n for n, bad in zip(self.method.term_names, wrong[step].tolist(), strict=True) if bad]
             return Divergence(self.epoch + 1, self.epoch * self.steps + step + 1, tuple(terms))
-        if not all(bool(w.isfinite().all()) for w in self.method.state_dict().values()):
+        numbers = [w for w in self.method.state_dict().values() if w.is_floating_point()]
+        if not bool(torch.stack(torch._foreach_norm(numbers, math.inf)).isfinite().all()):
             return Divergence(self.epoch + 1, (self.epoch + 1) * self.steps, ("weights",))
         return None
 
+    def _await(self) -> None:
+        """Wait for the steps that are under way."""
+        if self.stream is not None:
+            self.stream.synchronize()
+
     def state(self) -> tuple[Weights, dict[str, str]]:
         """Everything the rest of the training depends on: tensors on the CPU, and the rest as JSON."""
+        self._await()
         tensors = {f"method.{k}": v for k, v in self.method.state_dict().items()}
         tensors |= {f"momentum.{i}": v for i, v in enumerate(self.optimiser.momentum)}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
@@ -181,7 +234,8 @@ class Training:
         self.best = part("best.")
         for name, generator in self.generators.items():
             generator.set_state(tensors[f"generator.{name}"])
-        self.permutation, self.log = tensors["permutation"].to(self.device), tensors["log"].to(self.device)
+        self.permutation.copy_(tensors["permutation"])
+        self.log.copy_(tensors["log"])
         self.epoch, self.step, self.history = rest["epoch"], rest["step"], rest["history"]
         self.best_epoch, self.best_accuracy = rest["best"]
         self.epoch_seconds = list(rest["seconds"])

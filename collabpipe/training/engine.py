@@ -15,7 +15,7 @@ from torch import Tensor
 from collabpipe.data.store import Images
 from collabpipe.labels import LabelFile
 from collabpipe.methods import Generators, build_method
-from collabpipe.networks import initialise
+from collabpipe.networks import StagedNetwork, initialise
 from collabpipe.recipe import TrainRecipe
 from collabpipe.training.batches import Augmentation, Cut, Pixels
 from collabpipe.training.graphs import Graphs, on_stream, scalar
@@ -24,6 +24,14 @@ from collabpipe.training.optimiser import Sgd, learning_rate
 
 Weights = dict[str, Tensor]
 UNMEASURED = Measured(*(math.nan for _ in fields(Measured)))
+
+
+def compile_stages(network: StagedNetwork) -> None:
+    """Have torch.compile fuse each stage's operations, in place; names of weights stay as they are."""
+    # Blocks of one class share code, and every shape of one, in training and in evaluation, is a version of it.
+    torch._dynamo.config.recompile_limit = 256
+    for part in (network.stem, *network.stages.values()):
+        part.compile(dynamic=False)
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,7 @@ class Training:
         initialise(self.method, torch.Generator().manual_seed(recipe.seeds.initialisation))
         self.method.to(device).train()
         if self.settings.compile:
-            for part in (self.method.network.stem, *self.method.network.stages.values()):
-                part.compile(dynamic=False)
+            compile_stages(self.method.network)
         self.optimiser = Sgd(self.method.parameters(), self.settings)
         self.generators = {
             "order": torch.Generator(device).manual_seed(recipe.seeds.order),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from collabpipe.composition import Positive, Strict
 from collabpipe.errors import CollabpipeError
@@ -37,16 +37,50 @@ Reading = Literal[
 ]  # fmt: skip
 """At which epoch and on which scale a gain is measured; for overhead the column of the overhead table."""
 
+CHANCE: Literal["chance"] = "chance"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
 AnySequence = TypeVar("AnySequence", bound=Sequence[object])
 
 
+class Rival(Strict):
+    """A method that a sensible person would try instead: one pass, no collaboration."""
+
+    method: Name
+    epoch: Literal["last", "best"] | None = None
+    """At which epoch it is read, 'best' being early stopping on noisy validation labels; None: as the claim is."""
+
+    def at(self, epoch: str) -> tuple[str, str]:
+        """Method and epoch for a claim that is read at `epoch`."""
+        return self.method, self.epoch or epoch
+
+
+Rivals = tuple[Rival, ...]
+"""Of several the one that is best on validation images is taken, at each place for itself."""
+
+
+def _rivals(value: Any) -> Any:
+    """A name, keys, or a list of these as models."""
+    if value is None:
+        return None
+    found = []
+    for position, one in enumerate(value if isinstance(value, list | tuple) else [value]):
+        try:
+            found.append(Rival.model_validate({"method": one} if isinstance(one, str) else one))
+        except ValidationError as error:
+            raise Wrong.first_of(error, (position,), Rival) from None
+    return _different(tuple(found), "rival")
+
+
 class Stated(Strict):
     """What has a name, and places at which it is judged."""
 
     name: Name
+    margin: Positive | None = None
+    """A gain smaller than this is none, in the unit of the reading. An analogue without one has its claim's."""
+    rival: Annotated[Rivals | None, BeforeValidator(_rivals)] = None
+    """In place of the file's own; an analogue without one has its claim's."""
     places: tuple[str, ...] = Field(min_length=1)
     """Each `dataset/noise/network`; the first is the declared one."""
 
@@ -110,6 +144,13 @@ class Claim(Stated):
                     raise Wrong(reading, allowed, f"reading of {self.metric}", (*place, position))
         if self.metric == "overhead" and self.expected is not None:
             raise Wrong(self.expected, ("no number: overhead is claimed to be less",), "value", ("expected",))
+        margins: list[tuple[tuple[str, ...], float | None]] = [(("margin",), self.margin)]
+        margins += [(("analogues", a.name, "margin"), a.margin) for a in self.analogues]
+        for place, margin in margins:
+            if margin is not None and self.metric == "overhead":
+                raise Wrong(margin, ("no margin: overhead is a ratio",), "value", place)
+            if margin is not None and self.expected is not None and margin >= self.expected:
+                raise Wrong(margin, (f"less than the claimed {self.expected:g}",), "value", place)
         for position, method in enumerate(self.methods):
             if method in self.against:
                 raise Wrong(method, ("methods that are not in 'against'",), "method", ("methods", position))
@@ -125,7 +166,8 @@ class Claim(Stated):
         """What is claimed, for a table."""
         if self.metric == "overhead":
             return "< 1"
-        return "> 0" if self.expected is None else f"{self.expected:g}"
+        claimed = "> 0" if self.expected is None else f"{self.expected:g}"
+        return claimed if self.margin is None else f"{claimed} (margin {self.margin:g})"
 
     def in_words(self, reading: Reading) -> str:
         """A reading for people."""
@@ -139,7 +181,17 @@ class Claim(Stated):
 class Claims(Strict):
     """All claims of a file, in its order."""
 
+    diverged: float | Literal["chance"] = CHANCE
+    """The test accuracy, in percent, that a diverged run counts as; chance: that of guessing among the classes."""
+    rival: Annotated[Rivals, BeforeValidator(_rivals)] = ()
     claims: tuple[Claim, ...] = Field(min_length=1)
+
+    @field_validator("diverged", mode="before")
+    @classmethod
+    def _diverged(cls, value: Any) -> Any:
+        if value == CHANCE or (isinstance(value, int | float) and 0 <= value <= 100):
+            return value
+        raise Wrong(value, (CHANCE, "an accuracy from 0 to 100 percent"))
 
     @field_validator("claims", mode="before")
     @classmethod
@@ -160,13 +212,31 @@ class Claims(Strict):
     @property
     def families(self) -> dict[str, tuple[Claim, ...]]:
         """Claims that are corrected together: the originals, then each study's analogues as claims at its places."""
-        families: dict[str, tuple[Claim, ...]] = {ORIGINAL: self.claims}
+        families: dict[str, tuple[Claim, ...]] = {ORIGINAL: ()}
         for claim in self.claims:
+            rival = self.rival if claim.rival is None else claim.rival
+            families[ORIGINAL] += (claim.model_copy(update={"rival": rival}),)
             for analogue in claim.analogues:
-                changes = {"places": analogue.places, "readings": analogue.readings or claim.readings, "analogues": ()}
-                moved = claim.model_copy(update=changes)
-                families[analogue.name] = (*families.get(analogue.name, ()), moved)
+                changes = {
+                    "places": analogue.places,
+                    "readings": analogue.readings or claim.readings,
+                    "margin": analogue.margin or claim.margin,
+                    "rival": rival if analogue.rival is None else analogue.rival,
+                    "analogues": (),
+                }
+                families[analogue.name] = (*families.get(analogue.name, ()), claim.model_copy(update=changes))
         return families
+
+    def rivals_at(self, place: str) -> Rivals:
+        """The rivals at a place for a table of all methods: those of the first claim there, else the file's own."""
+        here = (claim.rival for family in self.families.values() for claim in family if place in claim.places)
+        return next((rival for rival in here if rival), self.rival)
+
+    @property
+    def rivals(self) -> frozenset[str]:
+        """The names of all methods that are a rival somewhere."""
+        named = [claim.rival or () for family in self.families.values() for claim in family]
+        return frozenset(rival.method for rivals in (self.rival, *named) for rival in rivals)
 
 
 def load_claims(path: Path) -> Claims:

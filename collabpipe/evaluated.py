@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from collabpipe.claims import CHANCE
 from collabpipe.errors import CollabpipeError
 from collabpipe.evaluation import training_record
 from collabpipe.files import read_record
@@ -20,6 +21,8 @@ class EvaluatedRun:
     recipe: TrainRecipe
     record: dict[str, Any]
     metrics: dict[str, Any]
+    if_diverged: float
+    """The test accuracy, in percent, that a diverged run counts as."""
 
     @property
     def name(self) -> RunName:
@@ -28,8 +31,14 @@ class EvaluatedRun:
 
     @property
     def finished(self) -> bool:
-        """False for a diverged run, which has no accuracy."""
+        """False for a diverged run, which has no accuracy of its own."""
         return bool(self.metrics["status"] == "finished")
+
+    def accuracy(self, epoch: str) -> float:
+        """Test accuracy in percent at the 'last' or 'best' epoch; nan where no epoch was chosen."""
+        if not self.finished:
+            return self.if_diverged
+        return 100.0 * self.metrics[epoch]["accuracy"] if self.metrics.get(epoch) else float("nan")
 
 
 def read_runs(study: StudyRecipe, paths: Paths, partial: bool = False) -> list[EvaluatedRun]:
@@ -41,7 +50,7 @@ def read_runs(study: StudyRecipe, paths: Paths, partial: bool = False) -> list[E
     runs = []
     for name, digest in study.runs:
         try:
-            runs.append(_read_run(name, digest, paths))
+            runs.append(_read_run(name, digest, paths, study.claims.diverged if study.claims else CHANCE))
         except CollabpipeError:
             if not partial:
                 raise
@@ -50,7 +59,7 @@ def read_runs(study: StudyRecipe, paths: Paths, partial: bool = False) -> list[E
     return runs
 
 
-def _read_run(name: RunName, digest: str, paths: Paths) -> EvaluatedRun:
+def _read_run(name: RunName, digest: str, paths: Paths, diverged: float | Literal["chance"]) -> EvaluatedRun:
     folder = paths.run(name)
     recipe = read_recipe(paths.recipes / f"{digest}.json", TrainRecipe)
     record = training_record(recipe, folder)
@@ -61,4 +70,9 @@ def _read_run(name: RunName, digest: str, paths: Paths) -> EvaluatedRun:
             f"{path}: belongs to another training than {folder / 'record.json'}. "
             "Evaluate the run again: collabpipe evaluate RECIPE."
         )
-    return EvaluatedRun(recipe.decided(record.get("composition")), record, metrics)
+    counts_as = diverged
+    if counts_as == CHANCE:
+        labels = paths.labels(recipe.labels).with_suffix(".json")
+        finished = metrics["status"] == "finished"
+        counts_as = float("nan") if finished else 100.0 / len(read_record(labels)["classes"])
+    return EvaluatedRun(recipe.decided(record.get("composition")), record, metrics, counts_as)

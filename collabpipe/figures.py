@@ -23,6 +23,11 @@ from collabpipe.recipe import RunName
 
 CELL = ["dataset", "noise", "network"]
 DRAWN = ["epoch", "validation_accuracy", "memorised"]
+COMPARATORS = (
+    ("diff_baseline", "tab:blue", "to the baseline"),
+    ("diff_control", "tab:orange", "to the matched control"),
+    ("diff_rival", "tab:green", "to the rival"),
+)
 COLOURS = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]
 
 
@@ -50,16 +55,15 @@ def _panels(cells: int, height: float, of_each: int = 1) -> tuple[Figure, list[t
 
 
 def draw_differences(table: pd.DataFrame, path: Path) -> None:
-    """A panel a cell: each method's difference to baseline and to its matched control, with 95% intervals."""
+    """A panel per cell: each method's difference to baseline, matched control and rival, with 95% intervals."""
     groups = list(table.groupby(CELL, sort=False))
+    drawn = [one for one in COMPARATORS if table[one[0]].notna().any() or one[0] != "diff_rival"]
     height = 1.2 + 0.34 * max(len(group) for _, group in groups)
     figure, panels = _panels(len(groups), height)
     for (axes,), (cell, group) in zip(panels, groups, strict=True):
         rows = np.arange(len(group))
-        for column, shift, colour, label in (
-            ("diff_baseline", -0.14, "tab:blue", "to the baseline"),
-            ("diff_control", 0.14, "tab:orange", "to the matched control"),
-        ):
+        for number, (column, colour, label) in enumerate(drawn):
+            shift = 0.24 * (number - (len(drawn) - 1) / 2)
             centre = group[column].to_numpy()
             sides = np.abs(group[[f"{column}_low", f"{column}_high"]].to_numpy().T - centre)
             # A difference without an interval (a single pair) is still a point.
@@ -72,7 +76,7 @@ def draw_differences(table: pd.DataFrame, path: Path) -> None:
         axes.set_title(", ".join(str(part) for part in cell), fontsize=10)
         axes.set_xlabel("difference of test accuracy (points)")
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     _save(figure, path)
 
 

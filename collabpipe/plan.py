@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from collabpipe.claims import load_claims
+from collabpipe.claims import Claims, load_claims
 from collabpipe.composition import Composition
+from collabpipe.errors import CollabpipeError
 from collabpipe.kinds import Baseline, Control, Kind
-from collabpipe.kinds.definitions import candidate, compose, involved
+from collabpipe.kinds.definitions import candidate, compose, involved, tuned_controls
 from collabpipe.kinds.search import Searched
 from collabpipe.paths import Paths
 from collabpipe.recipe import (
@@ -227,9 +228,30 @@ class Plan:
             baseline=next((n for n, m in self.settings.methods.items() if isinstance(candidate(m), Baseline)), None),
             controls=self._controls(),
             selections=tuple(recipe.digest for recipe in self.selections.values()),
-            claims=load_claims(Path(self.settings.claims)) if self.settings.claims else None,
+            tuned_controls=tuned_controls(self.settings.methods),
+            claims=self._claims(),
             overhead=self.overhead.digest,
         )
+
+    def _claims(self) -> Claims | None:
+        """The claims to judge.
+
+        Raises:
+            CollabpipeError: a rival is a method of the study that runs several passes or has a term.
+        """
+        if not self.settings.claims:
+            return None
+        claims = load_claims(Path(self.settings.claims))
+        composed = {recipe.run.method: recipe.composition for recipe in self.runs.values()}
+        plain = [
+            name for name, composition in composed.items() if composition.passes.heads == 1 and not composition.terms
+        ]
+        for name in sorted(claims.rivals & (composed.keys() - set(plain))):
+            raise CollabpipeError(
+                f"{self.settings.claims}: rival: method {name!r} is not allowed: it has several passes or a term "
+                f"beside the label's loss. Allowed: {', '.join(plain) or 'no method of this study'}."
+            )
+        return claims
 
     def _controls(self) -> dict[str, str]:
         """Each method's matched control: the one that is named for it, or a method that is composed like it."""

@@ -176,11 +176,22 @@ def _show_claims(paths: Paths, console: Console) -> None:
     if not rows:
         return
     table = Table(title="claims (all of them, with other readings and places: claims.md)", title_justify="left")
-    for column in ("claim", "comparison", "reading", "expected", "estimate", "n", "verdict", "to the control"):
+    for column in (
+        "claim",
+        "comparison",
+        "reading",
+        "expected",
+        "estimate",
+        "n",
+        "verdict",
+        "control",
+        "rival",
+        "survives",
+    ):
         table.add_column(column)
     for row in rows:
         interval = f" [{float(row['low']):.2f}, {float(row['high']):.2f}]" if row["low"] else ""
         estimate = f"{float(row['estimate']):.2f}{interval}" if row["estimate"] else ""
-        judged = (row["n"], row["verdict"], row["verdict_control"])
+        judged = (row["n"], row["verdict"], row["verdict_control"], row["verdict_rival"], row["survives"])
         table.add_row(row["claim"], row["comparison"], row["reading"], row["expected"], estimate, *judged)
     console.print(table)

@@ -11,17 +11,21 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import chdtri, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 1000
+NO_SPREAD = 1e-9
+"""A standard deviation that rounding alone brings: far below what one test image makes of an accuracy in percent."""
+LUCK = 0.05
+"""Chance of a spread that is called too small for the test set, if it came from the test images alone."""
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference with its interval; the limits are nan below two pairs."""
+    """A mean difference with its interval; the limits are nan below two pairs and where all pairs are equal."""
 
     mean: float
     low: float
@@ -39,26 +43,44 @@ def paired_difference(
 
 
 def t_interval(differences: Values, confidence: float = CONFIDENCE) -> Difference:
-    """Mean of paired differences with Student's t interval; one that is not finite makes mean and limits nan."""
+    """Mean of paired differences with Student's t interval; one that is not finite makes mean and limits nan.
+
+    Equal differences have no interval: how far they would spread cannot be told from them.
+    """
     n = len(differences)
     if n == 0 or not np.isfinite(differences).all():
         return Difference(np.nan, np.nan, np.nan, n)
     mean = float(differences.mean())
-    if n == 1:
-        return Difference(mean, np.nan, np.nan, 1)
-    half = float(stdtrit(n - 1, 0.5 + confidence / 2) * differences.std(ddof=1) / np.sqrt(n))
+    error = _standard_error(differences)
+    half = float(stdtrit(n - 1, 0.5 + confidence / 2) * error) if n > 1 else np.nan
     return Difference(mean, mean - half, mean + half, n)
 
 
-def p_value(differences: Values) -> float:
-    """Two-sided p of Student's paired t test for no difference; nan below two pairs."""
-    n = len(differences)
-    if n < 2 or not np.isfinite(differences).all():
+def _standard_error(differences: Values) -> float:
+    """Of the mean; nan below two differences and where they are equal or not finite."""
+    if len(differences) < 2 or not np.isfinite(differences).all():
         return float("nan")
-    mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(n)
-    if error == 0.0:
-        return 1.0 if mean == 0.0 else 0.0
-    return float(2 * stdtr(n - 1, -abs(mean) / error))
+    spread = float(differences.std(ddof=1))
+    return spread / float(np.sqrt(len(differences))) if spread > NO_SPREAD else float("nan")
+
+
+def p_value(differences: Values) -> float:
+    """Two-sided p of Student's paired t test for no difference; nan below two pairs and where all are equal."""
+    error = _standard_error(differences)
+    if np.isnan(error):
+        return error
+    return float(2 * stdtr(len(differences) - 1, -abs(differences.mean()) / error))
+
+
+def equivalence_p(differences: Values, margin: float) -> float:
+    """p of the mean difference being `margin` or more away from zero, by two one-sided t tests (Schuirmann, 1987).
+
+    A small p says that the difference is smaller than the margin; nan below two pairs and where all are equal.
+    """
+    error = _standard_error(differences)
+    if np.isnan(error):
+        return error
+    return float(stdtr(len(differences) - 1, (abs(differences.mean()) - margin) / error))
 
 
 def relative_gain(first: Values, second: Values, of: Literal["accuracy", "error"]) -> Values:
@@ -90,13 +112,35 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
-def intersection_union(members: Sequence[Values]) -> float:
+def intersection_union(members: Sequence[tuple[float, float]]) -> float:
     """The p of 'all of these differences are above zero': that of the weakest (Berger, 1982).
 
-    It is the largest two-sided p, where a member on the wrong side counts as 1; nan if a member has none.
+    `members` are two-sided p values with their mean differences. It is the largest p, where a member on the wrong side
+    counts as 1; nan if a member has none.
     """
-    p_values = [p if np.isnan(p := p_value(values)) or values.mean() > 0 else 1.0 for values in members]
-    return float(np.max(p_values))
+    return float(np.max([p if np.isnan(p) or mean > 0 else 1.0 for p, mean in members]))
+
+
+def grid_spread(images: int) -> float:
+    """The spread, in points, that a difference of two accuracies has because each is rounded to 1 of `images`."""
+    return float(100.0 / images / np.sqrt(6.0))
+
+
+def resolvable_spread(hits: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """The smallest standard deviation of paired differences of accuracies, in points, that a test set can show.
+
+    `hits` and `other` (replicates, images) say which images were classified correctly. If images are right or wrong
+    independently of each other, which networks with other seeds come close to (Jordan, 2023), the differences spread by
+    what their variances over replicates add up to. A spread below the 5% quantile of that is luck, not precision;
+    one below the grid's is rounding.
+    """
+    replicates, images = hits.shape
+    if replicates < 2:
+        return grid_spread(images)
+    differences = hits.astype(np.float32) - other
+    expected = 100.0 * np.sqrt(differences.var(axis=0, ddof=1, dtype=np.float64).sum()) / images
+    luck = np.sqrt(chdtri(replicates - 1, 1.0 - LUCK) / (replicates - 1))
+    return max(grid_spread(images), float(expected * luck))
 
 
 def sampling_error(hits: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from collabpipe.claims import Claims
 from collabpipe.composition import Composition, Strict
 from collabpipe.recipe import DataRecipe, Recipe, RunName, Undecided
 from collabpipe.settings import NetworkSettings, TrainingSettings
 
-TABLES_NUMERICS = 4
+TABLES_NUMERICS = 5
 """Raised whenever the same runs would give other tables or figures; then they are made anew."""
 
 OVERHEAD_NUMERICS = 1
@@ -26,6 +28,8 @@ class StudyRecipe(Recipe):
     """The name of the method that is cross-entropy alone."""
     controls: dict[str, str]
     """The matched control of each network/method that has one, by name."""
+    tuned_controls: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """The controls of each method that have rates of their own."""
     selections: tuple[str, ...] = ()
     """The digests of the selections' recipes."""
     claims: Claims | None = None

@@ -14,16 +14,19 @@ from collabpipe.evaluated import EvaluatedRun, read_runs
 from collabpipe.figures import draw_curves, draw_differences, draw_transitions
 from collabpipe.files import atomic_path, file_digest, read_record, seal_of, sealed, write_json, write_text
 from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
+from collabpipe.rivals import RivalChoice, by_place, shown_rival
 from collabpipe.statistics import paired_difference
 from collabpipe.study import StudyRecipe
 from collabpipe.verdicts import write_claims
 
 NOTE = (
     "Accuracies are percentages of the test set, means over n replicates at the last epoch (accuracy) and at the "
-    "epoch that was best on noisy validation labels (best). Differences are percentage points, paired over "
-    "replicates, with 95% t intervals: to the baseline and to the matched control, which has the same passes, "
-    "dropout and loss scale without the agreement. With 3 replicates they are a demonstration, with 5 descriptive. "
-    "The losses are this project's operationalisation of the paper's words (docs/methods.md)."
+    "epoch that was best on noisy validation labels (best). A diverged run counts, as the accuracy that the claims' "
+    "file declares: chance, unless it says otherwise. Differences are percentage points, paired over replicates, with "
+    "95% t intervals (equal ones have none): to the baseline; to the matched control, which has the same passes, "
+    "dropout and loss scale without the agreement; and to the rival, of the methods of one pass that the claims' file "
+    "names the one that is best on noisy validation labels. With 3 replicates they are a demonstration, with 5 "
+    "descriptive. The losses are this project's operationalisation of the paper's words (docs/methods.md)."
 )
 
 
@@ -32,35 +35,46 @@ SUMMARY = {
     "best": "best_mean",
     "to_baseline": "diff_baseline",
     "to_control": "diff_control",
+    "to_rival": "diff_rival",
 }
 """Keys of summary.json and the columns of the main table that they show."""
 
 
-def main_table(study: StudyRecipe, runs: list[EvaluatedRun]) -> pd.DataFrame:
-    """One row per (data set, noise, network, method), in the order of the configuration."""
+def main_table(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths) -> pd.DataFrame:
+    """One row per (data set, noise, network, method), in the order of the configuration.
+
+    Where claims name rivals, their validation accuracies are read from the runs in `paths`.
+    """
     cells: dict[tuple[str, str, str, str], list[EvaluatedRun]] = {}
     for run in runs:
         cell = (run.name.dataset, run.name.noise, run.name.network, run.name.method)
         cells.setdefault(cell, []).append(run)
-    last = {cell: _accuracies(found, "last") for cell, found in cells.items()}
+    at = {epoch: {cell: _accuracies(found, epoch) for cell, found in cells.items()} for epoch in ("last", "best")}
+    last = at["last"]
+    rivals = RivalChoice(by_place(runs), paths)
     rows = []
     for cell, found in cells.items():
         *place, method = cell
         accuracy = pd.Series(last[cell], dtype=float)
         control = study.controls.get(f"{place[2]}/{method}")
+        where = "/".join(place)
+        rival = rivals.of(method, where, "last", study.claims.rivals_at(where) if study.claims else ())
         row: dict[str, Any] = dict(zip(("dataset", "noise", "network", "method"), cell, strict=True))
         row |= {
             "control": control or "",
+            "rival": shown_rival(rival) if rival else "",
             "n": len(accuracy),
             "accuracy_mean": accuracy.mean(),
             "accuracy_std": accuracy.std(),
-            "best_mean": pd.Series(_accuracies(found, "best"), dtype=float).mean(),
+            "best_mean": pd.Series(at["best"][cell], dtype=float).mean(skipna=False),
         }
         aucs = pd.Series([run.metrics["last"]["auc"] for run in found if run.finished and "auc" in run.metrics["last"]])
         if len(aucs):
             row |= {"auc_mean": aucs.astype(float).mean(), "auc_std": aucs.astype(float).std()}
-        for column, other in (("diff_baseline", study.baseline), ("diff_control", control)):
-            known = last.get((*place, other)) if other and other != method else None  # type: ignore[arg-type]
+        compared = {"diff_baseline": (study.baseline, "last"), "diff_control": (control, "last"), "diff_rival": rival}
+        for column, other in compared.items():
+            name, epoch = other or (None, "last")
+            known = at[epoch].get((*place, name)) if name and name != method else None  # type: ignore[arg-type]
             difference = paired_difference(last[cell], known or {})
             row |= {column: difference.mean, f"{column}_low": difference.low, f"{column}_high": difference.high}
         row["collapsed"] = sum(bool(run.metrics["collapsed"]) for run in found)
@@ -70,8 +84,8 @@ def main_table(study: StudyRecipe, runs: list[EvaluatedRun]) -> pd.DataFrame:
 
 
 def _accuracies(runs: list[EvaluatedRun], which: str) -> dict[int, float]:
-    """Test accuracy in percent by seed, of the runs that finished."""
-    return {run.name.seed: 100.0 * run.metrics[which]["accuracy"] for run in runs if run.finished}
+    """Test accuracy in percent by seed."""
+    return {run.name.seed: run.accuracy(which) for run in runs}
 
 
 def runs_table(runs: list[EvaluatedRun], paths: Paths) -> pd.DataFrame:
@@ -118,14 +132,16 @@ def _for_reading(table: pd.DataFrame) -> pd.DataFrame:
     if "auc_mean" in table:
         shown["AUC"] = ["" if m != m else f"{m:.4f}" for m in table["auc_mean"]]
     shown["best"] = ["" if m != m else f"{m:.2f}" for m in table["best_mean"]]
-    for column in ("diff_baseline", "diff_control"):
+    for column in ("diff_baseline", "diff_control", "diff_rival"):
+        if column == "diff_rival" and not table["rival"].any():
+            continue
         parts = (table[column], table[f"{column}_low"], table[f"{column}_high"])
         shown[column.replace("diff_", "− ")] = [
             "" if m != m else f"{m:+.2f}" if low != low else f"{m:+.2f} [{low:+.2f}, {high:+.2f}]"
             for m, low, high in zip(*parts, strict=True)
         ]
     shown["matched control"] = table["control"]
-    for column in ("collapsed", "diverged"):
+    for column in ("rival", "collapsed", "diverged"):
         if table[column].any():
             shown[column] = table[column]
     return shown
@@ -184,7 +200,7 @@ def assemble_tables(
 
     Returns the main table and what the figure of transitions shows.
     """
-    table = main_table(study, runs)
+    table = main_table(study, runs, paths)
     shown = _for_reading(table)
     missing = len(study.runs) - len(runs)
     note = ""

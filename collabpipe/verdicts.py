@@ -12,15 +12,16 @@ import pandas as pd
 
 from collabpipe.claims import Claim, Claims
 from collabpipe.evaluated import EvaluatedRun
-from collabpipe.evidence import NAN, Evidence, Pair, weakest
+from collabpipe.evidence import Evidence
 from collabpipe.files import write_json, write_text
+from collabpipe.pairs import NAN, Bar, Pair, weakest
 from collabpipe.paths import Paths
 from collabpipe.statistics import holm, intersection_union, simultaneous
 from collabpipe.study import StudyRecipe
 
 COLUMNS = [
-    "claim", "source", "comparison", "reading", "expected", "estimate", "low", "high", "p_adjusted", "n", "verdict",
-    "verdict_control", "runs",
+    "claim", "source", "comparison", "reading", "expected", "estimate", "low", "high", "p_adjusted", "n", "diverged",
+    "verdict", "reason", "verdict_baseline", "verdict_control", "control", "verdict_rival", "rival", "survives", "runs",
 ]  # fmt: skip
 
 
@@ -69,28 +70,36 @@ def _pairs(claim: Claim, place: str, reading: str, evidence: Evidence, confidenc
 
 
 def _p(pairs: Sequence[Pair]) -> float:
-    return pairs[0].p if len(pairs) == 1 else intersection_union([pair.values for pair in pairs])
+    return pairs[0].p if len(pairs) == 1 else intersection_union([(pair.p, pair.estimate) for pair in pairs])
 
 
 def _row(
     claim: Claim, place: str, reading: str, pairs: Sequence[Pair], evidence: Evidence, confidence: float
 ) -> dict[str, Any]:
     """What the weakest of the pairs says."""
-    ratio = claim.metric == "overhead"
-    pair = weakest(pairs, claim.expected or 0.0, ratio)
+    bar = Bar(claim.expected or 0.0, claim.margin or 0.0, ratio=claim.metric == "overhead")
+    pair = weakest(pairs, bar)
+    judged, reason = pair.judge(bar)
     methods = list(dict.fromkeys(each.method for each in pairs))
     last = reading.startswith("last")  # predictions are kept of the last epoch
     error, bootstrap = evidence.spread(place, pair) if last else (NAN, (NAN, NAN))
+    left = evidence.compared(claim, reading, place, methods, confidence)
+    survives = [comparator for comparator, (word, _) in left.items() if word == "survives"]
     return {
         "source": claim.source,
-        "comparison": _comparison(pairs, pair, place, "/" if ratio else "-"),
+        "comparison": _comparison(pairs, pair, place, "/" if bar.ratio else "-"),
         "expected": claim.expects,
         "estimate": pair.estimate,
         "low": pair.low,
         "high": pair.high,
         "n": pair.n,
-        "verdict": pair.verdict(claim.expected or 0.0, ratio),
-        "verdict_control": evidence.against_control(claim, reading, place, methods, confidence),
+        "diverged": pair.divergence,
+        "verdict": judged,
+        "reason": reason,
+        **{f"verdict_{comparator}": word for comparator, (word, _) in left.items()},
+        "control": left["control"][1],
+        "rival": left["rival"][1],
+        "survives": ", ".join(survives) or ("none" if pair.n and not bar.ratio else ""),
         "runs": pair.runs,
         "differences": pair.differences,
         "sampling_error": error,
@@ -116,13 +125,22 @@ contrasts, and another reading or place is put in its claim's stead. A contrast 
 member with the worst verdict, whose estimate is shown; its p is the largest of all members'. n below 5 is a
 demonstration, below 10 descriptive; a claim needs 10.
 
+A diverged run counts as the accuracy that the claims' file declares (chance, unless it says otherwise), and *diverged*
+says how many did. It makes no verdict better: where the finished pairs alone give a worse one, that one stands.
+
 Beside them, in points of accuracy at the last epoch, each on its own: the standard error that the finite test set alone
 brings, and a 95% bootstrap interval over replicates and test images.
 
 *reproduced*: the interval lies above zero and contains or exceeds the claim. *direction only*: above zero, its upper
-limit below the claim. *not reproduced*: below zero, or it contains zero and ends below the claim. *inconclusive*: it
-contains zero and the claim, or there is none (one replicate). *not run*: nothing to compare. *To the control*: the same
-method against its matched control (the same passes and dropout without the collaboration), judged against zero.
+limit below the claim. *not reproduced*: below zero, or it contains zero and ends below the claim (the margin, where no
+number is claimed). *no effect*: two one-sided tests show that the difference is smaller than the margin.
+*inconclusive*: it contains zero and the claim, or there is none: one replicate, or differences that spread less than
+the test set can show. *not run*: nothing to compare.
+
+Each method is also held against three comparators, judged against zero: the *baseline*, its matched *control* (the same
+passes and dropout without the collaboration; where it also has a control with rates of its own, the worse verdict
+stands) and the *rival*, the method of one pass without collaboration that the claims' file names (of several the one
+that is best on validation images). *survives* lists those that the gain is left against.
 
 An analogue asks the same of a study that is not the paper's: it can support or weaken a claim, not settle it. The
 losses are this project's operationalisation of the paper's words (docs/methods.md); docs/claims.md explains the rest.
@@ -187,8 +205,12 @@ def _shown(rows: Sequence[dict[str, Any]]) -> list[str]:
             "n": _weighed(row),
             "test set ±": "" if np.isnan(row["sampling_error"]) else f"{row['sampling_error']:.2f}",
             "bootstrap": _interval("+", NAN, *row["bootstrap"]),
-            "verdict": row["verdict"],
-            "to the control": row["verdict_control"],
+            "diverged": row["diverged"],
+            "verdict": row["verdict"] + (f" ({row['reason']})" if row["reason"] else ""),
+            "to the baseline": row["verdict_baseline"],
+            "to the control": _named(row, "control"),
+            "to the rival": _named(row, "rival"),
+            "survives": row["survives"],
         }
         for row in rows
         if row["n"]
@@ -197,6 +219,12 @@ def _shown(rows: Sequence[dict[str, Any]]) -> list[str]:
     rest = ", ".join(f"{claim} ({number})" for claim, number in missing.items())
     text = [pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True)] if shown else []
     return text + ([f"Not run, rows of claims.csv: {rest}."] if rest else [])
+
+
+def _named(row: dict[str, Any], comparator: str) -> str:
+    """What is left against a comparator, and which one that is."""
+    word = str(row[f"verdict_{comparator}"])
+    return f"{word} ({row[comparator]})" if row[comparator] else word
 
 
 def _interval(sign: str, estimate: float, low: float, high: float) -> str:

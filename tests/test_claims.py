@@ -90,6 +90,55 @@ def test_an_analogue_without_readings_has_the_claims_own(tmp_path: Path) -> None
     assert claims.families["digits"][0].readings == ("last points", "last relative")
 
 
+def test_margins_and_rivals_are_inherited_and_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "claims.yaml"
+    places = {"places": ["digits/none/resnet8"]}
+    analogues = {"digits": {**places, "margin": 2.0, "rival": "b"}, "fashion": places}
+    claim = {**CLAIM, "margin": 0.5, "analogues": analogues}
+    silent = {**CLAIM, "places": ["cifar10/none/resnet18"], "rival": []}
+    text = {"diverged": 0, "rival": [{"method": "a", "epoch": "best"}, "c"], "claims": {"x": claim, "y": silent}}
+    path.write_text(yaml.safe_dump(text), encoding="utf-8")
+    claims = load_claims(path)
+
+    own = claims.families[ORIGINAL][0]
+    assert (own.margin, [(one.method, one.epoch) for one in own.rival or ()]) == (0.5, [("a", "best"), ("c", None)])
+    assert [one.at("last") for one in own.rival or ()] == [("a", "best"), ("c", "last")]
+    (digits,), (fashion,) = claims.families["digits"], claims.families["fashion"]
+    assert (digits.margin, [one.method for one in digits.rival or ()]) == (2.0, ["b"])
+    assert (fashion.margin, fashion.rival) == (0.5, own.rival)
+    assert claims.families[ORIGINAL][1].rival == ()
+    assert claims.rivals == {"a", "b", "c"}
+    assert claims.diverged == 0
+    assert [one.method for one in claims.rivals_at("stl10/none/resnet18")] == ["a", "c"]
+    assert Claims.model_validate_json(claims.model_dump_json()) == claims
+
+
+def test_a_file_that_declares_nothing_has_chance_and_no_rival(tmp_path: Path) -> None:
+    claims = load(tmp_path, {"a": CLAIM})
+
+    assert (claims.diverged, claims.rivals, claims.families[ORIGINAL][0].margin) == ("chance", frozenset(), None)
+
+
+@pytest.mark.parametrize(
+    ("top", "told"),
+    [
+        ({"diverged": "chanse"}, r"claims\.yaml:\d+: diverged: value 'chanse' .*Did you mean 'chance'"),
+        ({"diverged": 101}, r"diverged: value '101' is not allowed.*from 0 to 100"),
+        ({"rival": {"method": "a", "epoch": "first"}}, r"rival\.0\.epoch: value 'first'.*last, best"),
+        ({"rival": ["a", {"name": "b"}]}, r"rival\.1"),
+        ({"rival": ["a", "a"]}, r"rival\.1: .*each once"),
+        ({"rival": 3}, r"rival\.0: "),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_beside_the_claims_is_told_with_its_place(tmp_path: Path, top: dict[str, Any], told: str) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({**top, "claims": {"a": CLAIM}}), encoding="utf-8")
+
+    with pytest.raises(CollabpipeError, match=told):
+        load_claims(path)
+
+
 # --- what a person is told --------------------------------------------------------------------------------------------
 
 
@@ -114,6 +163,10 @@ def test_an_analogue_without_readings_has_the_claims_own(tmp_path: Path) -> None
             "claims.stl10.analogues.digits.readings.0",
             "reading of error",
         ),
+        ({"margin": 9.28}, "claims.stl10.margin", "less than the claimed 9.28"),
+        ({"margin": 0}, "claims.stl10.margin", "greater than 0"),
+        ({**OVERHEAD, "margin": 0.5}, "claims.stl10.margin", "no margin"),
+        ({"rival": {"method": "a", "epochs": "last"}}, "claims.stl10.rival.0.epochs", "Did you mean 'epoch'?"),
         ({"analogues": {"digits": 3}}, "claims.stl10.analogues.digits", "keys such as"),
     ],
     ids=str,
@@ -183,6 +236,13 @@ def test_every_claim_of_the_abstract_is_there(shipped: dict[str, Claim]) -> None
         "cifar10_noisy_labels": ("accuracy", ("combined",), ("baseline",), 3.53, "cifar10/symmetric-0.5/resnet18"),
         "less_overhead": ("overhead", ("combined",), ("multi_head",), None, "cifar10/none/resnet18"),
     }
+
+
+def test_claims_without_a_number_have_a_margin_and_all_name_their_rivals(shipped: dict[str, Claim]) -> None:
+    for name, claim in shipped.items():
+        assert (claim.margin is not None) == (claim.expected is None and claim.metric != "overhead"), name
+    for stated in load_claims(SHIPPED).families.values():
+        assert all({one.method for one in claim.rival or ()} >= {"dropout", "baseline"} for claim in stated)
 
 
 def test_both_readings_of_every_number_are_judged(shipped: dict[str, Claim]) -> None:

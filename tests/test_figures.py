@@ -102,7 +102,7 @@ def test_equal_records_give_equal_files(tmp_path: Path) -> None:
 
 
 def test_cells_of_a_large_study_stand_in_rows_of_four(tmp_path: Path) -> None:
-    columns = [f"diff_{to}{limit}" for to in ("baseline", "control") for limit in ("", "_low", "_high")]
+    columns = [f"diff_{to}{limit}" for to in ("baseline", "control", "rival") for limit in ("", "_low", "_high")]
     cell = {"noise": "none", "network": "n", "method": "m"} | dict.fromkeys(columns, 1.0)
     rows = [{"dataset": f"d{i}", **cell} for i in range(6)]
 
@@ -114,3 +114,20 @@ def test_cells_of_a_large_study_stand_in_rows_of_four(tmp_path: Path) -> None:
     (one, height), (four, same), (six, double) = sizes
     assert (four, six) == (4 * one, 4 * one)
     assert (same, double) == (height, 2 * height)
+
+
+def test_differences_are_drawn_to_the_three_comparators(drawn: list[Figure], tmp_path: Path) -> None:
+    columns = [f"diff_{to}{limit}" for to in ("baseline", "control", "rival") for limit in ("", "_low", "_high")]
+    row = {"dataset": "d", "noise": "none", "network": "n", "method": "m"} | dict(zip(columns, range(9), strict=True))
+    without = row | dict.fromkeys(columns[6:], np.nan)
+
+    for one in (row, without):
+        draw_differences(pd.DataFrame([one]), tmp_path / "figure.png")
+
+    names = [[text.get_text() for text in figure.legends[0].get_texts()] for figure in drawn]
+    assert names == [
+        ["to the baseline", "to the matched control", "to the rival"],
+        ["to the baseline", "to the matched control"],
+    ]
+    points = [line.get_xydata().tolist() for line in panels(drawn[0])[0].lines if line.get_marker() == "o"]
+    assert points == [[[0.0, pytest.approx(-0.24)]], [[3.0, 0.0]], [[6.0, pytest.approx(0.24)]]]

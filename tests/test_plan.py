@@ -333,6 +333,39 @@ def test_controls_are_matched_for_each_network_by_itself() -> None:
     assert made.study.baseline is None
 
 
+def test_controls_with_rates_of_their_own_stand_beside_the_matched_one() -> None:
+    made = study_of(
+        {
+            "output": {"split": "stage2", "weight": [0.3, 1.0], "select": {"seeds": [100]}},
+            "plain": {"control_of": "output"},
+            "searched": {"control_of": "output", "drop": [0.2, 0.7], "select": {"seeds": [100]}},
+            "fixed": {"control_of": "output", "channel_drop": 0.3},
+        }
+    )
+
+    assert made.study.controls == {"resnet8/output": "plain"}
+    assert made.study.tuned_controls == {"output": ("searched", "fixed")}
+
+
+@pytest.mark.parametrize(
+    ("rival", "refused"), [("dropout", ""), ("absent", ""), ("output", "output"), ("kernel", "kernel")]
+)
+def test_a_rival_has_one_pass_and_no_collaboration(tmp_path: Path, rival: str, refused: str) -> None:
+    claims = yaml.safe_load((REPOSITORY / "config" / "claims.yaml").read_text())
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({**claims, "rival": ["baseline", rival]}))
+    config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+    made = plan({**config, "claims": str(path)})
+
+    if not refused:
+        assert made.study.claims is not None
+        return
+    with pytest.raises(CollabpipeError) as caught:
+        _ = made.study
+    assert f"{path}: rival: method '{refused}' is not allowed" in str(caught.value)
+    assert "Allowed: baseline, dropout." in str(caught.value)
+
+
 def test_a_renamed_method_asks_for_the_same_training() -> None:
     one = study_of({"kernel": {}}).runs["digits/none/resnet8/kernel/seed0"]
     other = study_of({"mine": {"kind": "kernel"}}).runs["digits/none/resnet8/mine/seed0"]

@@ -12,13 +12,15 @@ from scipy.stats import ttest_rel
 
 from collabpipe.statistics import (
     CONFIDENCE,
-    Difference,
     bootstrap_interval,
+    equivalence_p,
+    grid_spread,
     holm,
     intersection_union,
     p_value,
     paired_difference,
     relative_gain,
+    resolvable_spread,
     sampling_error,
     simultaneous,
     t_interval,
@@ -42,8 +44,14 @@ def test_half_widths_in_deviations_are_those_the_science_names(n: int, half: flo
     assert (found.high - found.low) / 2 / values.std(ddof=1) == pytest.approx(half, abs=0.005)
 
 
-def test_equal_differences_have_an_interval_of_no_width() -> None:
-    assert paired_difference({0: 3.0, 1: 4.0}, {0: 1.0, 1: 2.0}) == Difference(2.0, 2.0, 2.0, 2)
+@pytest.mark.parametrize(("first", "second"), [((3.0, 4.0), (1.0, 2.0)), ((64.1, 75.3), (62.1, 73.3))], ids=str)
+def test_equal_differences_have_no_interval(first: tuple[float, ...], second: tuple[float, ...]) -> None:
+    found = paired_difference(dict(enumerate(first)), dict(enumerate(second)))
+
+    assert found.mean == pytest.approx(2.0)
+    assert found.n == 2
+    assert math.isnan(found.low)
+    assert math.isnan(found.high), "also where the computer's numbers differ in their last digits"
 
 
 def test_only_replicates_that_both_hold_are_compared() -> None:
@@ -91,10 +99,10 @@ def test_intervals_are_those_of_scipys_paired_t_test(pairs: dict[int, tuple[floa
     with np.errstate(all="ignore"):  # scipy divides by the deviation, which may be zero
         interval = ttest_rel(list(first.values()), list(second.values())).confidence_interval(0.95)
     assert found.n == len(pairs)
-    if np.isfinite(interval.low):
+    if np.std([a - b for a, b in pairs.values()]) > 1e-6:
         assert found.low == pytest.approx(interval.low, rel=1e-6, abs=1e-6)
         assert found.high == pytest.approx(interval.high, rel=1e-6, abs=1e-6)
-    assert found.low <= found.mean <= found.high
+        assert found.low <= found.mean <= found.high
 
 
 @given(values=st.lists(st.floats(-50, 50), min_size=2, max_size=8))
@@ -103,7 +111,7 @@ def test_turned_round_the_difference_changes_its_sign(values: list[float]) -> No
     first, second = dict(enumerate(values)), dict.fromkeys(range(len(values)), 1.0)
     there, back = paired_difference(first, second), paired_difference(second, first)
 
-    assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
+    assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low), nan_ok=True)
 
 
 # --- what claims are judged by ----------------------------------------------------------------------------------------
@@ -122,8 +130,8 @@ def test_a_wider_confidence_gives_a_wider_interval_by_hand() -> None:
 def test_p_by_hand_and_at_its_ends() -> None:
     # t = 2·√3 = 3.464102 with two degrees of freedom: p = 1 - t/√(t² + 2) = 1 - 3.464102/√14 = 0.074180.
     assert p_value(np.array([1.0, 2.0, 3.0])) == pytest.approx(0.074180, abs=1e-6)
-    assert p_value(np.array([2.0, 2.0])) == 0.0
-    assert p_value(np.array([0.0, 0.0])) == 1.0
+    assert math.isnan(p_value(np.array([2.0, 2.0])))
+    assert math.isnan(p_value(np.array([0.0, 0.0])))
     assert math.isnan(p_value(np.array([2.0])))
     assert math.isnan(p_value(np.array([])))
 
@@ -134,8 +142,28 @@ def test_p_is_below_five_percent_exactly_if_the_interval_leaves_zero_out(values:
     differences = np.array(values, dtype=float)
     found, p = t_interval(differences), p_value(differences)
 
+    assert math.isnan(p) == math.isnan(found.low) == (len(set(values)) == 1)
     if abs(p - 0.05) > 1e-9:
         assert (p < 0.05) == (found.low > 0 or found.high < 0)
+
+
+def test_two_one_sided_tests_by_hand() -> None:
+    # Mean 0, deviation 1, n = 3: t = 5·√3 with two degrees of freedom, one-sided p = (1 - t/√(t² + 2))/2 = 0.006536.
+    assert equivalence_p(np.array([-1.0, 0.0, 1.0]), 5.0) == pytest.approx(0.006536, abs=1e-6)
+    # A mean on the margin is a coin's throw, one beyond it no equivalence.
+    assert equivalence_p(np.array([1.0, 2.0, 3.0]), 2.0) == pytest.approx(0.5)
+    assert equivalence_p(np.array([1.0, 2.0, 3.0]), 1.0) > 0.5
+    assert math.isnan(equivalence_p(np.array([0.0, 0.0]), 5.0))
+
+
+@given(values=st.lists(st.integers(-50, 50), min_size=2, max_size=10), margin=st.integers(1, 60))
+@settings(max_examples=60, deadline=None)
+def test_equivalence_is_a_ninety_percent_interval_within_the_margin(values: list[int], margin: int) -> None:
+    differences = np.array(values, dtype=float)
+    found, p = t_interval(differences, 0.9), equivalence_p(differences, margin)
+
+    if abs(p - 0.05) > 1e-9:
+        assert (p < 0.05) == (found.low > -margin and found.high < margin)
 
 
 def test_relative_gains_by_hand() -> None:
@@ -192,10 +220,11 @@ def test_holm_rejects_what_its_definition_rejects(values: list[float]) -> None:
 def test_all_of_several_are_as_sure_as_the_least_sure() -> None:
     strong, weak = np.array([4.0, 5.0, 6.0]), np.array([1.0, 2.0, 3.0])
 
-    assert intersection_union([strong, weak]) == pytest.approx(p_value(weak))
+    members = {name: (p_value(values), float(values.mean())) for name, values in (("s", strong), ("w", weak))}
+    assert intersection_union([members["s"], members["w"]]) == pytest.approx(p_value(weak))
     # However sure it is that a member is worse: that all are better has no support.
-    assert intersection_union([strong, -strong]) == 1.0
-    assert math.isnan(intersection_union([strong, np.array([])]))
+    assert intersection_union([members["s"], (p_value(-strong), -5.0)]) == 1.0
+    assert math.isnan(intersection_union([members["s"], (math.nan, math.nan)]))
 
 
 @pytest.mark.parametrize(("share", "points"), [(0.05, 0.22), (0.20, 0.45)])
@@ -250,3 +279,34 @@ def test_the_bootstrap_at_its_ends() -> None:
 
     assert bootstrap_interval(hits, hits) == (0.0, 0.0)
     assert all(math.isnan(limit) for limit in bootstrap_interval(hits[:1], ~hits[:1]))
+
+
+# --- what a test set can show -----------------------------------------------------------------------------------------
+
+
+def test_the_grid_of_accuracies_by_hand() -> None:
+    # Steps of 0.2 points, each accuracy uniform within one: variances of 0.04/12, twice.
+    assert grid_spread(500) == pytest.approx(math.sqrt(2 * 0.04 / 12))
+
+
+def test_the_spread_that_independent_images_bring_by_hand() -> None:
+    # Two replicates, 100 images; on 8 of them the second replicate alone has one hit more: each has variance 1/2.
+    first, second = np.zeros((2, 100), dtype=bool), np.zeros((2, 100), dtype=bool)
+    first[1, :8] = True
+
+    # √(8/2) images are 2 points; the chance of less than 0.0627 of that (the 5% quantile of |N(0, 1)|) is 5%.
+    assert grid_spread(100) > 2 * 0.0627, "here the grid is the coarser"
+    assert resolvable_spread(first, second) == grid_spread(100)
+    many = np.repeat(first, 100, axis=1), np.repeat(second, 100, axis=1)
+    assert resolvable_spread(*many) == pytest.approx(100 * math.sqrt(400) / 10_000 * 0.062707, rel=1e-4)
+    assert resolvable_spread(first[:1], second[:1]) == grid_spread(100)
+
+
+def test_of_independent_images_one_family_in_twenty_spreads_too_little() -> None:
+    generator = np.random.default_rng(0)
+    families, replicates, images = 400, 5, 2000
+    hits = generator.random((2, families, replicates, images)) < 0.8
+    spreads = 100 * (hits[0].mean(-1) - hits[1].mean(-1)).std(axis=1, ddof=1)
+    too_small = [s < resolvable_spread(a, b) for s, a, b in zip(spreads, hits[0], hits[1], strict=True)]
+
+    assert 0.02 < np.mean(too_small) < 0.09

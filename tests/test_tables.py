@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from collabpipe.claims import Claims
 from collabpipe.cli import main
 from collabpipe.data.store import data_record
 from collabpipe.errors import CollabpipeError
@@ -26,9 +27,9 @@ from collabpipe.tables import main_table, write_tables
 from tests.conftest import SMALL, Lab, altered
 
 COLUMNS = [
-    "dataset", "noise", "network", "method", "control", "n", "accuracy_mean", "accuracy_std", "best_mean",
+    "dataset", "noise", "network", "method", "control", "rival", "n", "accuracy_mean", "accuracy_std", "best_mean",
     "diff_baseline", "diff_baseline_low", "diff_baseline_high", "diff_control", "diff_control_low",
-    "diff_control_high", "collapsed",
+    "diff_control_high", "diff_rival", "diff_rival_low", "diff_rival_high", "collapsed",
 ]  # fmt: skip
 # Four methods over three seeds: test accuracy at the last epoch by method and seed; None: the run diverged.
 ACCURACIES: dict[str, tuple[float | None, ...]] = {
@@ -59,7 +60,7 @@ def evaluated(
                 "best": {"accuracy": accuracy + 0.01, "epoch": 1},
                 "collapsed": recipe.run.method in collapsed,
             }
-        runs.append(EvaluatedRun(recipe, {}, metrics))
+        runs.append(EvaluatedRun(recipe, {}, metrics, if_diverged=10.0))
     return runs
 
 
@@ -69,7 +70,7 @@ def is_nan(value: object) -> bool:
 
 def table(**options: Any) -> pd.DataFrame:
     made = plan()
-    return main_table(made.study, evaluated(made, ACCURACIES, **options)).set_index("method", drop=False)
+    return main_table(made.study, evaluated(made, ACCURACIES, **options), made.paths).set_index("method", drop=False)
 
 
 def test_the_columns_are_those_that_readers_of_the_csv_rely_on() -> None:
@@ -126,27 +127,48 @@ def test_a_method_that_is_compared_with_nothing_has_no_difference() -> None:
     assert found.loc["output_control", "diff_baseline"] == pytest.approx(8.0)
 
 
-def test_a_diverged_run_lowers_n_and_is_counted_and_leaves_its_pair_out() -> None:
+def test_a_diverged_run_counts_as_chance_and_is_shown() -> None:
     found = table()
 
-    assert found.loc["kernel", "n"] == 2
+    assert found.loc["kernel", "n"] == 3
     assert found.loc["kernel", "diverged"] == 1
     assert list(found["diverged"].drop("kernel")) == [0, 0, 0]
-    assert found.loc["kernel", "accuracy_mean"] == pytest.approx(25.0)
-    # Seeds 0 and 2 alone: -10 and -60.
+    # 40, 10 (a tenth, as of ten classes) and 10, against 50, 60 and 70: -10, -50 and -60.
+    assert found.loc["kernel", "accuracy_mean"] == pytest.approx(20.0)
     assert found.loc["kernel", "control"] == "baseline"
-    assert found.loc["kernel", "diff_baseline"] == pytest.approx(-35.0)
-    assert found.loc["kernel", "diff_control"] == pytest.approx(-35.0)
+    assert found.loc["kernel", "diff_baseline"] == pytest.approx(-40.0)
+    assert found.loc["kernel", "diff_control"] == pytest.approx(-40.0)
+
+
+def test_the_difference_to_the_rival_by_hand() -> None:
+    claims = {"a": {
+        "source": "s", "says": "s", "metric": "accuracy", "methods": ["output"], "against": ["baseline"],
+        "readings": ["last points"], "places": ["digits/symmetric-0.5/resnet8"],
+        "rival": {"method": "baseline", "epoch": "best"},
+    }}  # fmt: skip
+    made = plan()
+    study = made.study.model_copy(update={"claims": Claims.model_validate({"claims": claims})})
+    found = main_table(study, evaluated(made, ACCURACIES), made.paths).set_index("method")
+
+    # To the baseline at its best epoch, a point above its last: 9, 4, 19.
+    half = 4.302653 * math.sqrt(175 / 3) / math.sqrt(3)
+    assert list(found["rival"]) == ["", *["baseline (best epoch)"] * 3]
+    assert found.loc["output", "diff_rival"] == pytest.approx(32 / 3)
+    assert found.loc["output", "diff_rival_low"] == pytest.approx(32 / 3 - half, abs=1e-4)
+    assert found.loc["output", "diff_rival_high"] == pytest.approx(32 / 3 + half, abs=1e-4)
+    assert is_nan(found.loc["baseline", "diff_rival"])
 
 
 def test_a_method_of_which_every_run_diverged_keeps_its_row() -> None:
     made = plan()
 
-    found = main_table(made.study, evaluated(made, {**ACCURACIES, "output": (None, None, None)})).set_index("method")
+    found = main_table(made.study, evaluated(made, {**ACCURACIES, "output": (None, None, None)}), made.paths).set_index(
+        "method"
+    )
 
-    assert (found.loc["output", "n"], found.loc["output", "diverged"]) == (0, 3)
-    assert is_nan(found.loc["output", "accuracy_mean"])
-    assert is_nan(found.loc["output", "diff_control"])
+    assert (found.loc["output", "n"], found.loc["output", "diverged"]) == (3, 3)
+    assert found.loc["output", "accuracy_mean"] == pytest.approx(10.0)
+    assert found.loc["output", "diff_control"] == pytest.approx(10.0 - 68.0)
 
 
 def test_collapsed_runs_are_counted_and_stay_in_the_mean() -> None:
@@ -159,7 +181,7 @@ def test_collapsed_runs_are_counted_and_stay_in_the_mean() -> None:
 def test_one_seed_has_a_difference_without_an_interval() -> None:
     made = plan(altered({"seeds": [0]}))
 
-    found = main_table(made.study, evaluated(made, ACCURACIES)).set_index("method")
+    found = main_table(made.study, evaluated(made, ACCURACIES), made.paths).set_index("method")
 
     assert found.loc["output", "diff_baseline"] == pytest.approx(10.0)
     assert is_nan(found.loc["output", "diff_baseline_low"])
@@ -173,7 +195,7 @@ def test_cells_are_compared_within_their_own_data_noise_and_network() -> None:
         if run.name.noise == "pair-0.4":
             run.metrics["last"]["accuracy"] -= 0.2 + (0.1 if run.name.method == "output" else 0.0)
 
-    found = main_table(made.study, runs).set_index(["noise", "network", "method"])
+    found = main_table(made.study, runs, made.paths).set_index(["noise", "network", "method"])
 
     assert len(found) == 2 * 2 * 3
     for network in ("resnet8", "vgg16"):
@@ -255,7 +277,8 @@ def test_the_csv_is_the_table_of_the_runs_predictions(finished: tuple[Plan, Path
             accuracies.append(100 * (predictions["prediction"] == predictions["label"]).mean())
         assert found.loc[method, "accuracy_mean"] == pytest.approx(np.mean(accuracies), abs=1e-3)
         assert found.loc[method, "n"] == 2
-    assert (found.loc["exploding", "n"], found.loc["exploding", "diverged"]) == (0, 2)
+    assert (found.loc["exploding", "n"], found.loc["exploding", "diverged"]) == (2, 2)
+    assert found.loc["exploding", "accuracy_mean"] == pytest.approx(10.0), "chance among ten digits"
 
 
 def test_the_readable_tables_hold_a_row_a_method_and_say_what_they_show(finished: tuple[Plan, Path]) -> None:
@@ -266,7 +289,7 @@ def test_the_readable_tables_hold_a_row_a_method_and_say_what_they_show(finished
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 4
     assert "operationalisation" in markdown
-    assert not [row for row in rows if "nan" in row], "a method of which every run diverged has empty cells"
+    assert not [row for row in rows if "nan" in row], "what has no number is an empty cell"
     for method in ("baseline", "output", "exploding"):
         assert any(f" {method} " in row for row in rows)
         assert method in latex
@@ -391,7 +414,7 @@ def test_two_classes_have_columns_for_the_area_under_the_curve() -> None:
         if run.finished and run.name.method != "output":
             run.metrics["last"]["auc"] = 0.9 + 0.01 * run.name.seed
 
-    found = main_table(made.study, runs).set_index("method")
+    found = main_table(made.study, runs, made.paths).set_index("method")
 
     assert found.loc["baseline", "auc_mean"] == pytest.approx(0.91)
     assert found.loc["baseline", "auc_std"] == pytest.approx(0.01)
@@ -447,11 +470,11 @@ def test_an_unfinished_study_shows_how_much_of_it_there_is_beside_the_finished_t
     markdown = (partial / "main.md").read_text(encoding="utf-8")
     assert markdown.startswith("Unfinished: 5 of the study's 8 runs are evaluated; n says how many of each.\n")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines() if line.startswith("|")]
-    assert {row[3]: row[4] for row in rows[2:]} == {"baseline": "2 of 2", "output": "1 of 2", "exploding": "0 of 2"}
+    assert {row[3]: row[4] for row in rows[2:]} == {"baseline": "2 of 2", "output": "1 of 2", "exploding": "2 of 2"}
     found = pd.read_csv(partial / "main.csv").set_index("method")
     assert list(found.index) == ["baseline", "output", "exploding"]
     assert found["accuracy_mean"].to_dict()["baseline"] == whole["accuracy_mean"].to_dict()["baseline"]
-    assert list(found["n"]) == [2, 1, 0]
+    assert list(found["n"]) == [2, 1, 2]
     assert list(found["diverged"]) == [0, 0, 2]
     assert len(pd.read_parquet(partial / "runs.parquet")) == 5
     assert len(read_json(partial / "record.json")["evaluations"]) == 5

@@ -21,7 +21,7 @@ from collabpipe import evidence
 from collabpipe.claims import Claims, load_claims
 from collabpipe.errors import CollabpipeError
 from collabpipe.evaluated import EvaluatedRun
-from collabpipe.evidence import Pair, verdict, verdict_of_ratio, weakest
+from collabpipe.pairs import WORST_FIRST, Bar, Pair, verdict, weakest
 from collabpipe.paths import Paths
 from collabpipe.recipe import RunName, TrainRecipe
 from collabpipe.report import show_tables
@@ -70,8 +70,8 @@ Accuracies = Mapping[str, Sequence[float | None]]
     ],
 )
 def test_each_verdict_and_its_boundaries(low: float, high: float, expected: float, word: str) -> None:
-    assert verdict(10, low, high, expected) == word
-    assert verdict(0, low, high, expected) == "not run"
+    assert verdict(10, low, high, Bar(expected)) == word
+    assert verdict(0, low, high, Bar(expected)) == "not run"
 
 
 limits = st.floats(-20, 20)
@@ -88,21 +88,51 @@ def test_verdicts_are_what_their_definition_says(a: float, b: float, expected: f
         "not reproduced": (zero and high < expected) or high < 0,
         "inconclusive": zero and claim,
     }
-    assert [word for word, holds in allowed.items() if holds] == [verdict(n, low, high, expected)]
+    assert [word for word, holds in allowed.items() if holds] == [verdict(n, low, high, Bar(expected))]
 
 
 @given(a=limits, b=limits, expected=st.floats(0, 20), more=st.floats(0, 20))
 def test_a_better_interval_has_no_worse_a_verdict(a: float, b: float, expected: float, more: float) -> None:
     low, high = min(a, b), max(a, b)
 
-    assert RANK[verdict(5, low + more, high + more, expected)] >= RANK[verdict(5, low, high, expected)]
+    bar = Bar(expected)
+    assert RANK[verdict(5, low + more, high + more, bar)] >= RANK[verdict(5, low, high, bar)]
 
 
 @given(a=limits, b=limits, expected=st.floats(0, 20), more=st.floats(0, 20))
 def test_a_larger_claim_is_no_easier_to_reproduce(a: float, b: float, expected: float, more: float) -> None:
     low, high = min(a, b), max(a, b)
 
-    assert RANK[verdict(5, low, high, expected + more)] <= RANK[verdict(5, low, high, expected)]
+    assert RANK[verdict(5, low, high, Bar(expected + more))] <= RANK[verdict(5, low, high, Bar(expected))]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "equivalent", "expected", "word"),
+    [
+        (-0.05, 0.05, True, 0.0, "no effect"),
+        (0.01, 0.05, True, 0.0, "no effect"),  # a gain, and none that counts
+        (-0.05, 0.05, True, 5.0, "no effect"),
+        (-0.7, 0.1, False, 0.0, "not reproduced"),  # no gain that counts is left
+        (-0.7, 0.5, False, 0.0, "inconclusive"),  # one of the margin's size is
+        (-0.7, 0.9, False, 5.0, "not reproduced"),
+        (0.1, 0.9, False, 0.0, "reproduced"),
+        (0.1, 0.9, False, 5.0, "direction only"),
+        (NAN, NAN, False, 0.0, "inconclusive"),
+    ],
+)
+def test_verdicts_with_a_margin_of_half_a_point(
+    low: float, high: float, equivalent: bool, expected: float, word: str
+) -> None:
+    assert verdict(10, low, high, Bar(expected, margin=0.5), equivalent) == word
+
+
+@given(a=limits, b=limits, margin=st.floats(0.01, 20), more=st.floats(0, 20))
+def test_a_better_interval_has_no_worse_a_verdict_with_a_margin(a: float, b: float, margin: float, more: float) -> None:
+    def judged(shift: float) -> int:
+        low, high = min(a, b) + shift, max(a, b) + shift
+        return WORST_FIRST.index(verdict(5, low, high, Bar(margin=margin), -margin < low and high < margin))
+
+    assert judged(more) >= judged(0.0)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +147,7 @@ def test_a_larger_claim_is_no_easier_to_reproduce(a: float, b: float, expected: 
     ],
 )
 def test_a_ratio_of_costs_is_claimed_to_be_below_one(n: int, low: float, high: float, word: str) -> None:
-    assert verdict_of_ratio(n, low, high) == word
+    assert verdict(n, low, high, Bar(ratio=True)) == word
 
 
 def test_the_weakest_is_the_one_with_the_worst_verdict_then_with_the_worst_limit() -> None:
@@ -129,9 +159,9 @@ def test_the_weakest_is_the_one_with_the_worst_verdict_then_with_the_worst_limit
     assert weakest([wide, refuted]) is refuted, "a member that is refuted is not hidden by a wide one"
     assert weakest([high, low, single]) is single
     assert weakest([high, low]) is low
-    assert weakest([low, high], expected=5.0) is high, "direction only is less than reproduced"
+    assert weakest([low, high], Bar(5.0)) is high, "direction only is less than reproduced"
     cheap, dear = Pair("g", "o", 0.5, 0.4, 0.9, 1), Pair("h", "o", 0.6, 0.6, 0.6, 1)
-    assert weakest([cheap, dear], ratio=True) is cheap
+    assert weakest([cheap, dear], Bar(ratio=True)) is cheap
 
 
 # --- tables by hand ---------------------------------------------------------------------------------------------------
@@ -148,7 +178,8 @@ def runs_of(accuracies: Accuracies, place: str = PLACE) -> list[EvaluatedRun]:
             if value is not None:
                 last, best = ({"accuracy": (value + more) / 100} for more in (0.0, 0.5))
                 metrics = {"status": "finished", "last": last, "best": best}
-            found.append(EvaluatedRun(TrainRecipe.model_construct(run=name), {}, metrics))  # type: ignore[call-arg]
+            recipe = TrainRecipe.model_construct(run=name)  # type: ignore[call-arg]
+            found.append(EvaluatedRun(recipe, {}, metrics, if_diverged=10.0))
     return found
 
 
@@ -183,7 +214,8 @@ def test_the_columns_are_those_that_readers_rely_on() -> None:
 
     assert list(found.columns) == [
         "claim", "source", "comparison", "reading", "expected", "estimate", "low", "high", "p_adjusted", "n",
-        "verdict", "verdict_control", "runs",
+        "diverged", "verdict", "reason", "verdict_baseline", "verdict_control", "control", "verdict_rival", "rival",
+        "survives", "runs",
     ]  # fmt: skip
     assert list(found.columns) == COLUMNS
 
@@ -212,7 +244,7 @@ def test_the_runs_of_a_row_are_found_in_the_table_of_runs() -> None:
         f"{place}/{method}/seed{seed}" for method in methods.strip("{}").split(",") for seed in seeds[5:-1].split(",")
     }
 
-    assert named == {f"{PLACE}/{method}/seed{seed}" for method in ("combined", "baseline") for seed in (0, 2)}
+    assert named == {f"{PLACE}/{method}/seed{seed}" for method in ("combined", "baseline") for seed in (0, 1, 2)}
     assert named <= {str(run.name) for run in runs_of(accuracies)}
 
 
@@ -322,10 +354,216 @@ def test_what_was_not_run_has_its_row() -> None:
 
 
 def test_one_replicate_is_inconclusive_and_only_pairs_count() -> None:
-    row = table(claims_of({}), {"combined": [None, 70, 80], "baseline": [60, 65]}).iloc[0]
+    row = table(claims_of({}), {"combined": [70, 80, 90], "baseline": [65]}).iloc[0]
 
     assert (row["n"], row["estimate"], row["verdict"]) == (1, pytest.approx(5.0), "inconclusive")
-    assert row["runs"].endswith("/seed{1}")
+    assert (row["reason"], row["runs"][-8:]) == ("one replicate", "/seed{0}")
+
+
+# --- what a verdict must not hang on ----------------------------------------------------------------------------------
+
+
+def test_equal_differences_are_no_certainty() -> None:
+    row = table(claims_of({}), {"combined": [62.1, 72.3], "baseline": [60.1, 70.3]}).iloc[0]
+
+    assert (row["n"], row["estimate"], row["verdict"]) == (2, pytest.approx(2.0), "inconclusive")
+    assert row[["low", "high", "p_adjusted"]].isna().all()
+    assert "differences spread by" in row["reason"]
+
+
+@given(
+    seconds=st.lists(st.integers(100, 400), min_size=2, max_size=12),
+    gain=st.integers(-90, 90),
+    expected=st.none() | st.floats(0.1, 20),
+)
+def test_a_family_of_equal_differences_never_reproduces_a_claim(
+    seconds: list[int], gain: int, expected: float | None
+) -> None:
+    accuracies: Accuracies = {"combined": [(s + gain) / 5 for s in seconds], "baseline": [s / 5 for s in seconds]}
+
+    assert table(claims_of({"expected": expected}), accuracies)["verdict"][0] == "inconclusive"
+
+
+def test_equal_relative_gains_are_no_certainty_either() -> None:
+    accuracies: Accuracies = {"combined": [55, 66, 77], "baseline": [50, 60, 70]}
+
+    row = table(claims_of({"metric": "accuracy", "readings": ["last relative"]}), accuracies).iloc[0]
+    assert (row["estimate"], row["verdict"]) == (pytest.approx(10.0), "inconclusive")
+
+
+def test_a_spread_below_what_the_test_set_can_show_is_no_certainty(tmp_path: Path) -> None:
+    # Nine times ten of 200 images and once eleven: a spread of 0.16 points, where the grid's own is 0.20.
+    accuracies: Accuracies = {"combined": [65.0] * 9 + [65.5], "baseline": [60.0] * 10}
+    claims = claims_of({"readings": ["last points", "best points"]})
+    unknown = table(claims, accuracies)
+    predict(tmp_path, runs_of(accuracies))
+    known = table(claims, accuracies, folder=tmp_path)
+
+    assert list(unknown["verdict"]) == ["reproduced"] * 2, "without predictions nobody knows the grid"
+    assert list(known["verdict"]) == ["inconclusive"] * 2
+    assert set(known["reason"]) == {"differences spread by 0.16 points, the test set can show 0.2"}
+    assert known[["low", "high", "p_adjusted"]].isna().all(axis=None)
+
+
+EIGHT_OF_TEN: Accuracies = {
+    "combined": [70.0, 70.5, *[None] * 8],
+    "baseline": [60.0, 60.4, *[60.0, 60.2, 60.4, 60.6] * 2],
+}
+
+
+def test_diverged_runs_count_as_chance_and_are_shown() -> None:
+    row = table(claims_of({}), EIGHT_OF_TEN).iloc[0]
+
+    # +10 and +10.1, and eight times chance (10) against 60.3 on average.
+    assert (row["n"], row["diverged"]) == (10, "combined 8")
+    assert row["estimate"] == pytest.approx((20.1 - 8 * 50.3) / 10)
+    assert row["verdict"] == "not reproduced"
+
+
+def test_a_baseline_that_diverges_proves_nothing() -> None:
+    combined = [70.0, 70.5, 70.2, 70.1, 70.4]
+    stopped: tuple[list[float | None], ...] = ([69.9, None, None, None, None], [None] * 5)
+    found = [table(claims_of({}), {"combined": combined, "baseline": values}) for values in stopped]
+
+    assert [one["verdict"][0] for one in found] == ["inconclusive"] * 2
+    assert [one["diverged"][0] for one in found] == ["baseline 4", "baseline 5"]
+    assert [one["reason"][0] for one in found] == ["without the diverged runs", "no pair without a diverged run"]
+
+
+accuracies_of_runs = st.lists(st.tuples(st.integers(100, 500), st.integers(100, 500)), min_size=1, max_size=10)
+
+
+@given(
+    pairs=accuracies_of_runs, broken=st.integers(1, 3), expected=st.none() | st.floats(1.1, 20), margin=st.booleans()
+)
+def test_a_diverged_replicate_makes_no_verdict_better(
+    pairs: list[tuple[int, int]], broken: int, expected: float | None, margin: bool
+) -> None:
+    claims = claims_of({"expected": expected, "margin": 1.0 if margin else None})
+    combined, baseline = ([value / 5 for value in values] for values in zip(*pairs, strict=True))
+    without = table(claims, {"combined": combined, "baseline": baseline})["verdict"][0]
+    gone, here = [None] * broken, [60.0 + n for n in range(broken)]
+
+    for more, others in ((gone, here), (here, gone), (gone, gone)):
+        found = table(claims, {"combined": [*combined, *more], "baseline": [*baseline, *others]}).iloc[0]
+        assert WORST_FIRST.index(found["verdict"]) <= WORST_FIRST.index(without)
+        assert found["n"] == len(pairs) + broken
+
+
+def test_a_tight_interval_around_zero_refutes_a_claim_that_declares_its_margin() -> None:
+    accuracies: Accuracies = {"combined": [60.05, 69.95, 80.05, 89.95], "baseline": [60, 70, 80, 90]}
+    found = [table(claims_of({"margin": margin}), accuracies).iloc[0] for margin in (None, 0.5, 0.05)]
+
+    assert [row["verdict"] for row in found] == ["inconclusive", "no effect", "inconclusive"]
+    assert [row["expected"] for row in found] == ["> 0", "> 0 (margin 0.5)", "> 0 (margin 0.05)"]
+
+
+def test_the_level_of_the_margins_tests_is_the_familys() -> None:
+    # Mean 0, deviation 1, n = 5, margin 1.2: t = 1.2·√5 = 2.683, one-sided p = 0.0275.
+    values = [-1.2649, -0.6325, 0.0, 0.6325, 1.2649]
+    accuracies: Accuracies = {"combined": [60 + v for v in values], "baseline": [60.0] * 5}
+    claim = {"margin": 1.2}
+
+    assert table(claims_of(claim), accuracies)["verdict"][0] == "no effect"
+    assert table(claims_of(claim, {"methods": ["absent"]}), accuracies)["verdict"][0] == "inconclusive"
+
+
+# --- baseline, matched control, rival ---------------------------------------------------------------------------------
+
+
+def validated(folder: Path, runs: Sequence[EvaluatedRun], accuracies: Mapping[str, Sequence[float]]) -> None:
+    """Histories with these validation accuracies by method, in percent, an epoch each."""
+    for run in runs:
+        path = Paths(folder).run(run.name) / "history.parquet"
+        path.parent.mkdir(parents=True)
+        values = [value / 100 for value in accuracies[run.name.method]]
+        pq.write_table(pa.table({"validation_accuracy": values}), path)
+
+
+RIVALS = [{"method": "dropout"}, {"method": "baseline", "epoch": "best"}]
+COMPARED: Accuracies = {
+    "combined": [64, 75, 86],
+    "baseline": [60, 70, 80],
+    "dropout": [63.8, 74.9, 85.4],
+    "its_control": [62, 72, 82],
+}
+
+
+@pytest.mark.parametrize(
+    ("validation", "rival", "left"),
+    [
+        ({"baseline": [40, 60, 30], "dropout": [20, 50, 59]}, "baseline (best epoch)", "survives"),
+        ({"baseline": [40, 60, 30], "dropout": [20, 50, 61]}, "dropout", "inconclusive"),
+        ({"baseline": [40, 60, 30], "dropout": [20, 61, 50]}, "baseline (best epoch)", "survives"),
+    ],
+    ids=str,
+)
+def test_the_rival_is_the_one_that_is_best_on_validation_images(
+    tmp_path: Path, validation: dict[str, list[float]], rival: str, left: str
+) -> None:
+    runs = [run for run in runs_of(COMPARED) if run.name.method in validation]
+    validated(tmp_path, runs, validation)
+    row = table(claims_of({"rival": RIVALS}), COMPARED, {"resnet8/combined": "its_control"}, folder=tmp_path).iloc[0]
+
+    assert (row["rival"], row["verdict_rival"]) == (rival, left)
+    assert (row["verdict_baseline"], row["verdict_control"]) == ("survives", "survives")
+    assert row["survives"] == "baseline, control" + (", rival" if left == "survives" else "")
+
+
+def test_a_single_rival_needs_no_validation_and_is_read_at_its_epoch() -> None:
+    # At the best epoch every run here is half a point better: 4, 5, 6 become 3.5, 4.5, 5.5.
+    stopped = table(claims_of({"rival": {"method": "baseline", "epoch": "best"}}), COMPARED).iloc[0]
+    named = table(claims_of({"rival": "dropout", "readings": ["best points"]}), COMPARED).iloc[0]
+
+    assert (stopped["rival"], stopped["verdict_rival"]) == ("baseline (best epoch)", "survives")
+    assert (named["rival"], named["verdict_rival"]) == ("dropout", "inconclusive")
+
+
+def test_runs_that_trained_on_all_images_have_no_reading_at_the_best_epoch() -> None:
+    runs = runs_of(COMPARED)
+    for run in runs:
+        run.metrics["best"] = None
+    claims = claims_of({"readings": ["last points", "best points"], "rival": {"method": "baseline", "epoch": "best"}})
+    found = framed(claims, study_of(runs), runs, None, Paths(Path("nowhere")))
+
+    assert list(found["verdict"]) == ["reproduced", "not run"]
+    assert list(found["n"]) == [3, 0]
+    assert list(found["verdict_rival"]) == ["no rival"] * 2
+
+
+def test_who_has_no_comparator_has_a_word_for_it() -> None:
+    row = table(claims_of({"rival": "absent"}), COMPARED).iloc[0]
+
+    assert list(row[["verdict_baseline", "verdict_control", "verdict_rival"]]) == ["survives", "no control", "no rival"]
+    assert (row["rival"], row["survives"]) == ("", "baseline")
+
+
+def test_nothing_is_left_of_a_gain_that_no_comparator_leaves() -> None:
+    accuracies: Accuracies = {**COMPARED, "combined": [59, 69.5, 78]}
+
+    assert table(claims_of({"rival": "dropout"}), accuracies)["survives"][0] == "none"
+
+
+@pytest.mark.parametrize(
+    ("tuned", "word", "decides"),
+    [
+        ([66, 78, 88], "does not survive", "tuned"),
+        ([50, 60, 69], "survives", "its_control"),
+        (None, "survives", "its_control"),
+    ],
+    ids=str,
+)
+def test_a_control_with_rates_of_its_own_decides_where_it_is_stronger(
+    tuned: list[float] | None, word: str, decides: str
+) -> None:
+    accuracies: Accuracies = COMPARED if tuned is None else {**COMPARED, "tuned": tuned}
+    runs = runs_of(accuracies)
+    study = study_of(runs, {"resnet8/combined": "its_control"})
+    if tuned is not None:
+        study = study.model_copy(update={"tuned_controls": {"combined": ("tuned",)}})
+    row = framed(claims_of({}), study, runs, None, Paths(Path("nowhere"))).iloc[0]
+
+    assert (row["verdict_control"], row["control"]) == (word, decides)
 
 
 # --- the matched control ----------------------------------------------------------------------------------------------
@@ -337,11 +575,13 @@ GAINS: Accuracies = {"combined": [64, 75, 86], "baseline": [60, 70, 80]}
     ("control", "word"),
     [
         ([60, 70, 80], "survives"),
-        ([70, 80, 90], "does not survive"),
+        ([70, 81, 90], "does not survive"),
+        ([62, 73, 84], "inconclusive"),  # each 2 points: equal differences say nothing
         ([63, 73, 84], "survives"),
         ([60, 80, 86], "inconclusive"),
         ([60], "inconclusive"),
-        ([None], "not run"),
+        ([None], "inconclusive"),
+        ([], "not run"),
     ],
     ids=str,
 )

@@ -51,6 +51,16 @@ def involved(methods: Methods, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def tuned_controls(methods: Methods) -> dict[str, tuple[str, ...]]:
+    """By method its controls whose rates are their own."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, kind in methods.items():
+        control = candidate(kind)
+        if isinstance(control, Control) and not control.is_plain:
+            found[control.control_of] = (*found.get(control.control_of, ()), name)
+    return found
+
+
 def compose(methods: Methods, name: str, stages: tuple[str, ...]) -> Composition:
     """What a method asks of a training of a network with `stages`; a searched one counts as its first candidate.
 

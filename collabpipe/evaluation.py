@@ -61,7 +61,10 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
         result = store.find(key)
         if result is None:
             images = open_images(recipe.labels.data, dataset, "test")
-            probabilities, metrics, device = evaluated(recipe, record, folder, images)
+            from collabpipe.training.device import enough_memory
+
+            with enough_memory(str(recipe.run)):
+                probabilities, metrics, device = evaluated(recipe, record, folder, images)
             inputs = {"training": record["digest"], "test.arrow": test}
             _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(probabilities)], probabilities, inputs)
             about = {"inputs": inputs, "status": record["status"], **metrics, "where": whereabouts(device)}

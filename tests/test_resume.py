@@ -9,6 +9,7 @@ import random
 import resource
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load, load_file, save, save_file
 
 from collabpipe.cli import main
@@ -425,3 +427,49 @@ def test_a_full_disk_ends_in_one_message_and_space_lets_the_training_finish(lab:
         desk.workspace.run(*desk.command("heads"))
         assert desk.record("heads")["weights"] == undisturbed.record("heads")["weights"]
         assert not list(desk.paths.root.rglob("*.part"))
+
+
+# --- out of memory, another device -----------------------------------------------------------------------------------
+
+WITH_LITTLE_MEMORY = """
+import resource, sys
+from collabpipe.cli import main
+narrow, wide, *options = sys.argv[1:]
+assert main(["train", narrow, *options]) == 0
+held = 4096 * int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (held + (200 << 20), resource.RLIM_INFINITY))
+sys.exit(main(["train", wide, narrow, *options]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is set from what Linux tells")
+def test_out_of_memory_ends_in_one_message_with_remedies_and_other_trainings_are_kept(lab: Lab, tmp_path: Path) -> None:
+    wide = Desk(lab, tmp_path / "wide", study(epochs=1) | {"networks": {"resnet8": {"width": 256}}})
+    narrow = Desk(lab, tmp_path / "narrow", study(epochs=1))
+    recipes = [narrow.recipes["baseline"], wide.recipes["baseline"]]
+    command = [sys.executable, "-c", WITH_LITTLE_MEMORY, *recipes, "--results", narrow.paths.root]
+    done = narrow.workspace.run(*command, check=False)
+    assert done.returncode == 1, done.stderr
+    message = one_message(done.stderr, "train")
+    assert f"{run_name('baseline')}: the memory of the device is not enough" in message
+    assert "execution.jobs_per_gpu" in message
+    assert "training.batch_size" in message
+    assert "in the store already" in done.stderr, "the other run is done all the same"
+    assert len(narrow.workspace.trainings()) == 1
+
+
+def test_a_training_is_not_continued_on_another_type_of_device(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    with started_by_command(desk, "baseline") as alive:
+        wait_for_saves(alive, desk.state("baseline"), 1)
+    with safe_open(desk.state("baseline"), framework="pt") as file:
+        metadata = file.metadata()
+    assert metadata["device"] == "cpu"
+    save_file(load_file(desk.state("baseline")), desk.state("baseline"), metadata | {"device": "cuda"})
+    assert desk.main("train", "baseline") == 1
+    message = one_message(capsys.readouterr().err, "train")
+    assert "was saved on cuda and would continue on cpu" in message
+    assert str(desk.state("baseline")) in message
+    # Removing it, as the message says, starts the training again.
+    desk.state("baseline").unlink()
+    assert desk.main("train", "baseline") == 0
+    assert "continues" not in capsys.readouterr().err

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
+from collabpipe.errors import CollabpipeError
+
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 """From glibc's malloc.h."""
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+"""How torch, CUDA and its libraries say it; only some of their errors have a class of their own."""
 
 
 def choose_device() -> torch.device:
@@ -45,3 +51,24 @@ def be_deterministic(threads: int) -> None:
     torch.backends.cudnn.benchmark = False
     # float32 in a recipe means float32: cuDNN's default would round convolutions to TF32.
     torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def enough_memory(place: str) -> Iterator[None]:
+    """Tell with remedies that the device's memory was not enough for what is done within, at `place`.
+
+    Raises:
+        CollabpipeError: it was not enough.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
+        said = str(error).splitlines()[0].removesuffix(".")
+        raise CollabpipeError(
+            f"{place}: the memory of the device is not enough: {said}. What was saved is kept, and the same command "
+            "continues from there. Let fewer trainings share a GPU (execution.jobs_per_gpu), or wait until other "
+            "programs leave it (nvidia-smi names them). If one training alone does not fit, lower training.batch_size: "
+            "that is another study, which trains from the beginning."
+        ) from None

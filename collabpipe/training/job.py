@@ -25,7 +25,7 @@ from collabpipe.settings import CANDIDATE, ExecutionSettings
 from collabpipe.store import ASKED_FILE, Store
 from collabpipe.training.interruption import Interruption
 from collabpipe.training.lease import lease_device
-from collabpipe.training.saving import STATE_FILE, Saver, save_tensors
+from collabpipe.training.saving import DEVICE, STATE_FILE, Saver, save_tensors
 from collabpipe.writer import Writer
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in the store need not wait for
@@ -72,11 +72,14 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
         result = _find(recipe, key, data, store)
         if result is None:
             write_json(writer.folder / ASKED_FILE, {"asked": recipe.asked_digest, "run": str(recipe.run)})
-            training = _begin(recipe, paths, data, labels, execution)
-            _resume(training, writer.folder / STATE_FILE, key)
-            with interruption.deferred():
-                _run(training, Saver(training, writer, key, execution), interruption)
-                result = _finish(training, store, key, writer)
+            from collabpipe.training.device import enough_memory
+
+            with enough_memory(str(recipe.run)):
+                training = _begin(recipe, paths, data, labels, execution)
+                _resume(training, writer.folder / STATE_FILE, key)
+                with interruption.deferred():
+                    _run(training, Saver(training, writer, key, execution), interruption)
+                    result = _finish(training, store, key, writer)
         return place(result)
 
 
@@ -131,12 +134,23 @@ def _resume(training: Training, path: Path, key: str) -> None:
         with safe_open(path, framework="pt") as file:
             if file.metadata().get("key") != key:
                 raise ValueError("it is of another training")
+            _check_device(path, file.metadata().get(DEVICE), training.device.type)
             training.restore({k: file.get_tensor(k) for k in file.keys()}, file.metadata())  # noqa: SIM118
     except (SafetensorError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CollabpipeError(
             f"{path}: this saved state cannot be read ({error}). Remove it; the training starts again."
         ) from error
     Progress(str(training.recipe.run)).say(f"continues after epoch {training.epoch}, step {training.step}")
+
+
+def _check_device(path: Path, saved: str | None, here: str) -> None:
+    """Refuse a state that another type of device made: the run would be neither device's."""
+    if saved is not None and saved != here:
+        mend = "Let it see a GPU again" if saved == "cuda" else "Set execution.jobs_per_gpu to 0 for this run"
+        raise CollabpipeError(
+            f"{path}: this training was saved on {saved} and would continue on {here}, where the numbers differ. "
+            f"{mend} and call the same command, or remove this file: then the training starts again on {here}."
+        )
 
 
 def _run(training: Training, saver: Saver, interruption: Interruption) -> None:

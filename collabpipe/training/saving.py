@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collabpipe.training.engine import Training, Weights
 
 STATE_FILE = "state.safetensors"
+DEVICE = "device"
+"""In a state's metadata: the type of device that made it, as the numbers of another type differ."""
 MOST = 0.02
 """The share of the time that saving may take."""
 
@@ -72,7 +74,9 @@ class Saver:
         began = time.monotonic()
         self.writer.check()
         tensors, metadata = self.training.state()
-        save_tensors(self.writer.folder / STATE_FILE, tensors, {**metadata, "key": self.key})
+        save_tensors(
+            self.writer.folder / STATE_FILE, tensors, {**metadata, "key": self.key, DEVICE: self.training.device.type}
+        )
         self.saved, self.epoch = time.monotonic(), self.training.epoch
         self.last = self.saved - began
         self.spent += self.last

@@ -9,7 +9,7 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo restore test test-slurm test-slurm-all slurm bench lint format schema lock clean
+.PHONY: demo restore test test-gpu test-slurm test-slurm-all slurm bench lint format schema lock clean
 
 demo: $(READY)
 	snakemake --cores all --quiet rules host
@@ -21,6 +21,10 @@ restore: $(READY)
 
 test: $(READY)
 	pytest -n 2
+
+# The same without this environment, as on a rented machine: python -m pytest -m gpu
+test-gpu: $(READY)
+	pytest -m gpu tests/gpu
 
 # Writes its tables into docs/performance.md. With a GPU: python -m benchmarks --device cuda.
 bench: $(READY)

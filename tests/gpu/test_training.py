@@ -1,0 +1,134 @@
+"""Trainings on a GPU: every method runs under enforced determinism, to the same bits, without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from collabpipe.kinds import KINDS
+from collabpipe.training.engine import Training
+from collabpipe.training.weights import weights_digest
+from tests.gpu.recipes import LAST_STAGE, PRECISIONS, begin, definitions, recipes
+
+PARTS = 4
+"""Tests that the methods of a network are dealt to, so that several processes can share them (pytest -n)."""
+REPRESENTATIVES = (
+    "baseline",
+    "output_stage2",
+    "output_views",
+    "intermediate_to_output",
+    "combined_all",
+    "multi_head_hierarchical",
+    "multi_head_instances",
+    "temporal",
+    "elr",
+    "mixup",
+    "gjs",
+)
+"""Methods that between them take every way through a step."""
+
+
+def trained(training: Training) -> Training:
+    for _ in training.run():
+        pass
+    return training
+
+
+def test_every_kind_is_among_the_methods() -> None:
+    for network in LAST_STAGE:
+        kinds = {definition.get("kind", name) for name, definition in definitions(network).items()}
+        assert set(KINDS) <= kinds
+    assert set(REPRESENTATIVES) <= set(recipes("resnet18", "float32"))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("network", LAST_STAGE)
+def test_every_method_trains(network: str, precision: str, part: int, device: torch.device) -> None:
+    failed = {}
+    for name, recipe in list(recipes(network, precision).items())[part::PARTS]:
+        try:
+            training = trained(begin(recipe, device))
+            assert training.divergence is None, training.divergence
+            assert [row["epoch"] for row in training.history] == [1, 2]
+            if network == "resnet8":
+                again = trained(begin(recipe, device))
+                assert weights_digest(training.method.state_dict()) == weights_digest(again.method.state_dict())
+        except (AssertionError, RuntimeError) as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+    assert not failed, "\n".join(f"{name}: {error}" for name, error in failed.items())
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """An operation that waits for the device is an error within."""
+    if torch.cuda.is_available():
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("method", REPRESENTATIVES)
+def test_within_an_epoch_no_step_waits_for_the_device(method: str, precision: str, device: torch.device) -> None:
+    training = begin(recipes("resnet18", precision, epochs=3)[method], device)
+    running, steps = training.run(), 0
+    while not training.finished:
+        # What is prepared once is prepared in the first epoch; an epoch's last step measures.
+        if training.epoch > 0 and training.step < training.steps - 1:
+            with no_waiting():
+                next(running)
+            steps += 1
+        else:
+            next(running)
+    assert steps == 2 * (training.steps - 1)
+
+
+def lies_channels_last(tensor: Tensor) -> bool:
+    return tensor.dim() != 4 or tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("method", ["baseline", "output_stage2", "combined_all", "multi_head_simple", "mixup"])
+@pytest.mark.parametrize("network", LAST_STAGE)
+def test_channels_stay_last_in_memory(network: str, method: str, precision: str, device: torch.device) -> None:
+    training = begin(recipes(network, precision)[method], device)
+    strayed: list[str] = []
+    seen = 0
+
+    def look(name: str, what: str, tensor: Tensor | None) -> None:
+        nonlocal seen
+        if tensor is not None and tensor.dim() == 4:
+            seen += 1
+            if not lies_channels_last(tensor):
+                strayed.append(f"{name}: {what} {tuple(tensor.shape)} has strides {tensor.stride()}")
+
+    def watch(name: str, part: nn.Module) -> None:
+        def forward(_: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+            look(name, "input", given[0])
+            look(name, "output", result)
+            if result.requires_grad:
+                result.register_hook(lambda gradient: look(name, "gradient of the output", gradient))
+
+        part.register_forward_hook(forward)
+
+    for name, part in training.method.named_modules():
+        if isinstance(part, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d):
+            watch(name, part)
+    for name, weight in training.method.named_parameters():
+        assert lies_channels_last(weight), name
+
+        def of_weight(gradient: Tensor, name: str = name) -> None:
+            look(name, "gradient", gradient)
+
+        weight.register_hook(of_weight)
+    next(training.run())
+    assert seen
+    assert not strayed, "\n".join(strayed)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-
-import torch
 
 from collabpipe.composition import Composition
 from collabpipe.data.sources import SOURCES
@@ -126,16 +123,9 @@ class Rates:
             entry = Entry("", network, "", Composition())
             subject = Subject(entry, size.shape, size.classes, changed, self.device)
             subject.step()
-            seconds = min(self._seconds(subject) for _ in range(3))
+            seconds = min(subject.seconds() for _ in range(3))
             self.measured[key] = subject.flops_and_saved_bytes()[0] / seconds
         return self.measured[key]
-
-    def _seconds(self, subject: Subject) -> float:
-        started = time.perf_counter()
-        subject.step()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
 
 
 @dataclass(frozen=True)

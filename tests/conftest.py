@@ -64,6 +64,12 @@ def altered(changes: Mapping[str, Any], base: Mapping[str, Any] = SMALL) -> dict
     return merged
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m gpu` no other tests are read: on a machine for these alone the others may lack their libraries."""
+    others = collection_path.suffix == ".py" and collection_path.parent.name != "gpu"
+    return True if config.option.markexpr == "gpu" and others else None
+
+
 class Workspace:
     """A checkout's working folder with a configuration of its own; commands run in it as a user would run them."""
 

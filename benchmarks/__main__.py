@@ -10,15 +10,18 @@ import importlib
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
-from benchmarks.report import table, write
+from benchmarks.report import as_record, table, write
 from benchmarks.rounds import Context, Row
+from collabpipe.files import write_json
 
 SECTIONS = {
     "input": "Input pipeline",
     "step": "Training step",
     "methods": "What a method's step costs",
+    "together": "Small trainings at once",
     "planning": "Planning",
     "tables": "Tables and claims",
     "opening": "Opening a large set",
@@ -36,6 +39,9 @@ def measure(name: str, context: Context) -> list[Row]:
         if missing in ("benchmarks", "collabpipe"):
             raise
         rows = [Row(SECTIONS[name], "", None, note=f"not measured: {missing} is not here")]
+    except RuntimeError as error:  # of the device: what the other sections find is kept
+        traceback.print_exc()
+        rows = [Row(SECTIONS[name], "", None, note=f"not measured: {str(error).splitlines()[0]}")]
     return rows
 
 
@@ -45,6 +51,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seconds", type=float, default=20.0, help="for the rounds of each comparison, five at least")
     parser.add_argument("--out", type=Path, default=Path("docs/performance.md"))
+    parser.add_argument("--json", type=Path, help="a file for the same rows, for programs")
     parser.add_argument("--only", nargs="+", choices=tuple(SECTIONS), default=tuple(SECTIONS), metavar="SECTION")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--width", type=int, default=64, help="channels of the networks' first stage")
@@ -67,6 +74,8 @@ def main() -> None:
     minutes = (time.perf_counter() - started) / 60
     conditions = f"Measured by `{command}` in {minutes:.1f} minutes: {sized}; medians of rounds taken in turns."
     write(asked.out, asked.device, sections, conditions)
+    if asked.json:
+        write_json(asked.json, as_record(asked.device, sections, conditions))
 
 
 if __name__ == "__main__":

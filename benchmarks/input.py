@@ -7,6 +7,7 @@ import statistics
 import time
 
 import torch
+from torch import Tensor
 
 from benchmarks.ours import random_images
 from benchmarks.plain import batches
@@ -30,11 +31,38 @@ class Pipeline:
         self.generator = torch.Generator(device).manual_seed(0)
         self.permutation = torch.randperm(len(pixels), generator=self.generator, device=device)
 
+    def batch(self, index: Tensor) -> Tensor:
+        """The images at `index`, ready for a network."""
+        return self.pixels.normalise(self.augment(self.pixels[index], self.generator))
+
     def __call__(self, batches: int = BATCHES) -> None:
         """Make some batches, from the permutation's beginning."""
         for index in self.permutation.split(self.batch_size)[:batches]:
-            images = self.pixels[index]
-            self.pixels.normalise(self.augment(images, self.generator))
+            self.batch(index)
+
+
+class Captured:
+    """The same batches by a CUDA graph, as the engine makes them on a GPU."""
+
+    def __init__(self, pipeline: Pipeline):
+        self.pipeline = pipeline
+        self.index = pipeline.permutation[: pipeline.batch_size].clone()
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(3):
+                pipeline.batch(self.index)
+        torch.cuda.current_stream().wait_stream(beside)
+        self.graph = torch.cuda.CUDAGraph()
+        self.graph.register_generator_state(pipeline.generator)
+        with torch.cuda.graph(self.graph):
+            self.images = pipeline.batch(self.index)
+
+    def __call__(self, batches: int = BATCHES) -> None:
+        """Make some batches, from the permutation's beginning."""
+        for index in self.pipeline.permutation.split(self.pipeline.batch_size)[:batches]:
+            self.index.copy_(index)
+            self.graph.replay()
 
 
 def copy_bandwidth(device: str) -> float:
@@ -55,7 +83,8 @@ def measure(context: Context) -> list[Row]:
     be_deterministic(threads=1)
     size, device = context.batch_size, context.device
     data = random_images(BATCHES * size)
-    ours = Pipeline(Pixels.of(data, None, torch.device(device)), size)
+    pipeline = Pipeline(Pixels.of(data, None, torch.device(device)), size)
+    ours = Captured(pipeline) if device == "cuda" else pipeline
     source = batches(data, crop=4, batch_size=size, workers=2, device=device)
 
     def theirs() -> None:

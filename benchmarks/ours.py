@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,34 @@ def clean_labels(index: np.ndarray, data: Images) -> LabelFile:
     return LabelFile(index, labels, labels, np.zeros(len(index), dtype=np.bool_))
 
 
-def recipe(source: str, width: int, training: dict[str, Any], seed: int = 0) -> TrainRecipe:
-    """The recipe of ResNet-18 under plain cross-entropy on clean labels, with crop and flip."""
+def recipe(
+    source: str,
+    width: int,
+    training: dict[str, Any],
+    seed: int = 0,
+    *,
+    network: str = "resnet18",
+    method: str = "baseline",
+    methods: Mapping[str, Mapping[str, object]] | None = None,
+) -> TrainRecipe:
+    """The recipe of a method (plain cross-entropy unless told) on clean labels, with crop and flip.
+
+    Args:
+        source: the data set that stands for the images.
+        width: channels of the network's first stage.
+        training: as in a configuration.
+        seed: of the run.
+        network: its kind.
+        method: which of the methods.
+        methods: definitions by name, all that `method` builds on among them.
+    """
     asked = {
         "study": "benchmark",
         "datasets": {source: {"validation_size": 1, "crop": 4, "flip": True}},
         "noise": ["none"],
-        "networks": {"resnet18": {"width": width}},
-        "methods": {"baseline": {}},
+        "networks": {network: {"width": width}},
+        "methods": methods or {"baseline": {}},
         "seeds": [seed],
         "training": training,
     }
-    return Plan(check_settings(asked, {}), Paths(Path("results"))).runs[f"{source}/none/resnet18/baseline/seed{seed}"]
+    return Plan(check_settings(asked, {}), Paths(Path("results"))).runs[f"{source}/none/{network}/{method}/seed{seed}"]

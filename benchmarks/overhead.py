@@ -1,6 +1,6 @@
-"""Measures the table of docs/overhead.md: `python -m benchmarks.overhead`, ten minutes of one core.
+"""Measures the table of docs/overhead.md: `python -m benchmarks.overhead`, ten minutes of one core, or a GPU's.
 
-Writes overhead.csv, overhead.md and overhead.json to results/benchmarks/overhead.
+Writes overhead.csv, overhead.md and overhead.json to results/benchmarks/overhead, for each size of images to a folder.
 """
 
 from __future__ import annotations
@@ -48,12 +48,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seconds", type=float, default=0.0, help="time for the rounds of a network, five at least")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32], help="of the square images, in pixels")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/overhead"))
     asked = parser.parse_args()
     training = TrainingSettings(epochs=1, batch_size=128, threads=asked.threads, precision=asked.precision)
     found = [entry for network in LAST_STAGE for entry in entries(network)]
-    measured = measure_overhead(found, (3, 32, 32), 10, training, seconds=asked.seconds)
-    write_overhead(measured, asked.out, {"made by": "benchmarks/overhead.py"})
+    for size in asked.sizes:
+        measured = measure_overhead(found, (3, size, size), 10, training, seconds=asked.seconds)
+        folder = asked.out / f"{size}x{size}" if len(asked.sizes) > 1 else asked.out
+        write_overhead(measured, folder, {"made by": "benchmarks/overhead.py"})
+        print((folder / "overhead.md").read_text(encoding="utf-8"), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from benchmarks.rounds import Row
 
@@ -46,8 +49,21 @@ def machine(device: str) -> str:
     if device == "cuda":
         import torch
 
-        where = f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}, beside {where}"
+        where = f"{torch.cuda.get_device_name(0)}, driver {driver()}, CUDA {torch.version.cuda}, beside {where}"
     return f"{where}. Python {platform.python_version()}, {', '.join(found)}."
+
+
+def driver() -> str:
+    """The NVIDIA driver's version, as nvidia-smi tells it."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    return done.stdout.partition("\n")[0].strip() or "unknown"
+
+
+def as_record(device: str, sections: Mapping[str, Sequence[Row]], conditions: str) -> dict[str, Any]:
+    """The same as the page, for programs."""
+    rows = {title: [asdict(row) | {"reached": row.reached} for row in found] for title, found in sections.items()}
+    return {"device": device, "machine": machine(device), "conditions": conditions, "sections": rows}
 
 
 def _processor() -> str:

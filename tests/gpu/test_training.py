@@ -1,4 +1,4 @@
-"""Trainings on a GPU: every method runs under enforced determinism, to the same bits, without waiting for the device."""
+"""Trainings on a GPU: each method runs under enforced determinism, to the same bits; no step waits for the device."""
 
 from __future__ import annotations
 

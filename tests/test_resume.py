@@ -447,7 +447,7 @@ def test_out_of_memory_ends_in_one_message_with_remedies_and_other_trainings_are
     wide = Desk(lab, tmp_path / "wide", study(epochs=1) | {"networks": {"resnet8": {"width": 256}}})
     narrow = Desk(lab, tmp_path / "narrow", study(epochs=1))
     recipes = [narrow.recipes["baseline"], wide.recipes["baseline"]]
-    command = [sys.executable, "-c", WITH_LITTLE_MEMORY, *recipes, "--results", narrow.paths.root]
+    command: list[str | Path] = [sys.executable, "-c", WITH_LITTLE_MEMORY, *recipes, "--results", narrow.paths.root]
     done = narrow.workspace.run(*command, check=False)
     assert done.returncode == 1, done.stderr
     message = one_message(done.stderr, "train")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,55 @@ MAKING = ("cost", "where")
 """What a stored result says of its making, which belongs beside a run's record and not in it."""
 
 
+class Job:
+    """The training of one recipe: what it is made from, and its place in the store.
+
+    Args:
+        asked: the recipe, maybe with places that choices fill.
+        paths: of the results.
+        execution: how it is saved.
+
+    Raises:
+        CollabpipeError: an input is missing, broken or of another recipe.
+    """
+
+    def __init__(self, asked: TrainRecipe, paths: Paths, execution: ExecutionSettings):
+        self.asked, self.paths, self.execution = asked, paths, execution
+        self.recipe, self.choices = decide(asked, asked.run.dataset, asked.run.network, paths)
+        self.data = data_record(self.recipe.labels.data, paths.dataset(self.recipe.run.dataset))
+        self.labels = read_labels(paths.labels(self.recipe.labels), self.recipe.labels)
+        self.inputs = {"train.arrow": self.data["files"]["train.arrow"]["sha256"], "labels": self.labels.sha256}
+        self.key = self.recipe.key(self.inputs)
+        self.store = Store(paths.store)
+
+    def find(self) -> dict[str, Any] | None:
+        """The stored result, if there is one that will do."""
+        return _find(self.recipe, self.key, self.data, self.store)
+
+    def place(self, result: dict[str, Any]) -> None:
+        """Link the result into the run's folder, with the run's record."""
+        recipe, folder = self.recipe, self.paths.run(self.recipe.run)
+        self.store.place(self.key, result, folder)
+        making = {name: result.pop(name) for name in MAKING}
+        record = {**result, "recipe": self.asked.digest, "run": recipe.run.model_dump(), "inputs": self.inputs}
+        if self.choices:
+            record |= {"choices": self.choices, "composition": recipe.composition.model_dump(mode="json")}
+        digest = training_digest(result)
+        write_json(folder / "record.json", sealed(record | {"digest": digest}))
+        note(self.paths, folder, {**making["where"], "training": digest, "cost": making["cost"]})
+
+    def begin(self, writer: Writer) -> Training:
+        """The training at its beginning, or where a saved state left it."""
+        write_json(writer.folder / ASKED_FILE, {"asked": self.recipe.asked_digest, "run": str(self.recipe.run)})
+        training = _begin(self.recipe, self.paths, self.data, self.labels, self.execution)
+        _resume(training, writer.folder / STATE_FILE, self.key)
+        return training
+
+    def finish(self, training: Training, writer: Writer) -> dict[str, Any]:
+        """The result of a training at its end, in the store."""
+        return _finish(training, self.store, self.key, writer)
+
+
 def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interruption: Interruption) -> None:
     """Bring the result of the recipe to its run's folder, from the store or by training.
 
@@ -44,43 +95,54 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
         Interrupted: by a signal; what was trained is saved.
     """
     interruption.check()
-    recipe, choices = decide(asked, asked.run.dataset, asked.run.network, paths)
-    data = data_record(recipe.labels.data, paths.dataset(recipe.run.dataset))
-    labels = read_labels(paths.labels(recipe.labels), recipe.labels)
-    inputs = {"train.arrow": data["files"]["train.arrow"]["sha256"], "labels": labels.sha256}
-    key = recipe.key(inputs)
-    store = Store(paths.store)
-
-    def place(result: dict[str, Any]) -> None:
-        folder = paths.run(recipe.run)
-        store.place(key, result, folder)
-        making = {name: result.pop(name) for name in MAKING}
-        record = {**result, "recipe": asked.digest, "run": recipe.run.model_dump(), "inputs": inputs}
-        if choices:
-            record |= {"choices": choices, "composition": recipe.composition.model_dump(mode="json")}
-        digest = training_digest(result)
-        write_json(folder / "record.json", sealed(record | {"digest": digest}))
-        note(paths, folder, {**making["where"], "training": digest, "cost": making["cost"]})
-
-    with store.writing(key):
-        if result := _find(recipe, key, data, store):
-            Progress(str(recipe.run)).say("in the store already")
-            return place(result)
+    job = Job(asked, paths, execution)
+    with job.store.writing(job.key):
+        if result := job.find():
+            Progress(str(job.recipe.run)).say("in the store already")
+            return job.place(result)
     # Between two claims: who has a GPU may wait for a claim, but never for that of one who waits for the GPU.
     lease_device(execution.jobs_per_gpu)
-    with store.writing(key) as writer:
-        result = _find(recipe, key, data, store)
+    with job.store.writing(job.key) as writer:
+        result = job.find()
         if result is None:
-            write_json(writer.folder / ASKED_FILE, {"asked": recipe.asked_digest, "run": str(recipe.run)})
             from collabpipe.training.device import enough_memory
 
-            with enough_memory(str(recipe.run)):
-                training = _begin(recipe, paths, data, labels, execution)
-                _resume(training, writer.folder / STATE_FILE, key)
+            with enough_memory(str(job.recipe.run)):
+                training = job.begin(writer)
                 with interruption.deferred():
-                    _run(training, Saver(training, writer, key, execution), interruption)
-                    result = _finish(training, store, key, writer)
-        return place(result)
+                    _run(training, Saver(training, writer, job.key, execution), interruption)
+                    result = job.finish(training, writer)
+        return job.place(result)
+
+
+def train_at_once(
+    asked: Sequence[TrainRecipe],
+    paths: Paths,
+    execution: ExecutionSettings,
+    run: Callable[[list[Training]], object],
+) -> None:
+    """As `train` for several short trainings, which `run` brings to their ends at the same time in this process.
+
+    Their states are not saved on the way.
+
+    Raises:
+        CollabpipeError: as `train`; then none of those that were to be trained is kept.
+    """
+    from collabpipe.training.device import enough_memory
+
+    jobs = [Job(recipe, paths, execution) for recipe in asked]
+    lease_device(execution.jobs_per_gpu)
+    with ExitStack() as claims, enough_memory(", ".join(str(job.recipe.run) for job in jobs)):
+        # In one order everywhere: else two processes could wait for each other. Equal keys are one training.
+        by_key = {job.key: job for job in sorted(jobs, key=lambda job: job.key)}
+        writers = {key: claims.enter_context(job.store.writing(key)) for key, job in by_key.items()}
+        trainings = {key: by_key[key].begin(writer) for key, writer in writers.items() if not by_key[key].find()}
+        run(list(trainings.values()))
+        for key, training in trainings.items():
+            by_key[key].finish(training, writers[key])
+        for job in jobs:
+            if result := job.find():
+                job.place(result)
 
 
 def _find(recipe: TrainRecipe, key: str, data: dict[str, Any], store: Store) -> dict[str, Any] | None:

@@ -46,7 +46,7 @@ class Study:
 
     def command(self, *methods: str, jobs: int = 4) -> list[str | Path]:
         recipes = [self.recipes[self.run_name(method)] for method in methods]
-        options = ["--results", self.paths.root, "--save-seconds", "0", "--jobs-per-gpu", str(jobs)]
+        options: list[str | Path] = ["--results", self.paths.root, "--save-seconds", "0", "--jobs-per-gpu", str(jobs)]
         return ["-m", "collabpipe", "train", *recipes, *options]
 
     def state(self, method: str) -> Path:

@@ -1,0 +1,231 @@
+"""A rented hour: `python -m benchmarks.gpu_day --minutes 60 --out FOLDER` tests, measures and trains what time allows.
+
+It needs neither Snakemake nor DVC. Called again it goes on: what FOLDER and the results hold is not done twice. It
+writes FOLDER/page.md, and of each study what the pipeline takes over elsewhere:
+`python -m benchmarks.gpu_day --take-over FOLDER --configs config/evidence.yaml`, then `snakemake` as always.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.by_hand import RunAll, StudyByHand
+from benchmarks.carrying import pack, take_over
+from benchmarks.report import machine
+from collabpipe.errors import CollabpipeError
+from collabpipe.files import read_json, write_json, write_text
+from collabpipe.plan import Plan
+
+CONFIGS = (Path("config/evidence.yaml"), Path("config/fashion_full.yaml"))
+PARTS = ("tests", "benchmarks", "overhead", "studies", "prices")
+GPU_BENCHMARKS = ("input", "step", "methods", "together")
+SIZES = ("32", "96")
+
+
+class Day:
+    """What is done, and when to stop; `found` is kept in a file, so that the next call goes on."""
+
+    def __init__(self, out: Path, minutes: float, device: str):
+        self.out, self.device = out, device
+        self.end = time.monotonic() + 60 * minutes
+        out.mkdir(parents=True, exist_ok=True)
+        self.file = out / "day.json"
+        self.found: dict[str, Any] = read_json(self.file) if self.file.exists() else {}
+
+    def keep(self, name: str, value: Any) -> None:
+        """Remember what was found, and write the page anew."""
+        self.found[name] = value
+        write_json(self.file, self.found)
+        write_text(self.out / "page.md", page(self.found))
+
+    def run(self, name: str, *command: str | Path) -> str | None:
+        """Python with `command` until time is up; its whole output, or None if it did not end well."""
+        print(f"{name} …", file=sys.stderr, flush=True)
+        log = self.out / f"{name}.log"
+        left = max(1.0, self.end - time.monotonic())
+        with log.open("w", encoding="utf-8") as file:
+            try:
+                done = subprocess.run(  # noqa: S603
+                    [sys.executable, *map(str, command)], stdout=file, stderr=subprocess.STDOUT, timeout=left
+                )
+            except subprocess.TimeoutExpired:
+                return None
+        return log.read_text(encoding="utf-8") if done.returncode == 0 else None
+
+
+def test(day: Day) -> None:
+    """The tests for a GPU."""
+    started = time.monotonic()
+    passed = day.run("tests", "-m", "pytest", "-m", "gpu", "tests/gpu", "-q", "-rs") is not None
+    lines = (day.out / "tests.log").read_text(encoding="utf-8").splitlines() or ["no output"]
+    day.keep("tests", {"passed": passed, "said": lines[-1], "seconds": time.monotonic() - started})
+
+
+def benchmark(day: Day) -> None:
+    """The benchmarks that a GPU enters, against their goals."""
+    target = day.out / "benchmarks.json"
+    options = ["--device", day.device, "--seconds", "3", "--only", *GPU_BENCHMARKS]
+    if day.run("benchmarks", "-m", "benchmarks", *options, "--out", day.out / "benchmarks.md", "--json", target):
+        day.keep("benchmarks", read_json(target)["sections"])
+
+
+def overhead(day: Day) -> None:
+    """The overhead table at both sizes of images."""
+    folder, made = day.out / "overhead", []
+    for precision in ("float32", "bfloat16"):
+        options = ["--sizes", *SIZES, "--precision", precision, "--out", folder / precision]
+        if day.run(f"overhead-{precision}", "-m", "benchmarks.overhead", *options) is not None:
+            made += sorted((folder / precision).rglob("overhead.md"))
+    day.keep("overhead", [str(table.relative_to(day.out)) for table in made])
+
+
+def study(day: Day, config: Path, work: Path, folders: Mapping[str, Path], at_once: int) -> None:
+    """As much of a study as time allows, packed."""
+    plan = Plan.from_files([config], work / config.stem)
+    worked = StudyByHand(plan, day.end, folders, at_once, all_at_once()).work()
+    packed, without = pack(plan, day.out, config.stem)
+    day.keep(
+        f"study {config.stem}",
+        {
+            "trained": worked.trained,
+            "an hour": worked.an_hour,
+            "left": worked.left,
+            "failed": worked.failed,
+            "files": [path.name for path in packed],
+            "without room": without,
+        },
+    )
+
+
+def all_at_once() -> RunAll | None:
+    """What runs several trainings on one GPU together, where it can."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    run: RunAll = importlib.import_module("collabpipe.training.together").train_together
+    return run
+
+
+def prices(day: Day, configs: Sequence[Path], work: Path, price: float) -> None:
+    """Hours and price of each configuration on this device, from rates that are measured now."""
+    from collabpipe.costs import Estimator
+
+    rows: dict[str, Any] = {}
+    for config in configs:
+        try:
+            estimator = Estimator(Plan.from_files([config], work / config.stem), None)
+            found = [estimate for _, _, estimate in estimator.by_dataset()]
+        except (CollabpipeError, RuntimeError) as error:
+            rows[config.stem] = {"error": str(error)}
+        else:
+            hours = sum(estimate.seconds for estimate in found) / 3600
+            rows[config.stem] = {"runs": sum(e.runs for e in found), "hours": hours, "price": price * hours}
+        day.keep("prices", {"an hour": price, "of": rows})
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """What was found, for reading."""
+    parts = ["# A day on a GPU", found.get("machine", "")]
+    if "tests" in found:
+        tests = found["tests"]
+        parts.append(f"## Tests\n\n{'Passed' if tests['passed'] else '**Failed**'}: {tests['said']}")
+    if "benchmarks" in found:
+        rows = [
+            row for section in found["benchmarks"].values() for row in section if row["goal"] or row["value"] is None
+        ]
+        lines = ["| what | against | value | goal | reached | note |", "| --- | --- | --- | --- | --- | --- |"]
+        for row in rows:
+            value = "not measured" if row["value"] is None else f"{row['value']:,.4g} {row['unit']}"
+            goal = f"{row['goal']['sign']} {row['goal']['bound']:,.4g}" if row["goal"] else "–"
+            reached = {None: "–", True: "yes", False: "**no**"}[row["reached"]]
+            lines.append(f"| {row['what']} | {row['against']} | {value} | {goal} | {reached} | {row['note']} |")
+        parts += ["## Benchmarks against their goals", "\n".join(lines)]
+    if "overhead" in found:
+        parts += ["## Overhead", "\n".join(f"- [{name}]({name})" for name in found["overhead"])]
+    for name, about in found.items():
+        if name.startswith("study "):
+            text = (
+                f"{about['trained']} trainings in the last call, {about['an hour']:,.0f} an hour with their "
+                f"evaluation; {about['left']} are left. Packed into {', '.join(about['files'])}."
+            )
+            if about["without room"]:
+                text += f" {about['without room']} results found no room there."
+            if about["failed"]:
+                text += "\n\nFailed:\n\n" + "\n".join(f"- {one}" for one in about["failed"])
+            parts += [f"## {name.capitalize()}", text]
+    if "prices" in found:
+        priced = found["prices"]
+        lines = ["| configuration | trainings | hours | price |", "| --- | --- | --- | --- |"]
+        for name, row in priced["of"].items():
+            cells = (
+                f"{row['runs']:,} | {row['hours']:,.1f} | {row['price']:,.0f}"
+                if "hours" in row
+                else f"– | – | {row['error'].splitlines()[0]}"
+            )
+            lines.append(f"| {name} | {cells} |")
+        about = f"One training after another, from rates measured on this device, at {priced['an hour']:g} an hour."
+        parts += ["## Hours and price of each configuration", about, "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_day", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0, help="after these nothing more is begun")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/gpu_day"), help="a folder for page, tables and results"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("results/gpu_day_work"), help="a folder for results on the way"
+    )
+    parser.add_argument("--configs", type=Path, nargs="*", default=list(CONFIGS), help="the studies, in this order")
+    parser.add_argument("--presets", type=Path, nargs="*", help="configurations to price (default: all in config/)")
+    parser.add_argument("--data", action="append", default=[], metavar="SOURCE=FOLDER", help="a data set's own files")
+    parser.add_argument("--at-once", type=int, default=8, help="trainings that share the GPU")
+    parser.add_argument("--price", type=float, default=3.0, help="of an hour of this machine")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda", help="cpu: to try the command")
+    parser.add_argument("--take-over", type=Path, metavar="FOLDER", help="put what is packed there into --results")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where --take-over puts it")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Work until the time is up, or take over."""
+    asked = arguments()
+    folders = {name: Path(folder) for name, _, folder in (pair.partition("=") for pair in asked.data)}
+    try:
+        if asked.take_over:
+            for config in asked.configs:
+                plan = Plan.from_files([config], asked.results)
+                state = take_over(plan, asked.take_over, config.stem, folders)
+                trained = f"{len(state.trained)} of {len(plan.trainings)} trainings"
+                print(f"{config}: {trained}, {len(state.evaluated)} of {len(plan.runs)} evaluations")
+            return
+        day = Day(asked.out, asked.minutes, asked.device)
+        day.keep("machine", machine(asked.device))
+        for part, work in (("tests", test), ("benchmarks", benchmark), ("overhead", overhead)):
+            if part in asked.only and part not in day.found and time.monotonic() < day.end:
+                work(day)
+        if "studies" in asked.only:
+            for config in asked.configs:
+                if time.monotonic() < day.end:
+                    study(day, config, asked.work, folders, asked.at_once)
+        if "prices" in asked.only:
+            every = sorted(file for file in Path("config").glob("*.yaml") if file.stem != "claims")
+            prices(day, asked.presets if asked.presets is not None else every, asked.work, asked.price)
+    except CollabpipeError as error:
+        sys.exit(f"gpu_day: {error}")
+    print((asked.out / "page.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

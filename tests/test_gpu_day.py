@@ -31,8 +31,26 @@ def test_a_study_made_without_snakemake_is_taken_over_and_leaves_nothing_to_trai
 ) -> None:
     fresh.configure(altered(STUDY))
     out, work = tmp_path / "out", tmp_path / "work"
-    command = [sys.executable, "-m", "benchmarks.gpu_day", "--configs", fresh.config, "--device", "cpu"]
-    options = ["--only", "studies", "prices", "--presets", fresh.config, "--minutes", "10", "--price", "2.5"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu_day",
+        "--configs",
+        fresh.config,
+        "--device",
+        "cpu",
+    ]
+    options: list[str | Path] = [
+        "--only",
+        "studies",
+        "prices",
+        "--presets",
+        fresh.config,
+        "--minutes",
+        "10",
+        "--price",
+        "2.5",
+    ]
     variables = {"PYTHONPATH": str(REPOSITORY)}
     fresh.run(*command, *options, "--out", out, "--work", work, env=variables)
     day = read_json(out / "day.json")

@@ -53,6 +53,13 @@ def be_deterministic(threads: int) -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
+def _said(error: BaseException | None) -> Iterator[str]:
+    """The messages of an error and of those that it followed on."""
+    while error is not None:
+        yield str(error)
+        error = error.__context__
+
+
 @contextmanager
 def enough_memory(place: str) -> Iterator[None]:
     """Tell with remedies that the device's memory was not enough for what is done within, at `place`.
@@ -63,11 +70,12 @@ def enough_memory(place: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not any(words in str(error) for words in OUT_OF_MEMORY):
+        # A step that is being captured as a graph ends with another error, whose context this one is.
+        said = next((said for said in _said(error) if any(words in said for words in OUT_OF_MEMORY)), None)
+        if said is None:
             raise
-        said = str(error).splitlines()[0].removesuffix(".")
         raise CollabpipeError(
-            f"{place}: the memory of the device is not enough: {said}. What was saved is kept, and the same command "
+            f"{place}: the memory of the device is not enough: {said.splitlines()[0].removesuffix('.')}. What was saved is kept, and the same command "
             "continues from there. Let fewer trainings share a GPU (execution.jobs_per_gpu), or wait until other "
             "programs leave it (nvidia-smi names them). If one training alone does not fit, lower training.batch_size: "
             "that is another study, which trains from the beginning."

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -63,7 +65,9 @@ class Day:
 def test(day: Day) -> None:
     """The tests for a GPU."""
     started = time.monotonic()
-    passed = day.run("tests", "-m", "pytest", "-m", "gpu", "tests/gpu", "-q", "-rs") is not None
+    # Most of a test is the host's work: several processes share the GPU where pytest-xdist is installed.
+    workers = ["-n", str(min(6, os.cpu_count() or 1))] if importlib.util.find_spec("xdist") else []
+    passed = day.run("tests", "-m", "pytest", "-m", "gpu", "tests/gpu", "-q", "-rs", *workers) is not None
     lines = (day.out / "tests.log").read_text(encoding="utf-8").splitlines() or ["no output"]
     day.keep("tests", {"passed": passed, "said": lines[-1], "seconds": time.monotonic() - started})
 

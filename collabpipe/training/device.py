@@ -74,8 +74,9 @@ def enough_memory(place: str) -> Iterator[None]:
         said = next((said for said in _said(error) if any(words in said for words in OUT_OF_MEMORY)), None)
         if said is None:
             raise
+        why = said.splitlines()[0].removesuffix(".")
         raise CollabpipeError(
-            f"{place}: the memory of the device is not enough: {said.splitlines()[0].removesuffix('.')}. What was saved is kept, and the same command "
+            f"{place}: the memory of the device is not enough: {why}. What was saved is kept, and the same command "
             "continues from there. Let fewer trainings share a GPU (execution.jobs_per_gpu), or wait until other "
             "programs leave it (nvidia-smi names them). If one training alone does not fit, lower training.batch_size: "
             "that is another study, which trains from the beginning."

@@ -124,6 +124,8 @@ def prices(day: Day, configs: Sequence[Path], work: Path, price: float) -> None:
 
     rows: dict[str, Any] = {}
     for config in configs:
+        if time.monotonic() > day.end:
+            return
         try:
             estimator = Estimator(Plan.from_files([config], work / config.stem), None)
             found = [estimate for _, _, estimate in estimator.by_dataset()]
@@ -219,13 +221,13 @@ def main() -> None:
         for part, work in (("tests", test), ("benchmarks", benchmark), ("overhead", overhead)):
             if part in asked.only and part not in day.found and time.monotonic() < day.end:
                 work(day)
+        if "prices" in asked.only and "prices" not in day.found:
+            every = sorted(file for file in Path("config").glob("*.yaml") if file.stem != "claims")
+            prices(day, asked.presets if asked.presets is not None else every, asked.work, asked.price)
         if "studies" in asked.only:
             for config in asked.configs:
                 if time.monotonic() < day.end:
                     study(day, config, asked.work, folders, asked.at_once)
-        if "prices" in asked.only:
-            every = sorted(file for file in Path("config").glob("*.yaml") if file.stem != "claims")
-            prices(day, asked.presets if asked.presets is not None else every, asked.work, asked.price)
     except CollabpipeError as error:
         sys.exit(f"gpu_day: {error}")
     print((asked.out / "page.md").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.apart import PlainApart
-from benchmarks.input import Pipeline
+from benchmarks.input import Captured, Pipeline
 from benchmarks.ours import clean_labels, random_images, recipe
 from benchmarks.rounds import Context, Goal, Row, Work, in_turns, paired, step_clock, synchronise
 from collabpipe.composition import Composition
@@ -109,7 +109,8 @@ def measure(context: Context) -> list[Row]:
 def _input(context: Context, steps: int) -> Work:
     data = random_images(50 * context.batch_size)
     pipeline = Pipeline(Pixels.of(data, None, torch.device(context.device)), context.batch_size)
-    return lambda: pipeline(steps)
+    made = Captured(pipeline) if context.device == "cuda" else pipeline
+    return lambda: made(steps)
 
 
 def _rows(

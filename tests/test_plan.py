@@ -435,7 +435,7 @@ def test_a_recipe_edited_below_its_digest_is_refused_and_written_anew(tmp_path: 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('"numerics": 3', '"numerics": 99', "numerics 99"),
+        ('"numerics": 4', '"numerics": 99', "numerics 99"),
         ('"method": "baseline"', '"method": "../escape"', "run.method"),
         ('"split": "classifier"', '"split": "stage9"', "stage9"),
     ],

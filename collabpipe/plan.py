@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +122,11 @@ class Plan:
         return found
 
     @cached_property
-    def compositions(self) -> dict[tuple[str, str], Composition]:
-        """What each method and candidate asks of a network, by network and name."""
+    def compositions(self) -> dict[tuple[str, str, str], Composition]:
+        """What each method and candidate asks of a training, by data set, network and name."""
         return {
-            (network, name): compose(methods, method, settings.stages)
-            for network, settings in self.settings.networks.items()
+            (dataset, network, name): compose(methods, method, self.settings.stages_of(dataset, network))
+            for dataset, network in product(self.settings.datasets, self.settings.networks)
             for name, (method, methods) in self._variants.items()
         }
 
@@ -144,7 +145,8 @@ class Plan:
                 choices[other] = ChoiceOf(noise=source, selection=selection)
             else:
                 definitions[other] = kind.model_dump(mode="json")
-        return Undecided(method=method, definitions=definitions, choices=choices)
+        stages = self.settings.stages_of(dataset, network)
+        return Undecided(method=method, definitions=definitions, choices=choices, stages=stages)
 
     def _train_recipe(self, cell: Cell, name: str, undecided: Undecided | None, seed: int) -> TrainRecipe:
         dataset, noise, network = cell
@@ -153,7 +155,7 @@ class Plan:
             run=RunName(dataset=dataset, noise=noise, network=network, method=name, seed=seed),
             labels=self.labels[dataset, noise, seed],
             network=self.settings.networks[network],
-            composition=self.compositions[network, name],
+            composition=self.compositions[dataset, network, name],
             undecided=undecided,
             training=self.settings.training_of(dataset),
             crop=data.crop,
@@ -270,13 +272,14 @@ class Plan:
         """A method that is the control of `name` whatever is chosen; None for one that is its own: it has none."""
         if any(self._waits(other) for other in involved(self.settings.methods, name)[1:]):
             return None
-        # The method's own entry is its first candidate.
-        variants = [self.compositions[network, n] for n, (method, _) in self._variants.items() if method == name]
+        # A control has no terms, and all else is equal on every data set. The method's entry is its first candidate.
+        composed = {n: self.compositions[next(iter(self.data)), network, n] for n in self._variants}
+        variants = [composed[n] for n, (method, _) in self._variants.items() if method == name]
         wanted = {variant.control().model_dump_json() for variant in variants}
         if len(wanted) != 1 or variants[0].model_dump_json() in wanted:
             return None
         fixed = [n for n in self.settings.methods if not self._waits(n)]
-        return next((n for n in fixed if self.compositions[network, n].model_dump_json() in wanted), None)
+        return next((n for n in fixed if composed[n].model_dump_json() in wanted), None)
 
     def _waits(self, name: str) -> bool:
         return any(isinstance(self.settings.methods[n], Searched) for n in involved(self.settings.methods, name))
@@ -293,7 +296,7 @@ class Plan:
                     network_name=network,
                     network=settings,
                     method=method,
-                    composition=self.compositions[network, method],
+                    composition=self.compositions[dataset, network, method],
                     undecided=self.undecided((dataset, noise, network), method),
                 )
                 for network, settings in self.settings.networks.items()

@@ -22,6 +22,7 @@ from collabpipe.files import json_digest, read_record, write_json
 from collabpipe.settings import NAME, NetworkSettings, TrainingSettings
 from collabpipe.settings_data import NoiseSettings, SourceName
 from collabpipe.settings_errors import Wrong, explain
+from collabpipe.stages import Stages
 
 NUMERICS = 4
 """Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made anew."""
@@ -144,6 +145,8 @@ class Undecided(Strict):
     definitions: dict[str, dict[str, Any]]
     """The method and those it builds on, as configured; the searched among them are filled in by their choices."""
     choices: dict[str, ChoiceOf]
+    stages: Stages
+    """What the chosen method is composed for."""
 
 
 class TrainRecipe(Recipe):

@@ -44,7 +44,7 @@ def decide(asked: Asked, dataset: str, network: str, paths: Paths) -> tuple[Aske
         definitions[method], digests[method] = choice["definition"], choice["digest"]
     method = asked.undecided.method
     try:
-        composition = compose(read_methods(definitions), method, asked.network.stages)
+        composition = compose(read_methods(definitions), method, asked.undecided.stages)
     except Wrong as wrong:
         raise CollabpipeError(f"{method}: what was chosen does not go together: {wrong}") from wrong
     unfit = problem(composition, asked.network.stages)

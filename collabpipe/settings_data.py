@@ -162,6 +162,11 @@ class DatasetSettings(Strict):
             raise Wrong(self.validation_size, allowed, "value", ("validation_size",))
         return self
 
+    @property
+    def pixels(self) -> int:
+        """Pixels a side of the images that are trained on."""
+        return self.image_size or SOURCES[self.source].pixels or 0  # an image folder states its size
+
     def refuses(self, noise: NoiseSettings) -> Wrong | None:
         """Why this data set cannot have `noise`, placed at its key that does not fit; None if it can."""
         sources = NEEDS_SOURCE.get(noise.kind, ())

@@ -28,7 +28,7 @@ def preset(name: str) -> Plan:
 
 def composition(made: Plan, method: str, network: str = "resnet18") -> Composition:
     """What a method asks for; a searched one as its first candidate."""
-    return made.compositions[network, method]
+    return made.compositions[next(iter(made.data)), network, method]
 
 
 def own(made: Plan, method: str) -> Any:

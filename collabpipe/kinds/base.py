@@ -9,14 +9,15 @@ from pydantic import Field, model_validator
 
 from collabpipe.composition import Composition, Fraction, Passes, Strict
 from collabpipe.settings_errors import Wrong
+from collabpipe.stages import Stages
 
 Resolve = Callable[[str, float | None], Composition]
 
 
 class Kind(Strict):
-    """A method of a configuration; `compose` resolves it for a network with the given stages."""
+    """A method of a configuration; `compose` resolves it for a network's stages in a training."""
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         """The composition; `resolve` gives that of another method by name, with another weight where one is given."""
         raise TypeError(f"{type(self).__name__} composes nothing")
 

@@ -13,7 +13,7 @@ from collabpipe.claims import Claims, load_claims
 from collabpipe.composition import Composition
 from collabpipe.errors import CollabpipeError
 from collabpipe.kinds import Baseline, Control, Kind
-from collabpipe.kinds.definitions import candidate, compose, involved, tuned_controls
+from collabpipe.kinds.definitions import candidate, compose, involved, own_training, tuned_controls
 from collabpipe.kinds.search import Searched
 from collabpipe.paths import Paths
 from collabpipe.recipe import (
@@ -150,14 +150,17 @@ class Plan:
 
     def _train_recipe(self, cell: Cell, name: str, undecided: Undecided | None, seed: int) -> TrainRecipe:
         dataset, noise, network = cell
-        data = self.settings.datasets[dataset]
+        data, training = self.settings.datasets[dataset], self.settings.training_of(dataset)
+        if undecided is None:
+            method, methods = self._variants[name]
+            training = training.model_copy(update=own_training(methods, method))
         return TrainRecipe(
             run=RunName(dataset=dataset, noise=noise, network=network, method=name, seed=seed),
             labels=self.labels[dataset, noise, seed],
             network=self.settings.networks[network],
             composition=self.compositions[dataset, network, name],
             undecided=undecided,
-            training=self.settings.training_of(dataset),
+            training=training,
             crop=data.crop,
             flip=data.flip,
             seeds=TrainSeeds(
@@ -274,12 +277,16 @@ class Plan:
             return None
         # A control has no terms, and all else is equal on every data set. The method's entry is its first candidate.
         composed = {n: self.compositions[next(iter(self.data)), network, n] for n in self._variants}
-        variants = [composed[n] for n, (method, _) in self._variants.items() if method == name]
-        wanted = {variant.control().model_dump_json() for variant in variants}
-        if len(wanted) != 1 or variants[0].model_dump_json() in wanted:
+        trained = {n: own_training(methods, method) for n, (method, methods) in self._variants.items()}
+        variants = [n for n, (method, _) in self._variants.items() if method == name]
+        control, training = composed[name].control(), trained[name]
+        if (
+            any((composed[n].control(), trained[n]) != (control, training) for n in variants)
+            or composed[name] == control
+        ):
             return None
         fixed = [n for n in self.settings.methods if not self._waits(n)]
-        return next((n for n in fixed if composed[n].model_dump_json() in wanted), None)
+        return next((n for n in fixed if (composed[n], trained[n]) == (control, training)), None)
 
     def _waits(self, name: str) -> bool:
         return any(isinstance(self.settings.methods[n], Searched) for n in involved(self.settings.methods, name))

@@ -160,6 +160,7 @@ class TrainRecipe(Recipe):
     """While undecided: that of each searched method's first candidate, in whose place the choice comes."""
     undecided: Undecided | None = None
     training: TrainingSettings
+    """While undecided: the study's, in which the choice's own keys then come."""
     crop: int
     flip: bool
     seeds: TrainSeeds
@@ -189,12 +190,13 @@ class TrainRecipe(Recipe):
             raise ValueError("an undecided training has no key")
         return self.model_dump(mode="json", exclude={"run", "labels", "undecided"})
 
-    def decided(self, composition: dict[str, Any] | None) -> TrainRecipe:
-        """The recipe with what was chosen in the place that it holds open, as the run's record has it."""
-        if self.undecided is None or composition is None:
+    def decided(self, record: Mapping[str, Any]) -> TrainRecipe:
+        """The recipe with what was chosen in the places that it holds open, as the run's record has it."""
+        if self.undecided is None or not {"composition", "training"} <= record.keys():
             return self
-        update = {"composition": Composition.model_validate(composition), "undecided": None}
-        return self.model_copy(update=update)
+        composition = Composition.model_validate(record["composition"])
+        training = TrainingSettings.model_validate(record["training"])
+        return self.model_copy(update={"composition": composition, "training": training, "undecided": None})
 
 
 class Candidate(Strict):

@@ -58,6 +58,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "dropout": {},
     "label_smoothing": {},
+    "one_pass": {"smoothing": 0.2},
     "output": {},
     "output_input": {"kind": "output", "split": "input"},
     "output_stage2": {"kind": "output", "split": "stage2", "heads": 3},

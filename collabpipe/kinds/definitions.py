@@ -62,6 +62,13 @@ def tuned_controls(methods: Methods) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def own_training(methods: Methods, name: str) -> dict[str, float]:
+    """The keys of training that a method sets in place of the study's; a control also has those of its method."""
+    kind = candidate(methods[name])
+    controlled = own_training(methods, kind.control_of) if isinstance(kind, Control) else {}
+    return controlled | kind.own_training
+
+
 def compose(methods: Methods, name: str, stages: Stages) -> Composition:
     """What a method asks of a training of a network with these `stages`; a searched one counts as its first candidate.
 

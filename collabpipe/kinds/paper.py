@@ -48,6 +48,19 @@ class Dropout(Kind):
         return Composition(passes=Passes(drop=self.drop, channel_drop=self.channel_drop))
 
 
+class OnePass(Kind):
+    """What one pass can do without collaboration, dropout and label smoothing at once: the rival of every method."""
+
+    kind: Literal["one_pass"] = "one_pass"
+    drop: Fraction = 0.5
+    channel_drop: Fraction = 0.1
+    smoothing: Fraction = 0.0
+
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
+        passes = Passes(drop=self.drop, channel_drop=self.channel_drop)
+        return Composition(passes=passes, label=Label(smoothing=self.smoothing))
+
+
 class LabelSmoothing(Kind):
     """Cross-entropy against smoothed labels."""
 
@@ -278,8 +291,8 @@ class Control(Kind):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has no rates of its own: then it is what its method is, without the collaboration."""
-        return self.drop is None and self.channel_drop is None
+        """Whether it has no keys of its own: then it is what its method is, without the collaboration."""
+        return self.drop is None and self.channel_drop is None and not self.own_training
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         control = resolve(self.control_of, None).control()

@@ -57,7 +57,7 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
         making = {name: result.pop(name) for name in MAKING}
         record = {**result, "recipe": asked.digest, "run": recipe.run.model_dump(), "inputs": inputs}
         if choices:
-            record |= {"choices": choices, "composition": recipe.composition.model_dump(mode="json")}
+            record |= {"choices": choices, **recipe.model_dump(mode="json", include={"composition", "training"})}
         digest = training_digest(result)
         write_json(folder / "record.json", sealed(record | {"digest": digest}))
         note(paths, folder, {**making["where"], "training": digest, "cost": making["cost"]})

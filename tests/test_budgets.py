@@ -105,3 +105,49 @@ def test_candidates_that_are_wrong_are_told_with_their_place(keys: dict[str, Any
 
     assert f"methods.{place}: " in str(caught.value)
     assert says in str(caught.value)
+
+
+PASSES: dict[str, Any] = {"heads": 2, "split": "stage2", "drop": 0.5, "channel_drop": 0.1}
+MEMBERS: dict[str, dict[str, Any]] = {
+    "output": PASSES,
+    "virtual": {"kind": "intermediate", "variant": "virtual"} | PASSES,
+    "partition": {"kind": "intermediate", "variant": "partition"} | PASSES,
+    "to_output": {"kind": "intermediate", "variant": "to_output"} | PASSES,
+    "representation": PASSES,
+    "kernel": PASSES,
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_way_runs_at_the_passes_of_the_combination_and_has_the_same_control(name: str) -> None:
+    methods = {**MEMBERS, "combined": {"of": "+".join(MEMBERS), "factor": 1.0}, "control": {"control_of": "combined"}}
+    made = plan(study(methods))
+    asked = {method: made.compositions["digits", "resnet8", method] for method in methods}
+
+    assert asked[name].passes == asked["combined"].passes == Passes(**PASSES)
+    assert asked[name].control() == asked["control"]
+    assert asked["combined"].terms == tuple(term for member in MEMBERS for term in asked[member].terms)
+    assert made.study.controls[f"resnet8/{name}"] == "control"
+
+
+def test_a_combination_searches_one_factor_on_the_weights_that_its_members_chose(tmp_path: Path) -> None:
+    methods = {
+        "combined": {"of": "output+kernel", "factor": [0.5, 2.0], "select": SELECT},
+        "output": PASSES | {"weight": [1.0, 3.0], "select": SELECT},
+        "kernel": PASSES | {"weight": [10.0, 100.0], "select": SELECT},
+        "control": {"control_of": "combined"},
+    }
+    bench = Bench.of(study(methods), tmp_path)
+    order = [method for _, _, _, method in bench.plan.selections]
+    assert sorted(order[:2]) == ["kernel", "output"], "members are chosen before what combines them"
+    assert order[2] == "combined"
+    bench.choose("output", 0.1, 0.2)
+    bench.choose("kernel", 0.2, 0.1)
+
+    def weights(method: str, seed: int) -> list[float]:
+        return [term.weight for term in bench.decided(method, seed=seed).composition.terms]
+
+    assert [weights(f"combined.candidate{number}", 10) for number in (0, 1)] == [[1.5, 5.0], [6.0, 20.0]]
+    bench.choose("combined", 0.1, 0.2)
+    assert weights("combined", 0) == [6.0, 20.0]
+    assert bench.decided("control").composition == Composition(passes=Passes(**PASSES))

@@ -913,3 +913,22 @@ def test_taps_that_are_given_are_taken_as_given() -> None:
 
     assert isinstance(term, RepresentationTerm)
     assert term.taps == ("stage5",)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"kind": "representation"},
+        {"kind": "kernel"},
+        *({"kind": "intermediate", "variant": v} for v in ("partition", "to_output")),
+    ],
+)
+def test_every_way_trains_at_the_passes_of_two_heads(way: dict[str, Any]) -> None:
+    method = at_work(asked(**way, heads=2, split="stage2", drop=0.5, channel_drop=0.1))
+
+    values = step(method)
+    values[0].backward()
+
+    assert values.isfinite().all()
+    assert values[2] > 0
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.network.parameters())

@@ -188,6 +188,8 @@ class Combined(Kind):
     of: tuple[str, ...] = ("output", "intermediate", "representation", "kernel")
     weights: dict[str, Weight] = Field(default_factory=dict)
     """Weights in place of the members' own, by the member's name."""
+    factor: Weight = 1.0
+    """What the weights of all terms are multiplied by."""
 
     @field_validator("of", mode="before", json_schema_input_type=str | list[str])
     @classmethod
@@ -226,7 +228,7 @@ class Combined(Kind):
                 if isinstance(term, IntermediateTerm) and term.variant == "virtual":
                     running = downstream(passes, stages.names)
                     term = term.model_copy(update={"taps": tuple(tap for tap in term.taps if tap in running)})
-                terms.append(term)
+                terms.append(term.model_copy(update={"weight": self.factor * term.weight}))
         return Composition(passes=passes, label=labels.pop() if labels else Label(), terms=tuple(terms))
 
 

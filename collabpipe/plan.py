@@ -163,6 +163,7 @@ class Plan:
             training=training,
             crop=data.crop,
             flip=data.flip,
+            refit=self.settings.refits(dataset) and name in self.settings.methods,
             seeds=TrainSeeds(
                 initialisation=derive_seed(seed, "initialisation"),
                 order=derive_seed(seed, "order"),

@@ -163,6 +163,8 @@ class TrainRecipe(Recipe):
     """While undecided: the study's, in which the choice's own keys then come."""
     crop: int
     flip: bool
+    refit: bool = False
+    """Whether it trains on the validation images too: nothing is then measured on them, and no epoch is chosen."""
     seeds: TrainSeeds
     numerics: int = NUMERICS
 

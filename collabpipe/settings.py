@@ -96,6 +96,8 @@ class Settings(Strict):
     methods: dict[str, SerializeAsAny[Kind]]
     seeds: Seeds
     training: TrainingSettings
+    refit: bool = False
+    """Whether final trainings also use the validation images, which then choose hyper-parameters and no epoch."""
     execution: ExecutionSettings = ExecutionSettings()
     claims: str | None = None
     """A file of published claims to judge."""
@@ -220,6 +222,11 @@ class Settings(Strict):
             return TrainingSettings.model_validate(self.training.model_dump() | own)
         except ValidationError as error:
             raise Wrong.first_of(error, ("datasets", dataset, "training"), TrainingSettings) from None
+
+    def refits(self, dataset: str) -> bool:
+        """Whether the final trainings on a data set also use its validation images."""
+        own = self.datasets[dataset].refit
+        return self.refit if own is None else own
 
     def stages_of(self, dataset: str, network: str) -> Stages:
         """The stages of a network when it trains on a data set."""

@@ -114,6 +114,8 @@ class DatasetSettings(Strict):
     """Images to train on, a stratified subset that the run's seed draws; None: all that validation leaves."""
     validation_size: int = Field(ge=1)
     """Images, cut from the noisy training data, that choose the best epoch and hyper-parameters."""
+    refit: bool | None = None
+    """Whether final trainings also use the validation images; None: as the study says."""
     crop: int = Field(default=0, ge=0, le=16)
     """Padding of the random crop; 0: no crop."""
     flip: bool = False

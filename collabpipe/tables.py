@@ -21,7 +21,7 @@ from collabpipe.verdicts import write_claims
 
 NOTE = (
     "Accuracies are percentages of the test set, means over n replicates at the last epoch (accuracy) and at the "
-    "epoch that was best on noisy validation labels (best). A diverged run counts, as the accuracy that the claims' "
+    "epoch that was best on noisy validation labels (best; empty where these were trained on too). A diverged run counts, as "
     "file declares: chance, unless it says otherwise. Differences are percentage points, paired over replicates, with "
     "95% t intervals (equal ones have none): to the baseline; to the matched control, which has the same passes, "
     "dropout and loss scale without the agreement; and to the rival, of the methods of one pass that the claims' file "

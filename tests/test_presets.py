@@ -183,6 +183,23 @@ def test_training_follows_the_protocol_of_the_field(name: str) -> None:
         assert training.epochs % training.measure_every == 0
 
 
+def test_final_runs_of_the_papers_study_train_on_all_images_as_published_tables_do() -> None:
+    made = preset("paper")
+
+    assert all(recipe.refit for recipe in made.runs.values())
+    assert not any(recipe.refit for recipe in made.candidates.values())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_measurements_are_dense_enough_to_see_the_peak_under_noise(name: str) -> None:
+    made = preset(name)
+
+    for dataset in made.settings.datasets:
+        training = made.settings.training_of(dataset)
+        # Memorising begins within the first tenth of a training.
+        assert training.measure_every <= max(1, training.epochs // 20)
+
+
 # --- the variants ----------------------------------------------------------------------------------------------------
 
 

@@ -30,11 +30,6 @@ class EvaluatedRun:
         return self.recipe.run
 
     @property
-    def has_best(self) -> bool:
-        """False for a run that trained on the validation images too: no epoch was chosen."""
-        return not self.recipe.refit
-
-    @property
     def finished(self) -> bool:
         """False for a diverged run, which has no accuracy of its own."""
         return bool(self.metrics["status"] == "finished")

@@ -28,7 +28,7 @@ from collabpipe.recipe import (
     TrainSeeds,
     Undecided,
 )
-from collabpipe.seeds import derive_seed
+from collabpipe.seeds import Purpose, derive_seed
 from collabpipe.settings import Settings, check_settings, load_settings
 from collabpipe.settings_errors import merge_files
 from collabpipe.study import MeasuredMethod, OverheadRecipe, StudyRecipe
@@ -86,15 +86,18 @@ class Plan:
                 validation_size=data.validation_size,
                 replicate=seed,
                 seeds=LabelSeeds(
-                    subset=derive_seed(seed, "subset"),
-                    noise=derive_seed(seed, "noise"),
-                    split=derive_seed(seed, "split"),
+                    subset=self._seed(seed, "subset"),
+                    noise=self._seed(seed, "noise"),
+                    split=self._seed(seed, "split"),
                 ),
             )
             for name, data in self.settings.datasets.items()
             for noise_name, noise in self.settings.noise_of(name).items()
             for seed in (*self.settings.seeds, *self._search_seeds(noise_name))
         }
+
+    def _seed(self, seed: int, purpose: Purpose) -> int:
+        return derive_seed(self.settings.seed_for(purpose, seed), purpose)
 
     def _search_seeds(self, noise: str) -> list[int]:
         selects = [kind.select for kind in self.settings.searches.values()]
@@ -165,11 +168,11 @@ class Plan:
             flip=data.flip,
             refit=self.settings.refits(dataset) and name in self.settings.methods,
             seeds=TrainSeeds(
-                initialisation=derive_seed(seed, "initialisation"),
-                order=derive_seed(seed, "order"),
-                augmentation=derive_seed(seed, "augmentation"),
-                dropout=derive_seed(seed, "dropout"),
-                method=derive_seed(seed, "method"),
+                initialisation=self._seed(seed, "initialisation"),
+                order=self._seed(seed, "order"),
+                augmentation=self._seed(seed, "augmentation"),
+                dropout=self._seed(seed, "dropout"),
+                method=self._seed(seed, "method"),
             ),
         )
 

@@ -15,6 +15,7 @@ from collabpipe.errors import CollabpipeError
 from collabpipe.kinds import Control, Kind
 from collabpipe.kinds.definitions import candidate, compose, involved, read_methods
 from collabpipe.kinds.search import Searched, Seeds
+from collabpipe.seeds import Purpose
 from collabpipe.settings_data import DatasetSettings, NoiseSettings, parse_noises
 from collabpipe.settings_errors import Place, Wrong, explain, merge_files
 from collabpipe.stages import LAYOUTS, Stages
@@ -95,6 +96,8 @@ class Settings(Strict):
     networks: dict[str, NetworkSettings]
     methods: dict[str, SerializeAsAny[Kind]]
     seeds: Seeds
+    replicates: dict[Purpose, tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]] = Field(default_factory=dict)
+    """Seeds of single purposes, each a list beside `seeds`; a purpose that is left out follows the run's seed."""
     training: TrainingSettings
     refit: bool = False
     """Whether final trainings also use the validation images, which then choose hyper-parameters and no epoch."""
@@ -132,6 +135,14 @@ class Settings(Strict):
                 allowed = ("at most 80 letters, digits and _ . -, as it names a folder, not ending in .candidateN",)
                 raise Wrong(name, allowed, "name", (name,))
         return value
+
+    @model_validator(mode="after")
+    def _replicates_fit(self) -> Settings:
+        for purpose, listed in self.replicates.items():
+            if len(listed) != len(self.seeds):
+                allowed = (f"{len(self.seeds)}, one beside each of the study's seeds",)
+                raise Wrong(len(listed), allowed, "number of seeds", ("replicates", purpose))
+        return self
 
     @model_validator(mode="after")
     def _methods_fit(self) -> Settings:
@@ -222,6 +233,11 @@ class Settings(Strict):
             return TrainingSettings.model_validate(self.training.model_dump() | own)
         except ValidationError as error:
             raise Wrong.first_of(error, ("datasets", dataset, "training"), TrainingSettings) from None
+
+    def seed_for(self, purpose: Purpose, seed: int) -> int:
+        """The seed that a purpose is derived from in the run of `seed`."""
+        own = self.replicates.get(purpose)
+        return own[self.seeds.index(seed)] if own and seed in self.seeds else seed
 
     def refits(self, dataset: str) -> bool:
         """Whether the final trainings on a data set also use its validation images."""

@@ -17,6 +17,7 @@ from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
 from collabpipe.rivals import RivalChoice, by_place, shown_rival
 from collabpipe.statistics import paired_difference
 from collabpipe.study import StudyRecipe
+from collabpipe.variance import write_variance
 from collabpipe.verdicts import write_claims
 
 NOTE = (
@@ -219,6 +220,7 @@ def assemble_tables(
         runs_table(runs, paths).to_parquet(temporary, index=False)
     noise, transitions = noise_table(runs, paths)
     write_text(folder / "noise.csv", noise.to_csv(index=False))
+    write_variance(runs, folder)
     write_json(folder / "summary.json", summary(table))
     write_claims(study.claims, study, runs, _costs(study, paths), paths, folder)
     return table, transitions

@@ -451,7 +451,7 @@ def test_a_refit_trains_on_the_validation_images_too_and_chooses_no_epoch(lab: L
 
     assert len(training.pixels) == len(training.labels) == len(labels.index) == 250
     assert training.labels.tolist() == labels.noisy.tolist()
-    assert training.steps == steps_per_epoch(250, recipe.training.batch_size)
+    assert training.steps == Cut(250, recipe.training.batch_size).steps
     for row in training.history:
         assert {name for name in MEASURED if not math.isfinite(row[name])} == {"validation_accuracy", "class_entropy"}
     assert training.best_epoch == training.settings.epochs

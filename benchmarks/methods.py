@@ -46,7 +46,8 @@ def _rows(context: Context, precision: Precision) -> list[Row]:
     settings = NetworkSettings(kind="resnet18", width=context.width)
     training = TrainingSettings(epochs=1, batch_size=context.batch_size, precision=precision)
     methods, device = read_methods(METHODS), torch.device(context.device)
-    entries = [Entry("resnet18", settings, name, compose(methods, name, settings.stages)) for name in METHODS]
+    stages = settings.stages_of(32, context.batch_size)
+    entries = [Entry("resnet18", settings, name, compose(methods, name, stages)) for name in METHODS]
     subjects = {entry.method: Subject(entry, (3, 32, 32), 10, training, device) for entry in entries}
     counted = {name: (*subject.flops_and_saved_bytes(), subject.peak_bytes()) for name, subject in subjects.items()}
     # On a GPU the engine's own loop is timed: what is launched one by one would wait for the host, not the device.

@@ -39,7 +39,7 @@ def entries(network: str) -> list[Entry]:
         heads = {"kind": "multi_head", "pattern": pattern, "heads": 4, "drop": 0.5, "channel_drop": 0.1}
         definitions[f"multi_head_{pattern}"] = heads
     methods, settings = read_methods(definitions), NetworkSettings.model_validate({"kind": network})
-    return [Entry(network, settings, name, compose(methods, name, settings.stages)) for name in methods]
+    return [Entry(network, settings, name, compose(methods, name, settings.stages_of(32, 128))) for name in methods]
 
 
 def main() -> None:

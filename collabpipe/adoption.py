@@ -13,13 +13,13 @@ from collabpipe.recipe import TrainRecipe, evaluation_key
 from collabpipe.reconcile import State, record_of
 from collabpipe.store import ASKED_FILE, Store
 
-OF_THE_RUN = ("recipe", "run", "inputs", "choices", "composition", "digest", "seal", "key", "files")
+OF_THE_RUN = ("recipe", "run", "inputs", "choices", "composition", "training", "digest", "seal", "key", "files")
 """What a record says of its run; all else is the result, which another run may share."""
 
 
 def key_of(recipe: TrainRecipe, record: Mapping[str, Any]) -> str:
     """The key that a training of `recipe` has by the inputs and choices in its record."""
-    return recipe.decided(record.get("composition")).key(record["inputs"])
+    return recipe.decided(record).key(record["inputs"])
 
 
 def adopt(plan: Plan, state: State) -> None:
@@ -32,7 +32,7 @@ def adopt(plan: Plan, state: State) -> None:
         recipe, folder = plan.trainings[name], paths.run(plan.trainings[name].run)
         if _lacks(store, record) and record["key"] == key_of(recipe, record):
             _adopt(record, folder, store, paths, {"cost": None})
-            asked = recipe.decided(record.get("composition")).asked_digest
+            asked = recipe.decided(record).asked_digest
             write_json(store.folder(record["key"]) / ASKED_FILE, {"asked": asked, "run": name}, durable=False)
     for name, metrics in state.metrics.items():
         made_from = metrics["inputs"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,11 +31,8 @@ class Strict(BaseModel):
         """YAML reads `yes` and `on` as true, which would pass for the number 1."""
         for name, value in values.items() if isinstance(values, Mapping) else ():
             for part in value if isinstance(value, list | tuple) else (value,):
-                if (
-                    isinstance(part, bool)
-                    and name in cls.model_fields
-                    and cls.model_fields[name].annotation is not bool
-                ):
+                field = cls.model_fields.get(name)
+                if field and isinstance(part, bool) and bool not in (field.annotation, *get_args(field.annotation)):
                     raise Wrong(part, ("a number, or a word in quotes",), "value", (name,))
         return values
 

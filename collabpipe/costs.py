@@ -155,13 +155,14 @@ class Estimator:
         """What one run will take."""
         size, training = self.sizes[recipe.run.dataset], recipe.training
         flops, parameters = self._step(recipe, size)
-        steps = training.epochs * Cut(size.train, training.batch_size).steps
+        images = size.train + (size.validation if recipe.refit else 0)
+        steps = training.epochs * Cut(images, training.batch_size).steps
         measured = -(-training.epochs // training.measure_every) * (size.train + size.validation)
         candidate = CANDIDATE.search(recipe.run.method) is not None
         seen = measured + (0 if candidate else 2 * size.test)
         plain, _ = self._step(recipe.model_copy(update={"composition": Composition()}), size)
         # An epoch's images, however they are cut into batches.
-        operations = (training.epochs * size.train * flops + seen * plain * FORWARD_SHARE) / training.batch_size
+        operations = (training.epochs * images * flops + seen * plain * FORWARD_SHARE) / training.batch_size
         seconds = operations / self.rates(recipe.network, size, training)
         keep = self.plan.settings.execution.keep_weights
         kept = BYTES_KEPT["none" if candidate and keep != "all" else keep]

@@ -75,4 +75,4 @@ def _read_run(name: RunName, digest: str, paths: Paths, diverged: float | Litera
         labels = paths.labels(recipe.labels).with_suffix(".json")
         finished = metrics["status"] == "finished"
         counts_as = float("nan") if finished else 100.0 / len(read_record(labels)["classes"])
-    return EvaluatedRun(recipe.decided(record.get("composition")), record, metrics, counts_as)
+    return EvaluatedRun(recipe.decided(record), record, metrics, counts_as)

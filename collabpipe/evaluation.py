@@ -97,9 +97,11 @@ def evaluated(
             f"{folder}: its weights were not kept (keep_weights: {record['kept']}), so it cannot be evaluated anew. "
             "Train it again: collabpipe train RECIPE."
         )
-    last, best = (_probabilities(recipe, record, folder, images, which) for which in ("last", "best"))
-    metrics = {"last": score(last, images.labels), "best": score(best, images.labels)}
-    metrics["best"]["epoch"] = record["best_epoch"]
+    last = _probabilities(recipe, record, folder, images, "last")
+    metrics: dict[str, Any] = {"last": score(last, images.labels), "best": None}
+    if not recipe.refit:  # else no epoch was chosen
+        best = _probabilities(recipe, record, folder, images, "best")
+        metrics["best"] = score(best, images.labels) | {"epoch": record["best_epoch"]}
     return last, {**metrics, "collapsed": is_collapsed(last)}, devices.describe(devices.choose_device())
 
 

@@ -109,8 +109,9 @@ def _curves(axes: Axes, group: pd.DataFrame, column: str, label: str) -> None:
         round_, colour = divmod(position, len(COLOURS))
         style = ("-", "--", ":", "-.")[round_ % 4]
         axes.plot(mean.index, mean, lw=1.4, ls=style, color=COLOURS[colour], label=str(method))
-    if column == "memorised" and not group[column].notna().any():
-        axes.text(0.5, 0.5, "no flipped labels", ha="center", transform=axes.transAxes, color="grey")
+    if not group[column].notna().any():
+        nothing = "no flipped labels" if column == "memorised" else "all images are trained on"
+        axes.text(0.5, 0.5, nothing, ha="center", transform=axes.transAxes, color="grey")
     axes.set_ylim(0, 102)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

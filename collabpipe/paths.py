@@ -27,6 +27,8 @@ TABLE_FILES = (
     "claims.md",
     "claims.json",
     "noise.csv",
+    "variance.csv",
+    "variance.md",
     "summary.json",
     "record.json",
 )

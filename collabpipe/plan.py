@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from collabpipe.claims import Claims, load_claims
 from collabpipe.composition import Composition
 from collabpipe.errors import CollabpipeError
 from collabpipe.kinds import Baseline, Control, Kind
-from collabpipe.kinds.definitions import candidate, compose, involved, tuned_controls
+from collabpipe.kinds.definitions import candidate, compose, involved, own_training, tuned_controls
 from collabpipe.kinds.search import Searched
 from collabpipe.paths import Paths
 from collabpipe.recipe import (
@@ -27,7 +28,7 @@ from collabpipe.recipe import (
     TrainSeeds,
     Undecided,
 )
-from collabpipe.seeds import derive_seed
+from collabpipe.seeds import Purpose, derive_seed
 from collabpipe.settings import Settings, check_settings, load_settings
 from collabpipe.settings_errors import merge_files
 from collabpipe.study import MeasuredMethod, OverheadRecipe, StudyRecipe
@@ -85,15 +86,18 @@ class Plan:
                 validation_size=data.validation_size,
                 replicate=seed,
                 seeds=LabelSeeds(
-                    subset=derive_seed(seed, "subset"),
-                    noise=derive_seed(seed, "noise"),
-                    split=derive_seed(seed, "split"),
+                    subset=self._seed(seed, "subset"),
+                    noise=self._seed(seed, "noise"),
+                    split=self._seed(seed, "split"),
                 ),
             )
             for name, data in self.settings.datasets.items()
             for noise_name, noise in self.settings.noise_of(name).items()
             for seed in (*self.settings.seeds, *self._search_seeds(noise_name))
         }
+
+    def _seed(self, seed: int, purpose: Purpose) -> int:
+        return derive_seed(self.settings.seed_for(purpose, seed), purpose)
 
     def _search_seeds(self, noise: str) -> list[int]:
         selects = [kind.select for kind in self.settings.searches.values()]
@@ -121,11 +125,11 @@ class Plan:
         return found
 
     @cached_property
-    def compositions(self) -> dict[tuple[str, str], Composition]:
-        """What each method and candidate asks of a network, by network and name."""
+    def compositions(self) -> dict[tuple[str, str, str], Composition]:
+        """What each method and candidate asks of a training, by data set, network and name."""
         return {
-            (network, name): compose(methods, method, settings.stages)
-            for network, settings in self.settings.networks.items()
+            (dataset, network, name): compose(methods, method, self.settings.stages_of(dataset, network))
+            for dataset, network in product(self.settings.datasets, self.settings.networks)
             for name, (method, methods) in self._variants.items()
         }
 
@@ -144,26 +148,31 @@ class Plan:
                 choices[other] = ChoiceOf(noise=source, selection=selection)
             else:
                 definitions[other] = kind.model_dump(mode="json")
-        return Undecided(method=method, definitions=definitions, choices=choices)
+        stages = self.settings.stages_of(dataset, network)
+        return Undecided(method=method, definitions=definitions, choices=choices, stages=stages)
 
     def _train_recipe(self, cell: Cell, name: str, undecided: Undecided | None, seed: int) -> TrainRecipe:
         dataset, noise, network = cell
-        data = self.settings.datasets[dataset]
+        data, training = self.settings.datasets[dataset], self.settings.training_of(dataset)
+        if undecided is None:
+            method, methods = self._variants[name]
+            training = training.model_copy(update=own_training(methods, method))
         return TrainRecipe(
             run=RunName(dataset=dataset, noise=noise, network=network, method=name, seed=seed),
             labels=self.labels[dataset, noise, seed],
             network=self.settings.networks[network],
-            composition=self.compositions[network, name],
+            composition=self.compositions[dataset, network, name],
             undecided=undecided,
-            training=self.settings.training_of(dataset),
+            training=training,
             crop=data.crop,
             flip=data.flip,
+            refit=self.settings.refits(dataset) and name in self.settings.methods,
             seeds=TrainSeeds(
-                initialisation=derive_seed(seed, "initialisation"),
-                order=derive_seed(seed, "order"),
-                augmentation=derive_seed(seed, "augmentation"),
-                dropout=derive_seed(seed, "dropout"),
-                method=derive_seed(seed, "method"),
+                initialisation=self._seed(seed, "initialisation"),
+                order=self._seed(seed, "order"),
+                augmentation=self._seed(seed, "augmentation"),
+                dropout=self._seed(seed, "dropout"),
+                method=self._seed(seed, "method"),
             ),
         )
 
@@ -270,13 +279,18 @@ class Plan:
         """A method that is the control of `name` whatever is chosen; None for one that is its own: it has none."""
         if any(self._waits(other) for other in involved(self.settings.methods, name)[1:]):
             return None
-        # The method's own entry is its first candidate.
-        variants = [self.compositions[network, n] for n, (method, _) in self._variants.items() if method == name]
-        wanted = {variant.control().model_dump_json() for variant in variants}
-        if len(wanted) != 1 or variants[0].model_dump_json() in wanted:
+        # A control has no terms, and all else is equal on every data set. The method's entry is its first candidate.
+        composed = {n: self.compositions[next(iter(self.data)), network, n] for n in self._variants}
+        trained = {n: own_training(methods, method) for n, (method, methods) in self._variants.items()}
+        variants = [n for n, (method, _) in self._variants.items() if method == name]
+        control, training = composed[name].control(), trained[name]
+        if (
+            any((composed[n].control(), trained[n]) != (control, training) for n in variants)
+            or composed[name] == control
+        ):
             return None
         fixed = [n for n in self.settings.methods if not self._waits(n)]
-        return next((n for n in fixed if self.compositions[network, n].model_dump_json() in wanted), None)
+        return next((n for n in fixed if (composed[n], trained[n]) == (control, training)), None)
 
     def _waits(self, name: str) -> bool:
         return any(isinstance(self.settings.methods[n], Searched) for n in involved(self.settings.methods, name))
@@ -293,7 +307,7 @@ class Plan:
                     network_name=network,
                     network=settings,
                     method=method,
-                    composition=self.compositions[network, method],
+                    composition=self.compositions[dataset, network, method],
                     undecided=self.undecided((dataset, noise, network), method),
                 )
                 for network, settings in self.settings.networks.items()

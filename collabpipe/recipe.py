@@ -22,6 +22,7 @@ from collabpipe.files import json_digest, read_record, write_json
 from collabpipe.settings import NAME, NetworkSettings, TrainingSettings
 from collabpipe.settings_data import NoiseSettings, SourceName
 from collabpipe.settings_errors import Wrong, explain
+from collabpipe.stages import Stages
 
 NUMERICS = 4
 """Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made anew."""
@@ -144,6 +145,8 @@ class Undecided(Strict):
     definitions: dict[str, dict[str, Any]]
     """The method and those it builds on, as configured; the searched among them are filled in by their choices."""
     choices: dict[str, ChoiceOf]
+    stages: Stages
+    """What the chosen method is composed for."""
 
 
 class TrainRecipe(Recipe):
@@ -157,8 +160,11 @@ class TrainRecipe(Recipe):
     """While undecided: that of each searched method's first candidate, in whose place the choice comes."""
     undecided: Undecided | None = None
     training: TrainingSettings
+    """While undecided: the study's, in which the choice's own keys then come."""
     crop: int
     flip: bool
+    refit: bool = False
+    """Whether it trains on the validation images too: nothing is then measured on them, and no epoch is chosen."""
     seeds: TrainSeeds
     numerics: int = NUMERICS
 
@@ -186,12 +192,13 @@ class TrainRecipe(Recipe):
             raise ValueError("an undecided training has no key")
         return self.model_dump(mode="json", exclude={"run", "labels", "undecided"})
 
-    def decided(self, composition: dict[str, Any] | None) -> TrainRecipe:
-        """The recipe with what was chosen in the place that it holds open, as the run's record has it."""
-        if self.undecided is None or composition is None:
+    def decided(self, record: Mapping[str, Any]) -> TrainRecipe:
+        """The recipe with what was chosen in the places that it holds open, as the run's record has it."""
+        if self.undecided is None or not {"composition", "training"} <= record.keys():
             return self
-        update = {"composition": Composition.model_validate(composition), "undecided": None}
-        return self.model_copy(update=update)
+        composition = Composition.model_validate(record["composition"])
+        training = TrainingSettings.model_validate(record["training"])
+        return self.model_copy(update={"composition": composition, "training": training, "undecided": None})
 
 
 class Candidate(Strict):

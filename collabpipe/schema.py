@@ -26,8 +26,12 @@ def settings_schema() -> dict[str, Any]:
     }
     for kind in kinds:
         keys = definitions[kind.__name__]["properties"]
+        own = {name: key for name, key in keys.items() if name not in ("kind", "control_of")}
+        one = {"type": "object", "additionalProperties": False, "properties": own}
         definitions[kind.__name__]["properties"] = {
-            **{name: key if name in ("kind", "control_of") else _searchable(key) for name, key in keys.items()},
+            **keys,
+            **{name: _searchable(key) for name, key in own.items()},
+            "candidates": {"type": "array", "items": one, "minItems": 1},
             "select": references[(Select, "validation")],
         }
     rated = "|".join(kind for kind in NOISE_KINDS if kind not in ("none", "human"))

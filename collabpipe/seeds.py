@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 import numpy as np
+
+Purpose = Literal["subset", "noise", "split", "initialisation", "order", "augmentation", "dropout", "method"]
+"""What a seed is for: the first three make a replicate's labels, the others its training."""
 
 
 def derive_seed(seed: int, purpose: str) -> int:

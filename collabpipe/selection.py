@@ -13,7 +13,7 @@ from collabpipe.composition import problem
 from collabpipe.errors import CollabpipeError
 from collabpipe.evaluation import training_record
 from collabpipe.files import json_digest, read_record, sealed, write_json
-from collabpipe.kinds.definitions import compose, read_methods
+from collabpipe.kinds.definitions import compose, own_training, read_methods
 from collabpipe.paths import Paths
 from collabpipe.recipe import RunName, SelectionRecipe, TrainRecipe, read_recipe
 from collabpipe.retention import Keep, thin
@@ -44,13 +44,17 @@ def decide(asked: Asked, dataset: str, network: str, paths: Paths) -> tuple[Aske
         definitions[method], digests[method] = choice["definition"], choice["digest"]
     method = asked.undecided.method
     try:
-        composition = compose(read_methods(definitions), method, asked.network.stages)
+        methods = read_methods(definitions)
+        composition = compose(methods, method, asked.undecided.stages)
     except Wrong as wrong:
         raise CollabpipeError(f"{method}: what was chosen does not go together: {wrong}") from wrong
     unfit = problem(composition, asked.network.stages)
     if unfit:
         raise CollabpipeError(f"{method}: what was chosen does not go together: {unfit[0]} {unfit[1]}.")
-    return asked.model_copy(update={"composition": composition, "undecided": None}), digests
+    update: dict[str, Any] = {"composition": composition, "undecided": None}
+    if isinstance(asked, TrainRecipe):
+        update["training"] = asked.training.model_copy(update=own_training(methods, method))
+    return asked.model_copy(update=update), digests
 
 
 def choose(recipe: SelectionRecipe, paths: Paths, keep: Keep = "all") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,14 +15,11 @@ from collabpipe.errors import CollabpipeError
 from collabpipe.kinds import Control, Kind
 from collabpipe.kinds.definitions import candidate, compose, involved, read_methods
 from collabpipe.kinds.search import Searched, Seeds
+from collabpipe.seeds import Purpose
 from collabpipe.settings_data import DatasetSettings, NoiseSettings, parse_noises
 from collabpipe.settings_errors import Place, Wrong, explain, merge_files
+from collabpipe.stages import LAYOUTS, Stages
 
-NETWORK_STAGES: dict[str, tuple[str, ...]] = {
-    "resnet8": ("stage1", "stage2", "stage3"),
-    "resnet18": ("stage1", "stage2", "stage3", "stage4"),
-    "vgg16": ("stage1", "stage2", "stage3", "stage4", "stage5"),
-}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 CANDIDATE = re.compile(r"\.candidate\d+$")
 
@@ -36,7 +34,11 @@ class NetworkSettings(Strict):
     @property
     def stages(self) -> tuple[str, ...]:
         """The names of its stages."""
-        return NETWORK_STAGES[self.kind]
+        return LAYOUTS[self.kind].names
+
+    def stages_of(self, pixels: int, batch: int) -> Stages:
+        """Its stages in a training on images of `pixels` a side, `batch` at a time."""
+        return Stages.of(self.kind, self.width, pixels, batch)
 
 
 class TrainingSettings(Strict):
@@ -94,7 +96,11 @@ class Settings(Strict):
     networks: dict[str, NetworkSettings]
     methods: dict[str, SerializeAsAny[Kind]]
     seeds: Seeds
+    replicates: dict[Purpose, tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]] = Field(default_factory=dict)
+    """Seeds of single purposes, each a list beside `seeds`; a purpose that is left out follows the run's seed."""
     training: TrainingSettings
+    refit: bool = False
+    """Whether final trainings also use the validation images, which then choose hyper-parameters and no epoch."""
     execution: ExecutionSettings = ExecutionSettings()
     claims: str | None = None
     """A file of published claims to judge."""
@@ -131,14 +137,25 @@ class Settings(Strict):
         return value
 
     @model_validator(mode="after")
+    def _replicates_fit(self) -> Settings:
+        for purpose, listed in self.replicates.items():
+            if len(listed) != len(self.seeds):
+                allowed = (f"{len(self.seeds)}, one beside each of the study's seeds",)
+                raise Wrong(len(listed), allowed, "number of seeds", ("replicates", purpose))
+        return self
+
+    @model_validator(mode="after")
     def _methods_fit(self) -> Settings:
-        for network in self.networks.values():
+        places = (
+            (network, self.stages_of(dataset, network)) for dataset, network in product(self.datasets, self.networks)
+        )
+        for network, stages in dict.fromkeys(places):
             for name in self.methods:
-                self._fits(compose(self.methods, name, network.stages), name, network)
+                self._fits(compose(self.methods, name, stages), name, self.networks[network])
                 for other in involved(self.methods, name):
                     kind = self.methods[other]
                     for one in kind.candidates if isinstance(kind, Searched) else ():
-                        self._fits(compose({**self.methods, other: one}, name, network.stages), name, network)
+                        self._fits(compose({**self.methods, other: one}, name, stages), name, self.networks[network])
         return self
 
     def _fits(self, composition: Composition, name: str, network: NetworkSettings) -> None:
@@ -216,6 +233,20 @@ class Settings(Strict):
             return TrainingSettings.model_validate(self.training.model_dump() | own)
         except ValidationError as error:
             raise Wrong.first_of(error, ("datasets", dataset, "training"), TrainingSettings) from None
+
+    def seed_for(self, purpose: Purpose, seed: int) -> int:
+        """The seed that a purpose is derived from in the run of `seed`."""
+        own = self.replicates.get(purpose)
+        return own[self.seeds.index(seed)] if own and seed in self.seeds else seed
+
+    def refits(self, dataset: str) -> bool:
+        """Whether the final trainings on a data set also use its validation images."""
+        own = self.datasets[dataset].refit
+        return self.refit if own is None else own
+
+    def stages_of(self, dataset: str, network: str) -> Stages:
+        """The stages of a network when it trains on a data set."""
+        return self.networks[network].stages_of(self.datasets[dataset].pixels, self.training_of(dataset).batch_size)
 
     @property
     def searches(self) -> dict[str, Searched]:

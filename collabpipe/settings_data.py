@@ -114,6 +114,8 @@ class DatasetSettings(Strict):
     """Images to train on, a stratified subset that the run's seed draws; None: all that validation leaves."""
     validation_size: int = Field(ge=1)
     """Images, cut from the noisy training data, that choose the best epoch and hyper-parameters."""
+    refit: bool | None = None
+    """Whether final trainings also use the validation images; None: as the study says."""
     crop: int = Field(default=0, ge=0, le=16)
     """Padding of the random crop; 0: no crop."""
     flip: bool = False
@@ -161,6 +163,11 @@ class DatasetSettings(Strict):
             allowed = (f"up to {source.images} training images, those for validation included",)
             raise Wrong(self.validation_size, allowed, "value", ("validation_size",))
         return self
+
+    @property
+    def pixels(self) -> int:
+        """Pixels a side of the images that are trained on."""
+        return self.image_size or SOURCES[self.source].pixels or 0  # an image folder states its size
 
     def refuses(self, noise: NoiseSettings) -> Wrong | None:
         """Why this data set cannot have `noise`, placed at its key that does not fit; None if it can."""

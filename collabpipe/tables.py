@@ -17,11 +17,12 @@ from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
 from collabpipe.rivals import RivalChoice, by_place, shown_rival
 from collabpipe.statistics import paired_difference
 from collabpipe.study import StudyRecipe
+from collabpipe.variance import write_variance
 from collabpipe.verdicts import write_claims
 
 NOTE = (
     "Accuracies are percentages of the test set, means over n replicates at the last epoch (accuracy) and at the "
-    "epoch that was best on noisy validation labels (best). A diverged run counts, as the accuracy that the claims' "
+    "epoch that was best on noisy validation labels (best; empty where these were trained on too). A diverged run counts, as "
     "file declares: chance, unless it says otherwise. Differences are percentage points, paired over replicates, with "
     "95% t intervals (equal ones have none): to the baseline; to the matched control, which has the same passes, "
     "dropout and loss scale without the agreement; and to the rival, of the methods of one pass that the claims' file "
@@ -219,6 +220,7 @@ def assemble_tables(
         runs_table(runs, paths).to_parquet(temporary, index=False)
     noise, transitions = noise_table(runs, paths)
     write_text(folder / "noise.csv", noise.to_csv(index=False))
+    write_variance(runs, folder)
     write_json(folder / "summary.json", summary(table))
     write_claims(study.claims, study, runs, _costs(study, paths), paths, folder)
     return table, transitions

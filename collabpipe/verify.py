@@ -207,8 +207,9 @@ class Verifier:
         if recipe.undecided and all((run.dataset, of.noise, run.network, m) in self.choices for m, of in chosen):
             from collabpipe.selection import decide
 
-            composition = decide(recipe, run.dataset, run.network, self.paths)[0].composition.model_dump(mode="json")
-            _same(path, "choice", record["composition"], composition)
+            decided = decide(recipe, run.dataset, run.network, self.paths)[0].model_dump(mode="json")
+            for name in ("composition", "training"):
+                _same(path, "choice", record[name], decided[name])
         _same(path, "key", record["key"], key_of(recipe, record))
         _same(path, "training", record["digest"], training_digest(record))
         _sums(record["files"], path.parent, path, CHECKPOINT_FILES)
@@ -259,7 +260,7 @@ class Verifier:
         record = training_record(recipe, folder)
         if record.get("kept", "all") == "all":
             images = open_images(recipe.labels.data, self.paths.dataset(recipe.run.dataset), "test")
-            _, again, _ = evaluated(recipe.decided(record.get("composition")), record, folder, images)
+            _, again, _ = evaluated(recipe.decided(record), record, folder, images)
             if not alike(json_text(again), json_text({name: metrics[name] for name in again})):
                 raise Broken(f"{self.paths.evaluation(recipe.run)}: its checkpoint has other metrics on the test set")
 

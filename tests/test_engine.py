@@ -438,3 +438,45 @@ def test_a_large_set_on_a_cpu_stays_in_its_file_and_trains_to_the_same_bits(
         pass
     assert weights_digest(training.method.state_dict()) == weights_digest(expected.method.state_dict())
     assert training.history == expected.history
+
+
+# --- trained on all images -------------------------------------------------------------------------------------------
+
+
+def test_a_refit_trains_on_the_validation_images_too_and_chooses_no_epoch(lab: Lab) -> None:
+    recipe = lab.recipe({"refit": True})
+    labels = lab.labels(recipe)
+
+    training = lab.trained(recipe)
+
+    assert len(training.pixels) == len(training.labels) == len(labels.index) == 250
+    assert training.labels.tolist() == labels.noisy.tolist()
+    assert training.steps == Cut(250, recipe.training.batch_size).steps
+    for row in training.history:
+        assert {name for name in MEASURED if not math.isfinite(row[name])} == {"validation_accuracy", "class_entropy"}
+    assert training.best_epoch == training.settings.epochs
+    assert weights_digest(training.best) == weights_digest(training.method.network.state_dict())
+
+
+def test_a_refit_that_is_interrupted_ends_in_the_same_bits(lab: Lab) -> None:
+    recipe = lab.recipe({"refit": True})
+    whole, half = lab.trained(recipe), lab.training(recipe)
+    for _ in itertools.islice(half.run(), half.steps + 1):
+        pass
+    again = lab.training(recipe)
+    again.restore(*half.state())
+    epochs(again)
+
+    assert weights_digest(again.best) == weights_digest(whole.best)
+    assert again.best_epoch == whole.best_epoch
+
+
+def test_only_final_runs_are_trained_on_all_images(lab: Lab) -> None:
+    methods = {"kernel": {"weight": [0.1, 1.0], "select": {"seeds": [7]}}}
+    data = {"digits": {"refit": True}, "other": {"source": "digits", "train_size": 100, "validation_size": 50}}
+    made = lab.plan({"methods": methods, "datasets": data})
+
+    assert {recipe.run.dataset for recipe in made.runs.values() if recipe.refit} == {"digits"}
+    assert {recipe.refit for recipe in made.runs.values() if recipe.run.dataset == "digits"} == {True}
+    assert made.candidates
+    assert not any(recipe.refit for recipe in made.candidates.values())

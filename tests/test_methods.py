@@ -27,7 +27,7 @@ from collabpipe.composition import (
 )
 from collabpipe.errors import CollabpipeError
 from collabpipe.kinds import KINDS
-from collabpipe.kinds.definitions import compose
+from collabpipe.kinds.definitions import compose, read_methods
 from collabpipe.methods import (
     TERMS,
     Elr,
@@ -44,6 +44,7 @@ from collabpipe.methods import (
 from collabpipe.networks import build_network, initialise
 from collabpipe.passes import Activations
 from collabpipe.settings import NetworkSettings, Settings, TrainingSettings, check_settings
+from collabpipe.settings_errors import Wrong
 from collabpipe.training.optimiser import Sgd
 
 # Networks this small are slower on two threads than on one, by far where cores are shared.
@@ -57,6 +58,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "dropout": {},
     "label_smoothing": {},
+    "one_pass": {"smoothing": 0.2},
     "output": {},
     "output_input": {"kind": "output", "split": "input"},
     "output_stage2": {"kind": "output", "split": "stage2", "heads": 3},
@@ -142,12 +144,12 @@ def both(dropout: int = 1, method: int = 2) -> Generators:
 
 
 def composed(name: str) -> Composition:
-    return compose(STUDY.methods, name, NETWORK.stages)
+    return compose(STUDY.methods, name, NETWORK.stages_of(8, 128))
 
 
 def asked(**keys: Any) -> Composition:
     """A further method, beside those of the study that it may name."""
-    return compose(study(METHODS | {"asked": keys}).methods, "asked", NETWORK.stages)
+    return compose(study(METHODS | {"asked": keys}).methods, "asked", NETWORK.stages_of(8, 128))
 
 
 def at_work(composition: Composition, bfloat16: bool = False) -> Method:
@@ -846,3 +848,87 @@ def label_value(name: str, values: Mapping[str, Any]) -> float:
 )
 def test_label_losses_of_one_pass(name: str, values: Mapping[str, float]) -> None:
     assert step(at_work(composed(name)))[1].item() == pytest.approx(label_value(name, values), rel=1e-5)
+
+
+# --- representation: enough samples for each channel -----------------------------------------------------------------
+
+
+def taps(variant: str, kind: str, width: int | None, pixels: int, batch: int) -> tuple[str, ...]:
+    """The stages that `representation` taps of itself."""
+    network = NetworkSettings.model_validate({"kind": kind, "width": width})
+    methods = read_methods({"asked": {"kind": "representation", "variant": variant}})
+    (term,) = compose(methods, "asked", network.stages_of(pixels, batch)).terms
+    assert isinstance(term, RepresentationTerm)
+    return term.taps
+
+
+@pytest.mark.parametrize(
+    ("variant", "kind", "width", "pixels", "batch", "expected"),
+    [
+        # Stage 4 has 2·2·128 = 512 samples for 512 channels, stage 5 has 128; stage 3 has 2,048 for 256.
+        ("spatial", "vgg16", None, 32, 128, ["stage1", "stage2", "stage3"]),
+        # 4·4·128 = 2,048 samples are just four times 512 channels; with one image less they are not.
+        ("spatial", "resnet18", None, 32, 128, ["stage1", "stage2", "stage3", "stage4"]),
+        ("spatial", "resnet18", None, 32, 127, ["stage1", "stage2", "stage3"]),
+        # 2·2·128 = 512 samples for 256 channels.
+        ("spatial", "resnet18", 32, 14, 128, ["stage1", "stage2", "stage3"]),
+        ("pooled", "resnet18", 32, 14, 128, ["stage1"]),
+        ("pooled", "resnet8", 16, 8, 128, ["stage1", "stage2"]),
+        ("per_sample", "vgg16", None, 32, 128, ["stage1", "stage2", "stage3", "stage4", "stage5"]),
+    ],
+)
+def test_stages_whose_correlations_would_be_little_but_chance_are_not_tapped(
+    variant: str, kind: str, width: int | None, pixels: int, batch: int, expected: list[str]
+) -> None:
+    assert taps(variant, kind, width, pixels, batch) == tuple(expected)
+
+
+def test_where_no_stage_has_enough_samples_the_way_out_is_named_and_works() -> None:
+    with pytest.raises(Wrong, match=r"taps: \[\.\.\.\].*batch_size of at least 256") as told:
+        taps("pooled", "resnet18", None, 32, 128)
+
+    assert told.value.place == ("methods", "asked", "taps")
+    assert taps("pooled", "resnet18", None, 32, 256) == ("stage1",)
+    with pytest.raises(Wrong, match="batch_size of at least 256"):
+        taps("pooled", "resnet18", None, 32, 255)
+
+
+@pytest.mark.parametrize(("variant", "samples"), [("spatial", 4 * 4 * 32), ("pooled", 32)])
+def test_independent_channels_leave_the_floor_that_the_card_gives(variant: str, samples: int) -> None:
+    channels = 24
+    values = [
+        losses.REPRESENTATIONS[variant](torch.randn(32, channels, 4, 4, generator=generator(seed))).item()
+        for seed in range(20)
+    ]
+
+    # Means of 20 draws of a sum of 552 squares: 4% is several of their deviations.
+    assert sum(values) / len(values) == pytest.approx((channels - 1) / (samples - 1), rel=0.04)
+
+
+def test_taps_that_are_given_are_taken_as_given() -> None:
+    stages = NetworkSettings(kind="vgg16").stages_of(32, 128)
+    methods = read_methods({"asked": {"kind": "representation", "taps": ["stage5"]}})
+
+    (term,) = compose(methods, "asked", stages).terms
+
+    assert isinstance(term, RepresentationTerm)
+    assert term.taps == ("stage5",)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"kind": "representation"},
+        {"kind": "kernel"},
+        *({"kind": "intermediate", "variant": v} for v in ("partition", "to_output")),
+    ],
+)
+def test_every_way_trains_at_the_passes_of_two_heads(way: dict[str, Any]) -> None:
+    method = at_work(asked(**way, heads=2, split="stage2", drop=0.5, channel_drop=0.1))
+
+    values = step(method)
+    values[0].backward()
+
+    assert values.isfinite().all()
+    assert values[2] > 0
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.network.parameters())

@@ -35,7 +35,7 @@ def composed(network: NetworkSettings, pattern: str, **keys: Any) -> Composition
         raise KeyError(asked)
 
     kind = KINDS["multi_head"].model_validate({"pattern": pattern, "heads": 4, **keys})
-    return kind.compose(network.stages, refuse)
+    return kind.compose(network.stages_of(8, 128), refuse)
 
 
 def at_work(composition: Composition, network: NetworkSettings, classes: int = CLASSES) -> Method:

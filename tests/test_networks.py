@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from collabpipe import networks
 from collabpipe.errors import CollabpipeError
 from collabpipe.networks import BasicBlock, StagedNetwork, build_network, initialise
-from collabpipe.settings import NETWORK_STAGES, NetworkSettings
+from collabpipe.settings import NetworkSettings
 
 # Networks this small are slower on two threads than on one, by far where cores are shared.
 torch.set_num_threads(1)
@@ -64,10 +64,29 @@ MAPS: dict[NetworkKind, list[tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("size", "width"), [(8, 4), (14, 8), (27, 12), (96, None)])
+def test_planning_knows_the_channels_and_the_maps_of_every_stage(
+    kind: NetworkKind, size: int, width: int | None
+) -> None:
+    settings = NetworkSettings(kind=kind, width=width)
+    with torch.device("meta"):
+        network = build_network(settings, 3, CLASSES)
+        features = network.stem(torch.empty(2, 3, size, size))
+        shapes = [tuple((features := stage(features)).shape[1:]) for stage in network.stages.values()]
+
+    stages = settings.stages_of(size, 2)
+
+    assert stages.names == tuple(network.stages)
+    assert [(c, p) for c, p in zip(stages.channels, stages.positions, strict=True)] == [
+        (c, h * w) for c, h, w in shapes
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_stages_follow_one_another_as_the_settings_name_them(kind: NetworkKind) -> None:
     network = small(kind)
     initialise(network, generator())
-    assert tuple(network.stages) == NETWORK_STAGES[kind] == NetworkSettings(kind=kind).stages
+    assert tuple(network.stages) == NetworkSettings(kind=kind).stages
     features = network.stem(images(size=28))
     for stage, (channels, side) in zip(network.stages.values(), MAPS[kind], strict=True):
         features = stage(features)

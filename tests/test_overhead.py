@@ -61,7 +61,7 @@ EXACT = ["params_train", "params_inference", "flops", "saved_bytes"]
 
 
 def entry(method: str, network: NetworkSettings = NETWORK) -> Entry:
-    return Entry(network.kind, network, method, compose(METHODS, method, network.stages))
+    return Entry(network.kind, network, method, compose(METHODS, method, network.stages_of(8, 128)))
 
 
 def subject(method: str, training: TrainingSettings = TRAINING, device: torch.device = CPU) -> Subject:

@@ -291,8 +291,8 @@ def test_a_control_has_the_passes_and_the_scale_and_no_term() -> None:
             "output_control": {"control_of": "output"},
         }
     )
-    network = made.settings.networks["resnet8"]
-    method, control = (compose(made.settings.methods, name, network.stages) for name in ("output", "output_control"))
+    stages = made.settings.stages_of("digits", "resnet8")
+    method, control = (compose(made.settings.methods, name, stages) for name in ("output", "output_control"))
 
     assert control.passes == method.passes
     assert control.label == method.label

@@ -13,7 +13,8 @@ import pytest
 from collabpipe.composition import AgreementTerm, Branches, Composition, Passes
 from collabpipe.kinds import KINDS, Control
 from collabpipe.kinds.definitions import candidate
-from collabpipe.kinds.paper import Intermediate, Kernel, MultiHead, Output, Representation
+from collabpipe.kinds.paper import Baseline, Dropout, Intermediate, Kernel, MultiHead, OnePass, Output, Representation
+from collabpipe.kinds.search import Searched
 from collabpipe.plan import Plan
 from tests.conftest import REPOSITORY, SMALL, Workspace, jobs
 
@@ -28,7 +29,21 @@ def preset(name: str) -> Plan:
 
 def composition(made: Plan, method: str, network: str = "resnet18") -> Composition:
     """What a method asks for; a searched one as its first candidate."""
-    return made.compositions[network, method]
+    return made.compositions[next(iter(made.data)), network, method]
+
+
+STUDIES = sorted({file.stem for file in CONFIG.glob("*.yaml") if not file.stem.endswith("claims")})
+
+
+def rates(made: Plan, method: str, key: str) -> tuple[float, float]:
+    """The lowest and the highest rate that a method may choose at a site of dropout."""
+    one, network = own(made, method), next(iter(made.settings.networks))
+    if isinstance(one, Control) and getattr(one, key) is None:
+        return rates(made, one.control_of, key)
+    kind = made.settings.methods[method]
+    names = [f"{method}.candidate{n}" for n in range(len(kind.candidates))] if isinstance(kind, Searched) else [method]
+    found = [getattr(composition(made, name, network).passes, key) for name in names]
+    return min(found), max(found)
 
 
 def own(made: Plan, method: str) -> Any:
@@ -97,6 +112,38 @@ def test_all_searches_of_the_papers_study_have_the_same_budget_and_seeds_of_thei
     assert all(isinstance(own(made, name), Control) or name in ("baseline", "combined") for name in plain)
 
 
+@pytest.mark.parametrize("name", [name for name in STUDIES if preset(name).settings.searches])
+def test_no_method_may_choose_a_rate_that_its_controls_and_one_pass_may_not(name: str) -> None:
+    made = preset(name)
+    searched = list(made.settings.searches)
+    controls = [method for method in searched if isinstance(own(made, method), Control)]
+    one_pass = [method for method in searched if isinstance(own(made, method), Dropout | OnePass)]
+    assert one_pass
+    pairs = [(own(made, control).control_of, control) for control in controls]
+    pairs += [(method, rival) for rival in one_pass for method in searched if method not in controls]
+
+    for key in ("drop", "channel_drop"):
+        for method, other in pairs:
+            # Lower than any rate of one pass is none, which the baseline has.
+            assert rates(made, method, key)[1] <= rates(made, other, key)[1], (method, other, key)
+
+
+@pytest.mark.parametrize("name", ["paper"])
+def test_the_baseline_and_the_rival_have_as_many_candidates_as_a_method(name: str) -> None:
+    made = preset(name)
+    searches = made.settings.searches
+    tuned = next(kind for method, kind in searches.items() if isinstance(own(made, method), Baseline))
+    rival = next(kind for method, kind in searches.items() if isinstance(own(made, method), OnePass))
+
+    assert {(len(kind.candidates), kind.select.seeds) for kind in searches.values()} == {
+        (len(tuned.candidates), tuned.select.seeds)
+    }
+    for key in ("learning_rate", "weight_decay"):
+        assert len({getattr(one, key) for one in tuned.candidates}) > 1
+    for key in ("drop", "channel_drop", "smoothing"):
+        assert len({getattr(one, key) for one in rival.candidates}) > 1
+
+
 def test_choices_are_made_wherever_they_are_not_carried_over() -> None:
     made = preset("paper")
 
@@ -134,6 +181,23 @@ def test_training_follows_the_protocol_of_the_field(name: str) -> None:
         assert training.epochs == (40 if dataset == "imagenet32" else 200)
         assert (data.crop, data.flip) == (12 if dataset == "stl10" else 4, True)
         assert training.epochs % training.measure_every == 0
+
+
+def test_final_runs_of_the_papers_study_train_on_all_images_as_published_tables_do() -> None:
+    made = preset("paper")
+
+    assert all(recipe.refit for recipe in made.runs.values())
+    assert not any(recipe.refit for recipe in made.candidates.values())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_measurements_are_dense_enough_to_see_the_peak_under_noise(name: str) -> None:
+    made = preset(name)
+
+    for dataset in made.settings.datasets:
+        training = made.settings.training_of(dataset)
+        # Memorising begins within the first tenth of a training.
+        assert training.measure_every <= max(1, training.epochs // 20)
 
 
 # --- the variants ----------------------------------------------------------------------------------------------------
@@ -186,7 +250,7 @@ def test_the_four_combine_in_the_study_of_variants() -> None:
     assert isinstance(composition(made, "multi_head_hierarchical").passes, Branches)
 
 
-@pytest.mark.parametrize("name", sorted({file.stem for file in CONFIG.glob("*.yaml")} - {"claims"}))
+@pytest.mark.parametrize("name", STUDIES)
 def test_every_configuration_of_the_repository_is_a_study(name: str) -> None:
     made = preset(name)
 

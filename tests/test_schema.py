@@ -79,6 +79,10 @@ WRONG: dict[str, dict[str, Any]] = {
     "missing key": {key: value for key, value in SMALL.items() if key != "seeds"},
     "wrong type": changed(training={"epochs": "many"}),
     "no seeds": changed(seeds=[]),
+    "unknown key in a candidate": changed(
+        methods={"kernel": {"candidates": [{"wieght": 1}], "select": {"seeds": [9]}}}
+    ),
+    "no candidates": changed(methods={"kernel": {"candidates": [], "select": {"seeds": [9]}}}),
     "one method to combine": changed(methods={"combined": {"of": 3}}),
 }
 
@@ -97,6 +101,13 @@ RIGHT: dict[str, dict[str, Any]] = {
     "a sum to combine": changed(methods={"baseline": {}, "output": {}, "combined": {"of": "baseline+output"}}),
     "a network by its kind": changed(networks={"narrow": {"kind": "resnet8"}}),
     "a data set by its source": changed(datasets={"few": {"source": "digits", "validation_size": 3}}),
+    "candidates by name": changed(
+        methods={"one_pass": {"candidates": [{"drop": 0.5}, {"smoothing": 0.2}], "select": {"seeds": [9]}}}
+    ),
+    "a learning rate of its own": changed(
+        methods={"baseline": {"learning_rate": [0.1, 0.2], "select": {"seeds": [9]}}}
+    ),
+    "a common factor": changed(methods={"output": {}, "kernel": {}, "combined": {"of": "output+kernel", "factor": 2}}),
     "all of training": changed(
         training={"epochs": 2, "schedule": "steps", "milestones": [0.5], "precision": "bfloat16", "nesterov": False}
     ),

@@ -26,7 +26,7 @@ STUDY = altered(
     {
         "methods": {
             "output_control": None,
-            "kernel": {"weight": WEIGHTS, "select": {"seeds": [7]}},
+            "kernel": {"weight": WEIGHTS, "learning_rate": 0.05, "select": {"seeds": [7]}},
             "combined": {"of": "output+kernel"},
         },
         "seeds": [0],
@@ -93,6 +93,8 @@ def test_final_runs_are_trained_with_what_was_chosen_and_keep_what_they_shall(se
     assert is_sealed(choice)
     assert chosen == WEIGHTS[choice["chosen"]]
     assert searched.weights() == {"kernel": chosen, "combined": chosen}
+    rates = {r["run"]["method"]: r["training"]["learning_rate"] for r in searched.records().values() if "training" in r}
+    assert rates == {"kernel": 0.05, "combined": 0.1}
     assert choice["trainings"] == [searched.candidate(number)["digest"] for number in (0, 1)]
     records = searched.records()
     for method in ("kernel", "combined"):

@@ -690,7 +690,7 @@ def test_a_later_file_overrides_an_earlier_one_key_by_key(tmp_path: Path) -> Non
 
     assert found.seeds == (7,), "a list is replaced as a whole"
     assert list(found.methods) == ["baseline", "output", "output_control", "kernel"]
-    output = compose(found.methods, "output", found.networks["resnet8"].stages)
+    output = compose(found.methods, "output", found.stages_of("digits", "resnet8"))
     assert output.passes == Passes(heads=2, split="stage2", drop=0.5, channel_drop=0.1), "heads and split stay"
     assert isinstance(output.terms[0], AgreementTerm)
     assert output.terms[0].weight == 3.0
@@ -832,7 +832,7 @@ def test_every_rate_in_the_unit_interval_is_read(digits: str) -> None:
 def composed(methods: dict[str, Any], name: str) -> Any:
     """The composition of a method in a study that holds `methods`, on resnet8."""
     found = check_settings(yaml.safe_load(GOOD) | {"methods": methods}, {})
-    return compose(found.methods, name, found.networks["resnet8"].stages)
+    return compose(found.methods, name, found.stages_of("digits", "resnet8"))
 
 
 @pytest.mark.parametrize("of", ["gce+kernel", "kernel+gce", "label_smoothing+kernel", "mixup+kernel"])

@@ -14,6 +14,7 @@ from collabpipe.kinds.paper import (
     Kernel,
     LabelSmoothing,
     MultiHead,
+    OnePass,
     Output,
     Representation,
 )
@@ -24,6 +25,7 @@ KINDS: dict[str, type[Kind]] = {
     "baseline": Baseline,
     "dropout": Dropout,
     "label_smoothing": LabelSmoothing,
+    "one_pass": OnePass,
     "output": Output,
     "intermediate": Intermediate,
     "representation": Representation,

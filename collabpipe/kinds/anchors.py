@@ -8,6 +8,7 @@ from pydantic import Field
 
 from collabpipe.composition import Composition, ElrTerm, Fraction, Label, Positive, TemporalTerm, Weight
 from collabpipe.kinds.base import Kind, Resolve, VirtualHeads, WithPasses
+from collabpipe.stages import Stages
 
 
 class Temporal(WithPasses):
@@ -20,7 +21,7 @@ class Temporal(WithPasses):
     drop: Fraction = 0.5
     channel_drop: Fraction = 0.1
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         term = TemporalTerm(weight=self.weight, ramp=self.ramp, momentum=self.momentum)
         return Composition(passes=self.passes(), terms=(term,))
 
@@ -32,7 +33,7 @@ class Gjs(VirtualHeads):
     split: str = "input"
     pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), label=Label(loss="gjs", pi=self.pi))
 
 
@@ -43,7 +44,7 @@ class Js(VirtualHeads):
     split: str = "input"
     pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), label=Label(loss="js", pi=self.pi))
 
 
@@ -54,7 +55,7 @@ class Elr(WithPasses):
     weight: Weight = 3.0
     momentum: Fraction = 0.7
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), terms=(ElrTerm(weight=self.weight, momentum=self.momentum),))
 
 
@@ -64,7 +65,7 @@ class Gce(Kind):
     kind: Literal["gce"] = "gce"
     q: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(label=Label(loss="gce", q=self.q))
 
 
@@ -74,5 +75,5 @@ class Mixup(Kind):
     kind: Literal["mixup"] = "mixup"
     alpha: Positive = 1.0
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(label=Label(mixup=self.alpha))

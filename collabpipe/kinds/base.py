@@ -7,16 +7,27 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from collabpipe.composition import Composition, Fraction, Passes, Strict
+from collabpipe.composition import Composition, Fraction, Passes, Positive, Strict, Weight
 from collabpipe.settings_errors import Wrong
+from collabpipe.stages import Stages
 
 Resolve = Callable[[str, float | None], Composition]
 
 
 class Kind(Strict):
-    """A method of a configuration; `compose` resolves it for a network with the given stages."""
+    """A method of a configuration; `compose` resolves it for a network's stages in a training."""
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    learning_rate: Positive | None = None
+    """In place of the study's; None: the study's."""
+    weight_decay: Weight | None = None
+    """In place of the study's; None: the study's."""
+
+    @property
+    def own_training(self) -> dict[str, float]:
+        """The keys of training that the method sets in place of the study's."""
+        return self.model_dump(include={"learning_rate", "weight_decay"}, exclude_none=True)
+
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         """The composition; `resolve` gives that of another method by name, with another weight where one is given."""
         raise TypeError(f"{type(self).__name__} composes nothing")
 

@@ -9,6 +9,7 @@ from collabpipe.composition import Composition
 from collabpipe.kinds import KINDS, Combined, Control, Kind
 from collabpipe.kinds.search import Searched, read_method
 from collabpipe.settings_errors import Wrong
+from collabpipe.stages import Stages
 
 Methods = Mapping[str, Kind]
 
@@ -61,8 +62,15 @@ def tuned_controls(methods: Methods) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def compose(methods: Methods, name: str, stages: tuple[str, ...]) -> Composition:
-    """What a method asks of a training of a network with `stages`; a searched one counts as its first candidate.
+def own_training(methods: Methods, name: str) -> dict[str, float]:
+    """The keys of training that a method sets in place of the study's; a control also has those of its method."""
+    kind = candidate(methods[name])
+    controlled = own_training(methods, kind.control_of) if isinstance(kind, Control) else {}
+    return controlled | kind.own_training
+
+
+def compose(methods: Methods, name: str, stages: Stages) -> Composition:
+    """What a method asks of a training of a network with these `stages`; a searched one counts as its first candidate.
 
     Raises:
         Wrong: a method that it builds on does not exist or does not fit; with the place from `methods` on.
@@ -70,7 +78,7 @@ def compose(methods: Methods, name: str, stages: tuple[str, ...]) -> Composition
     return _compose(methods, candidate(methods[name]), name, stages, ())
 
 
-def _compose(methods: Methods, kind: Kind, name: str, stages: tuple[str, ...], asked: tuple[str, ...]) -> Composition:
+def _compose(methods: Methods, kind: Kind, name: str, stages: Stages, asked: tuple[str, ...]) -> Composition:
     def resolve(other: str, weight: float | None) -> Composition:
         key = "control_of" if isinstance(kind, Control) else "of"
         place = ("methods", name, key)

@@ -23,8 +23,9 @@ from collabpipe.composition import (
 )
 from collabpipe.kinds.base import Kind, Resolve, VirtualHeads, WithPasses
 from collabpipe.settings_errors import Wrong
+from collabpipe.stages import SAMPLES_PER_CHANNEL, Stages
 
-Stages = tuple[str, ...] | None
+Taps = tuple[str, ...] | None
 
 
 class Baseline(Kind):
@@ -32,7 +33,7 @@ class Baseline(Kind):
 
     kind: Literal["baseline"] = "baseline"
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition()
 
 
@@ -43,8 +44,21 @@ class Dropout(Kind):
     drop: Fraction = 0.5
     channel_drop: Fraction = 0.1
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=Passes(drop=self.drop, channel_drop=self.channel_drop))
+
+
+class OnePass(Kind):
+    """What one pass can do without collaboration, dropout and label smoothing at once: the rival of every method."""
+
+    kind: Literal["one_pass"] = "one_pass"
+    drop: Fraction = 0.5
+    channel_drop: Fraction = 0.1
+    smoothing: Fraction = 0.0
+
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
+        passes = Passes(drop=self.drop, channel_drop=self.channel_drop)
+        return Composition(passes=passes, label=Label(smoothing=self.smoothing))
 
 
 class LabelSmoothing(Kind):
@@ -53,7 +67,7 @@ class LabelSmoothing(Kind):
     kind: Literal["label_smoothing"] = "label_smoothing"
     smoothing: Fraction = 0.1
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(label=Label(smoothing=self.smoothing))
 
 
@@ -69,7 +83,7 @@ class Output(VirtualHeads):
     temperature: Positive = 2.0
     temperature_squared: bool = False
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         if self.agreement != "song_chai":
             ramp = 0.6 if self.ramp is None else self.ramp
             term = AgreementTerm(form=self.agreement, weight=self.weight, ramp=ramp)
@@ -96,7 +110,7 @@ class Intermediate(Kind):
     variant: Literal["virtual", "partition", "to_output"] = "virtual"
     weight: Weight = 5.0
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    taps: Stages = None
+    taps: Taps = None
     temperature: Positive = 1.0
     heads: int | None = Field(default=None, ge=1, le=16)
     split: str | None = None
@@ -104,9 +118,9 @@ class Intermediate(Kind):
     drop: Fraction | None = None
     channel_drop: Fraction | None = None
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        virtual = self.variant == "virtual"
-        early = "input" if self.views == "independent" else stages[1]
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
+        names, virtual = stages.names, self.variant == "virtual"
+        early = "input" if self.views == "independent" else names[1]
         heads = self.heads or (2 if virtual else 1)
         passes = Passes(
             heads=heads,
@@ -115,7 +129,7 @@ class Intermediate(Kind):
             drop=(0.5 if virtual else 0.0) if self.drop is None else self.drop,
             channel_drop=(0.1 if virtual else 0.0) if self.channel_drop is None else self.channel_drop,
         )
-        default = {"virtual": downstream(passes, stages), "partition": stages, "to_output": stages[-1:]}
+        default = {"virtual": downstream(passes, names), "partition": names, "to_output": names[-1:]}
         term = IntermediateTerm(
             variant=self.variant,
             weight=self.weight,
@@ -132,12 +146,24 @@ class Representation(WithPasses):
     kind: Literal["representation"] = "representation"
     variant: Literal["spatial", "pooled", "per_sample"] = "spatial"
     weight: Weight = 0.1
-    taps: Stages = None
+    taps: Taps = None
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
-        taps = stages if self.taps is None else self.taps
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
+        taps = self._sampled(stages) if self.taps is None else self.taps
         term = RepresentationTerm(variant=self.variant, weight=self.weight, taps=taps)
         return Composition(passes=self.passes(), terms=(term,))
+
+    def _sampled(self, stages: Stages) -> tuple[str, ...]:
+        """The stages at which correlations are more than chance."""
+        if self.variant == "per_sample":
+            return stages.names
+        batches = stages.batches(pooled=self.variant == "pooled")
+        taps = tuple(name for name, least in batches.items() if stages.batch >= least)
+        if not taps:
+            none = f"none: a batch of {stages.batch} has no stage with {SAMPLES_PER_CHANNEL} samples for each channel"
+            wanted = f"a batch_size of at least {min(batches.values())}"
+            raise Wrong(none, ("taps: [...] with stages of your choice", wanted), "default of taps", ("taps",))
+        return taps
 
 
 class Kernel(WithPasses):
@@ -147,7 +173,7 @@ class Kernel(WithPasses):
     variant: Literal["rows", "one_sided", "self_convolution"] = "rows"
     weight: Weight = 0.1
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), terms=(KernelTerm(variant=self.variant, weight=self.weight),))
 
 
@@ -162,6 +188,8 @@ class Combined(Kind):
     of: tuple[str, ...] = ("output", "intermediate", "representation", "kernel")
     weights: dict[str, Weight] = Field(default_factory=dict)
     """Weights in place of the members' own, by the member's name."""
+    factor: Weight = 1.0
+    """What the weights of all terms are multiplied by."""
 
     @field_validator("of", mode="before", json_schema_input_type=str | list[str])
     @classmethod
@@ -183,9 +211,9 @@ class Combined(Kind):
                 raise Wrong(name, info.data["of"], "member", (name,))
         return value
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         members = [resolve(name, self.weights.get(name)) for name in self.of]
-        passes = _shared_passes([member.passes for member in members], stages)
+        passes = _shared_passes([member.passes for member in members], stages.names)
         branched = any(isinstance(member.passes, Branches) for member in members)
         if branched and any(member.passes not in (passes, Passes()) for member in members):
             raise Wrong(
@@ -198,9 +226,9 @@ class Combined(Kind):
         for member in members:
             for term in member.terms:
                 if isinstance(term, IntermediateTerm) and term.variant == "virtual":
-                    running = downstream(passes, stages)
+                    running = downstream(passes, stages.names)
                     term = term.model_copy(update={"taps": tuple(tap for tap in term.taps if tap in running)})
-                terms.append(term)
+                terms.append(term.model_copy(update={"weight": self.factor * term.weight}))
         return Composition(passes=passes, label=labels.pop() if labels else Label(), terms=tuple(terms))
 
 
@@ -234,9 +262,9 @@ class MultiHead(Kind):
             raise ValueError("the hierarchical pattern is a binary tree: 2, 4, 8 or 16 heads")
         return value
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         levels = self.heads.bit_length() - 1
-        default = {"instances": ("input",), "simple": stages[-1:], "hierarchical": stages[-levels:]}
+        default = {"instances": ("input",), "simple": stages.names[-1:], "hierarchical": stages.names[-levels:]}
         fan_out = 2 if self.pattern == "hierarchical" else self.heads
         splits = dict.fromkeys(self.splits or default[self.pattern], fan_out)
         passes = Branches(
@@ -265,10 +293,10 @@ class Control(Kind):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has no rates of its own: then it is what its method is, without the collaboration."""
-        return self.drop is None and self.channel_drop is None
+        """Whether it has no keys of its own: then it is what its method is, without the collaboration."""
+        return self.drop is None and self.channel_drop is None and not self.own_training
 
-    def compose(self, stages: tuple[str, ...], resolve: Resolve) -> Composition:
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         control = resolve(self.control_of, None).control()
         rates = {key: getattr(self, key) for key in ("drop", "channel_drop") if getattr(self, key) is not None}
         return control.model_copy(update={"passes": control.passes.model_copy(update=rates)})

@@ -1,4 +1,4 @@
-"""Hyper-parameters that the pipeline chooses: lists in a method's keys span a grid of candidates."""
+"""Hyper-parameters that the pipeline chooses: lists in a method's keys span a grid of candidates, or they are named."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from collabpipe.kinds.base import Kind
 from collabpipe.settings_errors import Wrong
 
 Model = TypeVar("Model", bound=Strict)
+Axes = dict[tuple[str, ...], list[Any]]
+"""Lists of values, by key or by key and name below it."""
 MOST_CANDIDATES = 100
 HINT = "one value, or a list together with select: {on: validation, seeds: [...]}"
 
@@ -46,7 +48,7 @@ class Select(Strict):
 
 
 class Searched(Kind):
-    """A method with a candidate for each combination of its lists; one of them is chosen on validation images."""
+    """A method with several candidates, of which one is chosen on validation images."""
 
     select: Select
     values: tuple[dict[str, Any], ...]
@@ -62,33 +64,62 @@ def read_method(name: str, keys: Mapping[str, Any], model: type[Kind]) -> Kind:
     """
     axes = _axes(keys, model)
     if "select" not in keys:
+        if "candidates" in keys:
+            raise Wrong(keys["candidates"], (HINT,), "value", (name, "candidates"))
         if axes:
             first = next(iter(axes))
             raise Wrong(axes[first], (HINT,), "value", (name, *first))
         return _validated((name,), dict(keys), model)
-    rest = {key: value for key, value in keys.items() if key != "select"}
-    if not axes:
+    rest = {key: value for key, value in keys.items() if key not in ("select", "candidates")}
+    if "candidates" in keys:
+        values = _named(name, keys["candidates"], axes)
+    elif axes:
+        values = _grid(name, axes)
+    else:
         _validated((name,), rest, model)
-        raise Wrong(keys["select"], ("only beside a hyper-parameter that is a list",), "select", (name, "select"))
-    select = _validated((name, "select"), keys["select"], Select)
+        allowed = ("only beside a hyper-parameter that is a list, or beside candidates",)
+        raise Wrong(keys["select"], allowed, "select", (name, "select"))
+    if not 0 < len(values) <= MOST_CANDIDATES:
+        raise Wrong(len(values), (f"1 to {MOST_CANDIDATES}",), "number of candidates", (name,))
+    places = [(name, "candidates", str(n)) if "candidates" in keys else (name,) for n in range(len(values))]
+    return Searched(
+        select=_validated((name, "select"), keys["select"], Select),
+        values=tuple({".".join(axis): value for axis, value in one.items()} for one in values),
+        candidates=tuple(_validated(p, _with(rest, one), model) for p, one in zip(places, values, strict=True)),
+    )
+
+
+def _named(name: str, candidates: Any, axes: Axes) -> list[dict[tuple[str, ...], Any]]:
+    """The candidates that a configuration lists one by one."""
+    if axes:
+        first = next(iter(axes))
+        raise Wrong(
+            axes[first], ("one value: candidates are listed by name, with all their values",), "value", (name, *first)
+        )
+    allowed = ("a list such as [{drop: 0.5}, {drop: 0.7, channel_drop: 0.2}], each once",)
+    if not isinstance(candidates, list):
+        raise Wrong(candidates, allowed, "value", (name, "candidates"))
+    for position, one in enumerate(candidates):
+        if not isinstance(one, Mapping) or one in candidates[:position]:
+            raise Wrong(one, allowed, "candidate", (name, "candidates", position))
+    return [{(str(key),): value for key, value in one.items()} for one in candidates]
+
+
+def _grid(name: str, axes: Axes) -> list[dict[tuple[str, ...], Any]]:
+    """All combinations of the lists, of which the last runs fastest."""
     for axis, listed in axes.items():
         for value in listed:
             if listed.count(value) > 1:
                 raise Wrong(value, ("each value once",), "value", (name, *axis))
-    number = math.prod(len(listed) for listed in axes.values())
-    if number > MOST_CANDIDATES:
+    if math.prod(len(listed) for listed in axes.values()) > MOST_CANDIDATES:
+        number = math.prod(len(listed) for listed in axes.values())
         raise Wrong(number, (f"up to {MOST_CANDIDATES}",), "number of candidates", (name,))
-    values = [dict(zip(axes, combination, strict=True)) for combination in product(*axes.values())]
-    return Searched(
-        select=select,
-        values=tuple({".".join(axis): value for axis, value in combination.items()} for combination in values),
-        candidates=tuple(_validated((name,), _with(rest, combination), model) for combination in values),
-    )
+    return [dict(zip(axes, combination, strict=True)) for combination in product(*axes.values())]
 
 
-def _axes(keys: Mapping[str, Any], model: type[Kind]) -> dict[tuple[str, ...], list[Any]]:
+def _axes(keys: Mapping[str, Any], model: type[Kind]) -> Axes:
     """The lists among the keys, and one level below, where the model wants one value."""
-    axes: dict[tuple[str, ...], list[Any]] = {}
+    axes: Axes = {}
     for key, value in keys.items():
         field = model.model_fields.get(key)
         if field is None or "tuple" in str(field.annotation):

@@ -57,12 +57,13 @@ class Training:
         self.recipe = recipe
         self.settings = recipe.training
         self.device = device
-        train = ~labels.validation
+        held_out = labels.validation & (not recipe.refit)
+        train = ~held_out
         self.pixels = Pixels.of(data, labels.index[train], device)
         self.labels = torch.from_numpy(labels.noisy[train]).to(device)
         self.probe = Probe(
-            validation=Pixels.of(data, labels.index[labels.validation], device),
-            validation_labels=torch.from_numpy(labels.noisy[labels.validation]).to(device),
+            validation=Pixels.of(data, labels.index[held_out], device),
+            validation_labels=torch.from_numpy(labels.noisy[held_out]).to(device),
             training=self.pixels,
             noisy=self.labels,
             clean=torch.from_numpy(labels.clean[train]).to(device),
@@ -184,7 +185,8 @@ class Training:
         last = self.epoch + 1 == self.settings.epochs
         if self.divergence is None and (last or (self.epoch + 1) % self.settings.measure_every == 0):
             measured = self.probe.measure(self.method.network)
-            if measured.validation_accuracy > self.best_accuracy:
+            # Without validation images no epoch is better than the last.
+            if measured.validation_accuracy > self.best_accuracy or (last and not self.best):
                 self.best = {k: v.detach().clone() for k, v in self.method.network.state_dict().items()}
                 self.best_epoch, self.best_accuracy = self.epoch + 1, measured.validation_accuracy
         self.epoch, self.step = self.epoch + 1, 0

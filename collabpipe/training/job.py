@@ -70,7 +70,8 @@ class Job:
         making = {name: result.pop(name) for name in MAKING}
         record = {**result, "recipe": self.asked.digest, "run": recipe.run.model_dump(), "inputs": self.inputs}
         if self.choices:
-            record |= {"choices": self.choices, "composition": recipe.composition.model_dump(mode="json")}
+            resolved = recipe.model_dump(mode="json", include={"composition", "training"})
+            record |= {"choices": self.choices, **resolved}
         digest = training_digest(result)
         write_json(folder / "record.json", sealed(record | {"digest": digest}))
         note(self.paths, folder, {**making["where"], "training": digest, "cost": making["cost"]})

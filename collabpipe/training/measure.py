@@ -62,7 +62,7 @@ class Probe:
             clean_accuracy=_share((trained == self.noisy)[~flipped]),
             memorised=_share((trained == self.noisy)[flipped]),
             flipped_accuracy=_share((trained == self.clean)[flipped]),
-            class_entropy=class_entropy(seen.cpu().numpy(), self.classes),
+            class_entropy=class_entropy(seen.cpu().numpy(), self.classes) if len(seen) else float("nan"),
         )
 
 

@@ -302,9 +302,9 @@ def edited_predictions(results: Path) -> None:
     path = results / "evaluations" / RUN / PREDICTIONS
     table = pq.read_table(path)
     path.unlink()
-    certain = np.eye(10, dtype=np.float32)[table["label"].to_numpy()]
+    certain = 9 * np.eye(10, dtype=np.float32)[table["label"].to_numpy()]
     column = pa.FixedSizeListArray.from_arrays(pa.array(certain.reshape(-1)), 10)
-    pq.write_table(table.set_column(table.schema.get_field_index("probabilities"), "probabilities", column), path)
+    pq.write_table(table.set_column(table.schema.get_field_index("logits"), "logits", column), path)
 
 
 def edited_predictions_in_sealed_metrics(results: Path) -> None:

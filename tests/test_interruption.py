@@ -18,7 +18,7 @@ from collabpipe.writer import CLAIM
 from tests.conftest import Lab
 from tests.test_resume import Desk, study
 
-OFTEN = ["--save-seconds", "0.01"]
+OFTEN = ["--save-seconds", "0"]
 ENDLESS = 10**6
 """Epochs of a training that does not end before it is interrupted, however long the machine takes for that."""
 
@@ -33,7 +33,7 @@ def handlers() -> Iterator[None]:
 
 
 def begin(desk: Desk, *methods: str) -> subprocess.Popen[str]:
-    """The train command as a user's shell or a scheduler starts it; it saves as often as 2% of the time allow."""
+    """The train command as a user's shell or a scheduler starts it; it saves after every epoch."""
     recipes = [str(desk.recipes[method]) for method in methods]
     return subprocess.Popen(
         ["collabpipe", "train", *recipes, "--results", str(desk.paths.root), *OFTEN],

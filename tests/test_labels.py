@@ -228,6 +228,7 @@ def test_snakemake_shows_the_warning_for_classes_without_a_validation_image(fres
         "without them. To change that, raise datasets.digits.validation_size (now 9).\n"
     )
     assert warning in done.stderr
+    assert "warning: datasets.digits.validation_size is 9, fewer than the 10 classes" in fresh.collabpipe("plan").stdout
     assert (fresh.plan.paths.logs / "noisy_labels/digits/none/seed0.log").read_text() == warning
 
 

@@ -28,7 +28,7 @@ def rows(*logits: list[float]) -> NDArray[np.float32]:
 
 
 def logits_of(*probabilities: list[float]) -> NDArray[np.float32]:
-    return np.log(np.array(probabilities)).astype(np.float32)
+    return np.log(rows(*probabilities))
 
 
 def one_hot(predictions: list[int], classes: int) -> NDArray[np.float32]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +19,8 @@ from collabpipe.training.interruption import EXIT_CODE, Interrupted, Interruptio
 
 WRITING = ("fetch", "prepare", "labels", "train", "choose", "evaluate", "overhead", "tables")
 """Commands that must not meet a restore."""
+PLAIN = {"±": "+-", "−": "-", "×": "x", "…": "...", "→": "->", "·": "*", "≤": "<=", "≥": ">="}
+"""What a terminal is shown that lacks a character."""
 
 
 def _rate(text: str) -> float:
@@ -152,8 +156,24 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """ASCII in place of characters that an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(PLAIN.get(character, "?") for character in error.object[error.start : error.end]), error.end
+
+
+def _print_in_any_locale() -> None:
+    """Let no output fail because the locale is not UTF-8, as on many clusters."""
+    codecs.register_error("plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; a user's mistake ends in one message and exit code 1, not in a traceback."""
+    _print_in_any_locale()
     arguments = parser().parse_args(argv)
     try:
         if arguments.command in WRITING or getattr(arguments, "write", False):

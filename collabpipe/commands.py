@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from collabpipe.files import write_json
@@ -35,7 +36,7 @@ def prepare(arguments: argparse.Namespace) -> None:
 def labels(arguments: argparse.Namespace) -> None:
     """Draw a replicate's images, noisy labels and validation split."""
     from collabpipe.data.store import data_record, open_images, read_annotations
-    from collabpipe.labels import make_labels, write_labels
+    from collabpipe.labels import make_labels, validation_warning, write_labels
     from collabpipe.provenance import note, whereabouts
     from collabpipe.recipe import LabelsRecipe, read_recipe
 
@@ -45,8 +46,11 @@ def labels(arguments: argparse.Namespace) -> None:
     labels = make_labels(recipe, images, read_annotations(recipe.data, folder))
     files = data_record(recipe.data, folder)["files"]
     path = arguments.results.labels(recipe)
-    write_labels(path, recipe, labels, images.classes, {name: files[name]["sha256"] for name in LABEL_INPUTS})
+    inputs = {name: files[name]["sha256"] for name in LABEL_INPUTS}
+    about = write_labels(path, recipe, labels, images.classes, inputs)
     note(arguments.results, path, whereabouts("cpu"))
+    if about["not_validated"]:
+        print(validation_warning(recipe, about["not_validated"]), file=sys.stderr)
 
 
 def train(arguments: argparse.Namespace) -> None:

@@ -64,10 +64,10 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
             from collabpipe.training.device import enough_memory
 
             with enough_memory(str(recipe.run)):
-                probabilities, metrics, device = evaluated(recipe, record, folder, images)
+                logits, metrics, device = evaluated(recipe, record, folder, images)
             inputs = {"training": record["digest"], "test.arrow": test}
-            _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(probabilities)], probabilities, inputs)
-            about = {"inputs": inputs, "status": record["status"], **metrics, "where": whereabouts(device)}
+            _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(logits)], logits, inputs)
+            about = {"inputs": inputs, **metrics, "where": whereabouts(device)}
             writer.check()
             result = store.finish(key, [PREDICTIONS], about)
         folder = paths.evaluation(recipe.run)
@@ -82,14 +82,17 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
 def evaluated(
     recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images
 ) -> tuple[NDArray[np.float32], dict[str, Any], str]:
-    """The last epoch's probabilities (N, K), the metrics of the last and of the best weights, and the device.
+    """The last epoch's logits (N, K), status and metrics of the last and of the best weights, and the device.
+
+    A run whose weights, the last or the best, give an image a logit that is not finite has diverged, although its
+    training has not: a test image can be larger than all that were trained on.
 
     Raises:
         CollabpipeError: weights that were not kept or are not those of the record.
     """
     if record["status"] == "diverged":
         nothing = np.zeros((0, len(images.classes)), np.float32)
-        return nothing, {"last": None, "best": None, "collapsed": None}, "cpu"
+        return nothing, {"status": "diverged", "last": None, "best": None, "collapsed": None}, "cpu"
     from collabpipe.training import device as devices
 
     if record.get("kept", "all") != "all":
@@ -97,15 +100,27 @@ def evaluated(
             f"{folder}: its weights were not kept (keep_weights: {record['kept']}), so it cannot be evaluated anew. "
             "Train it again: collabpipe train RECIPE."
         )
-    last = _probabilities(recipe, record, folder, images, "last")
-    metrics: dict[str, Any] = {"last": score(last, images.labels), "best": None}
-    if not recipe.refit:  # else no epoch was chosen
-        best = _probabilities(recipe, record, folder, images, "best")
-        metrics["best"] = score(best, images.labels) | {"epoch": record["best_epoch"]}
-    return last, {**metrics, "collapsed": is_collapsed(last)}, devices.describe(devices.choose_device())
+    logits = {which: _logits(recipe, record, folder, images, which) for which in scored(recipe)}
+    metrics: dict[str, Any] = {"best": None}
+    metrics |= {which: score(found, images.labels) for which, found in logits.items()}
+    metrics["status"] = outcome(recipe, metrics)
+    metrics["collapsed"] = is_collapsed(logits["last"]) if metrics["status"] == "finished" else None
+    if metrics["best"] is not None:
+        metrics["best"]["epoch"] = record["best_epoch"]
+    return logits["last"], metrics, devices.describe(devices.choose_device())
 
 
-def _probabilities(
+def scored(recipe: TrainRecipe) -> tuple[str, ...]:
+    """The weights that have metrics: after a refit no epoch was chosen."""
+    return ("last",) if recipe.refit else ("last", "best")
+
+
+def outcome(recipe: TrainRecipe, metrics: dict[str, Any]) -> str:
+    """The status of a run by its metrics: diverged where weights have none."""
+    return "diverged" if any(metrics[which] is None for which in scored(recipe)) else "finished"
+
+
+def _logits(
     recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images, which: str
 ) -> NDArray[np.float32]:
     from collabpipe.networks import build_network
@@ -119,28 +134,28 @@ def _probabilities(
     network = build_network(recipe.network, images.images.shape[1], len(images.classes))
     network.load_state_dict(read_weights(folder, which, record))
     logits = predict(network.to(device), Pixels.of(images, None, device), recipe.training.precision)
-    probabilities: NDArray[np.float32] = logits.softmax(1).cpu().numpy()
-    return probabilities
+    found: NDArray[np.float32] = logits.cpu().numpy()
+    return found
 
 
-def metrics_of(folder: Path) -> dict[str, float]:
-    """The metrics of the last epoch from the predictions in `folder`."""
-    table = pq.read_table(folder / PREDICTIONS, columns=["label", "probabilities"])
+def metrics_of(folder: Path) -> dict[str, float] | None:
+    """The metrics of the last epoch from the predictions in `folder`, None if it diverged."""
+    table = pq.read_table(folder / PREDICTIONS, columns=["label", "logits"])
     labels = table["label"].to_numpy()
-    probabilities = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(len(labels), -1)
-    return score(probabilities, labels)
+    logits = table["logits"].combine_chunks().flatten().to_numpy()
+    return score(logits.reshape(len(labels), -1), labels) if len(labels) else None
 
 
 def _write_predictions(
-    path: Path, labels: NDArray[np.int64], probabilities: NDArray[np.float32], inputs: dict[str, str]
+    path: Path, labels: NDArray[np.int64], logits: NDArray[np.float32], inputs: dict[str, str]
 ) -> None:
-    size, classes = probabilities.shape
+    size, classes = logits.shape
     table = pa.table(
         {
             "index": np.arange(size),
             "label": labels,
-            "prediction": probabilities.argmax(1),
-            "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(probabilities.reshape(-1)), classes),
+            "prediction": logits.argmax(1),
+            "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), classes),
         }
     )
     with atomic_path(path) as temporary:

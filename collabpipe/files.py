@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,24 +20,23 @@ from collabpipe.errors import CollabpipeError
 def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside `path`; on success it is flushed to disk and renamed, on failure removed.
 
-    Not `durable` is what costs nothing to make again: after a power failure it may be empty.
+    Not `durable` is what costs nothing to make again: after a power failure it may be empty. The umask decides who may
+    read and write the file, as for any other.
 
     Raises:
         CollabpipeError: the disk is full or the folder cannot be written.
     """
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
+        temporary.touch(exist_ok=False)
     except OSError as error:
         raise CollabpipeError(f"cannot write {path}: {error.strerror}") from error
-    temporary = Path(name)
     try:
         yield temporary
         if durable:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         raise CollabpipeError(f"cannot write {path}: {error.strerror or error}") from error
@@ -134,3 +134,23 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.utime(target)
     except OSError as error:
         raise CollabpipeError(f"cannot write {target}: {error.strerror}") from error
+
+
+def set_time(path: Path, ns: int, or_later: bool = False) -> None:
+    """Set the modification time of a file to `ns` nanoseconds; of another user's file to now, if `or_later` will do.
+
+    Only its owner may choose a file's time. Who may write the file may set it to now, and who may write its folder may
+    put a copy of their own in its place.
+
+    Raises:
+        CollabpipeError: this user may do neither.
+    """
+    try:
+        os.utime(path, ns=(ns, ns))
+    except PermissionError:
+        if or_later and ns <= time.time_ns() and os.access(path, os.W_OK):
+            os.utime(path)
+            return
+        with atomic_path(path) as temporary:
+            shutil.copyfile(path, temporary)
+            os.utime(temporary, ns=(ns, ns))

@@ -64,8 +64,8 @@ def make_labels(recipe: LabelsRecipe, images: Images, annotations: Mapping[str, 
     """The label file that `recipe` asks for, from the whole training set and its annotations by name, (N,) each.
 
     Raises:
-        CollabpipeError: training and validation ask for more images than there are, or the noise for annotations or
-            classes that the data set does not have.
+        CollabpipeError: training and validation ask for more images than there are, a class is left without a training
+            image, or the noise asks for annotations or classes that the data set does not have.
     """
     available = len(images.labels)
     wanted = available if recipe.train_size is None else recipe.train_size + recipe.validation_size
@@ -88,7 +88,37 @@ def make_labels(recipe: LabelsRecipe, images: Images, annotations: Mapping[str, 
         ) from None
     validation = np.zeros(len(index), dtype=bool)
     validation[stratified(noisy, recipe.validation_size, numpy_generator(recipe.seeds.split))] = True
-    return LabelFile(index, clean.labels, noisy, validation)
+    labels = LabelFile(index, clean.labels, noisy, validation)
+    _check_training(recipe, images, labels)
+    return labels
+
+
+def _check_training(recipe: LabelsRecipe, images: Images, labels: LabelFile) -> None:
+    """Refuse labels in which the subset or the split has left a class without a training image."""
+    train = ~labels.validation
+    lost = np.union1d(np.setdiff1d(images.labels, labels.clean[train]), np.setdiff1d(labels.noisy, labels.noisy[train]))
+    if len(lost):
+        key, raised = f"datasets.{recipe.data.dataset}", ""
+        if recipe.train_size is not None:
+            raised = f"raise {key}.train_size (now {recipe.train_size}), "
+        raise CollabpipeError(
+            f"{recipe.data.dataset}: no training image is left for: {_listed([images.classes[one] for one in lost])} "
+            f"(noise {recipe.noise_name}, seed {recipe.replicate}). Every class needs at least one: {raised}lower "
+            f"{key}.validation_size (now {recipe.validation_size}), or add images."
+        )
+
+
+def validation_warning(recipe: LabelsRecipe, lost: Sequence[str]) -> str:
+    """What a user is told where classes have no validation image."""
+    return (
+        f"warning: {recipe.data.dataset}: no validation image has the label: {_listed(lost)} (noise "
+        f"{recipe.noise_name}, seed {recipe.replicate}). The best epoch is chosen without them. To change that, raise "
+        f"datasets.{recipe.data.dataset}.validation_size (now {recipe.validation_size})."
+    )
+
+
+def _listed(classes: Sequence[str], most: int = 10) -> str:
+    return ", ".join([*classes[:most], *([f"{len(classes) - most} more"] if len(classes) > most else [])])
 
 
 def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -123,9 +153,11 @@ def describe(
 ) -> dict[str, Any]:
     """What the record of a label file says: all that follows from its recipe, its labels and the sums of its inputs.
 
-    `rate_asked` is the rate in the noise's name, None where that has none; `true_rate` is the share of wrong labels.
+    `rate_asked` is the rate in the noise's name, None where that has none; `true_rate` is the share of wrong labels;
+    `not_validated` names the classes that label training images and no validation image.
     """
     wrong = labels.clean != labels.noisy
+    lost = np.setdiff1d(labels.noisy[~labels.validation], labels.noisy[labels.validation])
     about: dict[str, Any] = {
         "recipe": recipe.digest,
         "inputs": dict(inputs),
@@ -139,14 +171,18 @@ def describe(
         "true_rate": float(wrong.mean()),
         "true_rate_training": float(wrong[~labels.validation].mean()),
         "classes": list(classes),
+        "not_validated": [classes[label] for label in lost],
     }
     return about | _transitions(transition_counts(labels.clean, labels.noisy, len(classes)))
 
 
 def write_labels(
     path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: Sequence[str], inputs: Mapping[str, str]
-) -> None:
-    """Write the labels as Parquet, and their description as JSON and without the transitions into its metadata."""
+) -> dict[str, Any]:
+    """Write the labels as Parquet, and their description as JSON and without the transitions into its metadata.
+
+    Returns the description.
+    """
     about = describe(recipe, labels, classes, inputs)
     short = {name: value for name, value in about.items() if not name.startswith("transition")}
     table = pa.table(
@@ -160,6 +196,7 @@ def write_labels(
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
     write_json(path.with_suffix(".json"), sealed(about))
+    return about
 
 
 def read_labels(path: Path, recipe: LabelsRecipe) -> LabelFile:

@@ -27,7 +27,7 @@ from collabpipe.stages import Stages
 NUMERICS = 4
 """Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made anew."""
 
-EVALUATION_NUMERICS = 2
+EVALUATION_NUMERICS = 3
 """Raised whenever the same weights would be evaluated to other numbers; then everything is evaluated anew."""
 
 DIGEST = re.compile("[0-9a-f]{64}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from collabpipe.data.sources import SOURCES
 from collabpipe.errors import CollabpipeError
 from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
 from collabpipe.plan import Plan
@@ -48,6 +49,13 @@ def show_plan(plan: Plan, state: State) -> None:
         table.add_row(*cell, " ".join(named), *counts)
     console = _console()
     console.print(table)
+    for name, data in plan.settings.datasets.items():
+        classes = len(SOURCES[data.source].classes)
+        if data.validation_size < classes:
+            console.print(
+                f"warning: datasets.{name}.validation_size is {data.validation_size}, fewer than the {classes} "
+                "classes: some will have no part in the choice of the best epoch. Raise it to change that."
+            )
     if plan.selections:
         candidates = sum(name in state.trained for name in plan.candidates)
         console.print(

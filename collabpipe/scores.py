@@ -1,4 +1,8 @@
-"""Scores of predictions, mostly in numpy: scikit-learn takes longer to import than a small run to evaluate."""
+"""Scores of predictions, mostly in numpy: scikit-learn takes longer to import than a small run to evaluate.
+
+They are computed from the logits: float32 probabilities near 0 and 1 are rounded to one number, and ranks and
+likelihoods are lost with them.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +14,44 @@ from numpy.typing import NDArray
 CALIBRATION_BINS = 15
 
 
-def score(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Metrics of probabilities (N, K) for labels (N,): shares in [0, 1], negative log-likelihood in nats.
+def score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float] | None:
+    """Metrics of logits (N, K) for labels (N,): shares in [0, 1], negative log-likelihood in nats.
 
-    Of two classes also the area under the ROC curve, the second class (in alphabetical order of folders) positive.
+    Of two classes also the area under the ROC curve, the second class (in alphabetical order of folders) positive;
+    images are ranked by the difference of their two logits. None where there are no logits or one is not finite: such
+    predictions have no score.
     """
-    predictions = probabilities.argmax(1)
-    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    if not (logits.size and np.isfinite(logits).all()):
+        return None
+    predictions = logits.argmax(1)
+    top = logits.max(1).astype(np.float64)
+    exponentials = np.subtract(logits, top[:, None], dtype=np.float64)
+    total = np.exp(exponentials, out=exponentials).sum(1)  # of exp(logit - top): between 1 and K
+    likelihood = logits[np.arange(len(labels)), labels] - top - np.log(total)
     metrics = {
         "accuracy": float((predictions == labels).mean()),
-        "negative_log_likelihood": float(-np.log(np.maximum(likelihood, 1e-12)).mean()),
-        "expected_calibration_error": calibration_error(probabilities, labels),
-        "class_entropy": class_entropy(predictions, probabilities.shape[1]),
+        "negative_log_likelihood": float(-likelihood.mean()),
+        "expected_calibration_error": calibration_error(1.0 / total, predictions == labels),
+        "class_entropy": class_entropy(predictions, logits.shape[1]),
     }
-    if probabilities.shape[1] == 2 and len(np.unique(labels)) == 2:
+    if logits.shape[1] == 2 and len(np.unique(labels)) == 2:
         from sklearn.metrics import roc_auc_score  # seconds to import, which other data sets need not wait for
 
-        metrics["auc"] = float(roc_auc_score(labels, probabilities[:, 1]))
-    if probabilities.shape[1] >= 100:
-        top = np.argpartition(-probabilities, 4, axis=1)[:, :5]
-        metrics["top5_accuracy"] = float((top == labels[:, None]).any(1).mean())
+        metrics["auc"] = float(roc_auc_score(labels, np.subtract(logits[:, 1], logits[:, 0], dtype=np.float64)))
+    if logits.shape[1] >= 100:
+        best = np.argpartition(-logits, 4, axis=1)[:, :5]
+        metrics["top5_accuracy"] = float((best == labels[:, None]).any(1).mean())
     return metrics
 
 
-def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017)."""
-    confidence = probabilities.max(1).astype(np.float64)
-    hits = (probabilities.argmax(1) == labels).astype(np.float64)
+def calibration_error(confidence: NDArray[np.float64], hits: NDArray[np.bool_]) -> float:
+    """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017).
+
+    confidence: (N,) probability of the predicted class, in [0, 1]; hits: (N,) whether it is the label.
+    """
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = np.bincount(bins, hits - confidence, CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+    return float(np.abs(gaps).sum() / len(hits))
 
 
 def class_entropy(predictions: NDArray[np.int64], classes: int) -> float:
@@ -49,7 +61,7 @@ def class_entropy(predictions: NDArray[np.int64], classes: int) -> float:
     return float(-(named * np.log(named)).sum())
 
 
-def is_collapsed(probabilities: NDArray[np.float32]) -> bool:
+def is_collapsed(logits: NDArray[np.float32]) -> bool:
     """Whether fewer than half of the classes are in use: exp(entropy of the predicted classes) < K/2."""
-    classes = probabilities.shape[1]
-    return bool(math.exp(class_entropy(probabilities.argmax(1), classes)) < classes / 2 - 1e-9)
+    classes = logits.shape[1]
+    return bool(math.exp(class_entropy(logits.argmax(1), classes)) < classes / 2 - 1e-9)

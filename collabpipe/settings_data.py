@@ -158,7 +158,11 @@ class DatasetSettings(Strict):
         source = SOURCES[self.source]
         if self.image_size is not None and source.pixels and self.image_size > source.pixels:
             raise Wrong(self.image_size, (f"up to {source.pixels}, the images' own size",), "value", ("image_size",))
-        wanted = self.validation_size + (2 if self.train_size is None else self.train_size)
+        least = max(2, len(source.classes))
+        if self.train_size is not None and self.train_size < least:
+            allowed = (f"from {least}: one image of each of the {least} classes",)
+            raise Wrong(self.train_size, allowed, "value", ("train_size",))
+        wanted = self.validation_size + (least if self.train_size is None else self.train_size)
         if source.images and wanted > source.images:
             allowed = (f"up to {source.images} training images, those for validation included",)
             raise Wrong(self.validation_size, allowed, "value", ("validation_size",))

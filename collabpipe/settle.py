@@ -8,7 +8,6 @@ the artefact is made again.
 
 from __future__ import annotations
 
-import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from collabpipe.adoption import adopt
 from collabpipe.errors import CollabpipeError
+from collabpipe.files import set_time
 from collabpipe.paths import (
     CHECKPOINT_FILES,
     DATA_FILES,
@@ -44,10 +44,9 @@ def _settle(file: Path, artefact: Path, current: bool) -> None:
     """Make `file` older than `artefact` if that is current, newer if it exists and is not."""
     if current:
         if file.stat().st_mtime_ns != OLD * SECOND:
-            os.utime(file, (OLD, OLD))
+            set_time(file, OLD * SECOND)
     elif artefact.exists() and file.stat().st_mtime <= artefact.stat().st_mtime:
-        now = max(time.time(), artefact.stat().st_mtime + 1e-3)
-        os.utime(file, (now, now))
+        set_time(file, max(time.time_ns(), artefact.stat().st_mtime_ns + SECOND // 1000))
 
 
 def _put_after(made: _Made, benchmarks: Path) -> None:
@@ -60,7 +59,7 @@ def _put_after(made: _Made, benchmarks: Path) -> None:
             if not about.st_mode & stat.S_IWUSR:
                 raise CollabpipeError(PROTECTED.format(path=path))
             if about.st_mtime_ns < newest:
-                os.utime(path, ns=(newest, newest))
+                set_time(path, newest, or_later=True)
 
 
 @dataclass(frozen=True)

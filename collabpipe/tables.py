@@ -21,13 +21,14 @@ from collabpipe.variance import write_variance
 from collabpipe.verdicts import write_claims
 
 NOTE = (
-    "Accuracies are percentages of the test set, means over n replicates at the last epoch (accuracy) and at the "
-    "epoch that was best on noisy validation labels (best; empty where these were trained on too). A diverged run counts, as "
-    "file declares: chance, unless it says otherwise. Differences are percentage points, paired over replicates, with "
-    "95% t intervals (equal ones have none): to the baseline; to the matched control, which has the same passes, "
-    "dropout and loss scale without the agreement; and to the rival, of the methods of one pass that the claims' file "
-    "names the one that is best on noisy validation labels. With 3 replicates they are a demonstration, with 5 "
-    "descriptive. The losses are this project's operationalisation of the paper's words (docs/methods.md)."
+    "Accuracies are percentages of the test set, means over n replicates at the last epoch (accuracy) and at the epoch "
+    "that was best on noisy validation labels (best; empty where these were trained on too). A diverged run counts as "
+    "the claims' file declares: as chance, unless it says otherwise. Differences are percentage points, paired over "
+    "replicates, with 95% t intervals (equal differences have none): to the baseline; to the matched control, which "
+    "has the same passes, dropout and loss scale without the agreement; and to the rival, of the methods of one pass "
+    "that the claims' file names the one that is best on noisy validation labels. With 3 replicates they are a "
+    "demonstration, with 5 descriptive. The losses are this project's operationalisation of the paper's words "
+    "(docs/methods.md)."
 )
 
 

@@ -230,6 +230,8 @@ class Verifier:
         self.choices[key] = record["digest"]
 
     def _evaluation(self, recipe: TrainRecipe) -> None:
+        from collabpipe.evaluation import metrics_of, outcome
+
         path = self.paths.evaluation(recipe.run) / "metrics.json"
         metrics, name = _sealed(path), str(recipe.run)
         _same(path, "recipe", metrics["recipe"], recipe.digest, Stale)
@@ -240,14 +242,11 @@ class Verifier:
         _same(path, "key", metrics["key"], metrics["digest"])
         _same(path, "key", metrics["digest"], evaluation_key(made_from["training"], made_from["test.arrow"]))
         _sums(metrics["files"], path.parent, path, EVALUATION_FILES)
-        _same(path, "outcome", metrics["status"], self.statuses.get(name, metrics["status"]))
-        if self.follows:
-            from collabpipe.evaluation import metrics_of
-
-            if metrics["status"] != "diverged" and not alike(
-                json_text(metrics_of(path.parent)), json_text(metrics["last"])
-            ):
-                raise Broken(f"{path}: its metrics are not those of its predictions")
+        _same(path, "outcome", metrics["status"], outcome(recipe, metrics))
+        if self.statuses.get(name) == "diverged":
+            _same(path, "outcome", metrics["status"], "diverged")
+        if self.follows and not alike(json_text(metrics_of(path.parent)), json_text(metrics["last"])):
+            raise Broken(f"{path}: its metrics are not those of its predictions")
         if self.recomputed and test and name in self.trainings:
             self._predict_again(recipe, metrics)
         self.evaluations[name] = metrics["digest"]

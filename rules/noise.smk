@@ -12,7 +12,8 @@ rule noisy_labels:
     benchmark:
         BENCHMARKS / "noisy_labels/{dataset}/{noise}/seed{seed}.tsv"
     shell:
-        "collabpipe labels {input.recipe} > {log} 2>&1"
+        # Also to the terminal: a class without validation images is worth a warning, and no error.
+        "collabpipe labels {input.recipe} 2>&1 | tee {log} >&2"
 
 
 rule labels:

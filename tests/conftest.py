@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pandas as pd
 import pytest
 import yaml
@@ -33,6 +34,10 @@ from collabpipe.settings import check_settings
 
 if TYPE_CHECKING:  # most tests run the commands and need no torch of their own
     from collabpipe.training.engine import Training
+
+# How long an example takes hangs on what else the machine does.
+hypothesis.settings.register_profile("timeless", deadline=None)
+hypothesis.settings.load_profile("timeless")
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {

@@ -151,7 +151,7 @@ class Project(Workspace):
             assert process.poll() is None, f"it ended too early to be killed: {process.communicate()[0]}"
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 600) -> None:
     """Wait until `condition` holds."""
     give_up = time.monotonic() + seconds
     while not condition():

@@ -29,7 +29,7 @@ print(faults() - before)
 def test_what_a_step_frees_is_there_for_the_next() -> None:
     def faults(told: bool) -> int:
         command = [sys.executable, "-c", STEPS.format(told=told)]
-        return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+        return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout)
 
     # Ten times 40 MiB are 102,400 pages of 4 KiB, fewer where pages are larger.
     assert faults(told=True) < faults(told=False) / 3

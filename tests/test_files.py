@@ -10,7 +10,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -216,11 +215,12 @@ def test_a_file_is_linked_and_counts_as_new(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "folder" / "target"
     source.write_text("content")
     os.utime(source, (1, 1))
+    long_ago = 2 * 10**9
 
     link_or_copy(source, target)
 
     assert target.stat().st_ino == source.stat().st_ino
-    assert time.time() - target.stat().st_mtime < 60
+    assert target.stat().st_mtime_ns > long_ago
     assert listing(tmp_path) == ["folder/target", "source"]
 
 
@@ -252,12 +252,13 @@ def test_two_places_of_one_result_keep_times_of_their_own(tmp_path: Path) -> Non
     (tmp_path / "source").write_text("content")
     link_or_copy(tmp_path / "source", tmp_path / "first")
     os.utime(tmp_path / "first", (5, 5))
+    long_ago = 6 * 10**9
 
     link_or_copy(tmp_path / "source", tmp_path / "second")
 
     assert (tmp_path / "second").read_text() == "content"
     assert (tmp_path / "first").stat().st_mtime == 5
-    assert time.time() - (tmp_path / "second").stat().st_mtime < 60
+    assert (tmp_path / "second").stat().st_mtime_ns > long_ago
 
 
 def test_a_missing_source_is_told_and_the_target_stays(tmp_path: Path) -> None:
@@ -419,19 +420,19 @@ def holds(process: subprocess.Popen[str], seconds: float) -> bool:
 
 
 def let_go(process: subprocess.Popen[str]) -> None:
-    process.communicate("\n", timeout=20)
+    process.communicate("\n", timeout=300)
     assert process.returncode == 0
 
 
 def test_of_two_processes_on_one_key_the_second_waits(holder: Holder, tmp_path: Path) -> None:
     first = holder(KEY, "1")
-    assert holds(first, 20)
+    assert holds(first, 300)
     second, other = holder(KEY, "2"), holder("cd" + "0" * 62, "3")
 
-    assert holds(other, 20), "another key is nobody's business"
+    assert holds(other, 300), "another key is nobody's business"
     assert not holds(second, 1)
     let_go(first)
-    assert holds(second, 20)
+    assert holds(second, 300)
     let_go(second)
     let_go(other)
 
@@ -440,11 +441,11 @@ def test_of_two_processes_on_one_key_the_second_waits(holder: Holder, tmp_path: 
 
 def test_a_process_that_is_killed_gives_its_key_back(holder: Holder) -> None:
     first = holder(KEY, "1")
-    assert holds(first, 20)
+    assert holds(first, 300)
     second = holder(KEY, "2")
     assert not holds(second, 1)
 
     first.send_signal(signal.SIGKILL)
 
-    assert holds(second, 20)
+    assert holds(second, 300)
     let_go(second)

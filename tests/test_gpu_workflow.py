@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from collabpipe.errors import CollabpipeError
 from collabpipe.training.lease import FOLDER, lease_holders
 from collabpipe.workflow import Workflow
 from tests.conftest import Lab, Workspace, altered
+from tests.test_lease import Host, device_of
 from tests.test_resume import Desk
 from tests.test_resume import study as resumed_study
 
@@ -43,32 +45,37 @@ def test_without_a_limit_trainings_wait_for_a_device_of_their_own_and_say_so(
             {
                 "methods": {"output": None, "output_control": None},
                 "seeds": list(range(6)),
-                "training": {"epochs": 30},
+                "training": {"epochs": 3},
                 "execution": {"seeds_per_job": 1, "jobs_per_gpu": jobs_per_gpu},
             }
         )
     )
-    running = study.start("snakemake", "--cores", "6", "checkpoints")
-    most: Counter[str] = Counter()
-    try:
-        while running.poll() is None:
-            if host.exists():
-                for device, lines in holders_of_devices().items():
-                    most[device] = max(most[device], len(lines))
+    logs = study.results / "logs" / "train"
+    others, variable = Host(host), ",".join(DEVICES)
+    with ExitStack() as stack:
+        # Jobs of others have all places until the six trainings wait.
+        asked = [others.asking(jobs_per_gpu, COLLABPIPE_DEVICES=variable) for _ in range(2 * jobs_per_gpu)]
+        holders = [stack.enter_context(one) for one in asked]
+        assert Counter(map(device_of, holders)) == dict.fromkeys(DEVICES, jobs_per_gpu)
+        running = study.start("snakemake", "--cores", "6", "checkpoints")
+        stack.callback(running.wait)
+        stack.callback(running.kill)
+        while sum("gpu: waiting for one of 2" in path.read_text() for path in logs.rglob("baseline/*.log")) < 6:
+            assert running.poll() is None
             time.sleep(0.05)
-    finally:
-        running.kill()
-        running.wait()
+        for holder in holders:
+            holder.kill()
+        most: Counter[str] = Counter()
+        while running.poll() is None:
+            for device, lines in holders_of_devices().items():
+                most[device] = max(most[device], len(lines))
+            time.sleep(0.05)
     assert running.returncode == 0
-    assert dict(most) == dict.fromkeys(DEVICES, jobs_per_gpu)
-    logs = [path.read_text() for path in (study.results / "logs" / "train").rglob("baseline/*.log")]
-    assert len(logs) == 6
-    leased = Counter(re.findall(r"gpu: leased (\w+)", "\n".join(logs)))
-    assert set(leased) == set(DEVICES)
-    assert sum(leased.values()) == 6
-    waited = [log for log in logs if "gpu: waiting for one of 2" in log]
-    assert waited, "six trainings, and fewer places"
-    assert any(RUNNING.search(log) for log in waited), "it says for whom"
+    assert max(most.values()) <= jobs_per_gpu
+    said = [path.read_text() for path in logs.rglob("baseline/*.log")]
+    assert len(said) == 6
+    assert all(len(re.findall(r"gpu: leased [01]\n", log)) == 1 for log in said)
+    assert all(RUNNING.search(log) for log in said), "it says for whom it waits"
 
 
 def test_jobs_that_predict_lease_a_device_too(host: Path, study: Workspace) -> None:
@@ -155,7 +162,7 @@ def test_who_has_the_device_never_waits_for_one_who_waits_for_the_device(
     desk = Desk(lab, tmp_path / "desk", resumed_study(epochs=40))
     first = desk.workspace.start(*desk.command("baseline", "heads"))
     try:
-        while not desk.state("baseline").exists():
+        while not (desk.state("baseline").exists() or (desk.kept("baseline") / "result.json").exists()):
             assert first.poll() is None
             time.sleep(0.01)
         # It has the device, and will come to a training that this one begins as soon as it may.

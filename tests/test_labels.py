@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from collabpipe.data.store import Images
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import is_sealed, read_json
-from collabpipe.labels import LabelFile, make_labels, read_labels, stratified, transition_matrix, write_labels
+from collabpipe.labels import LabelFile, describe, make_labels, read_labels, stratified, transition_matrix, write_labels
 from collabpipe.recipe import DataRecipe, LabelSeeds, LabelsRecipe
 from collabpipe.seeds import numpy_generator
 from collabpipe.settings_data import NoiseSettings
+from tests.conftest import Workspace, altered
 
 CLASSES = tuple("abcde")
 # Unequal classes: 40, 80, 120, 160 and 200 images, in no order.
@@ -157,6 +158,78 @@ def test_more_images_than_there_are_is_refused_with_the_numbers(train: int | Non
     assert f"train_size {train or 'of all others'}" in told
     assert f"validation_size {validation}" in told
     assert "600" in told
+
+
+RARE = np.repeat(np.arange(5), [1, 149, 150, 150, 150])
+"""Class a has one image."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "validation", "size"),
+    [
+        ("none", 100, 50, "raise datasets.toy.train_size (now 100), lower datasets.toy.validation_size (now 50)"),
+        ("none", None, 400, "at least one: lower datasets.toy.validation_size (now 400)"),
+        ("symmetric", 5, 2, "raise datasets.toy.train_size (now 5), "),
+    ],
+    ids=["subset", "split", "subset of noisy labels"],
+)
+def test_a_class_that_is_left_without_a_training_image_is_refused_by_name(
+    kind: str, train: int | None, validation: int, size: str
+) -> None:
+    asked = recipe(kind, train=train, validation=validation)
+
+    with pytest.raises(CollabpipeError) as caught:
+        make_labels(asked, images_of(RARE, CLASSES), {})
+
+    told = str(caught.value)
+    assert told.startswith("toy: no training image is left for: a")
+    assert f"(noise {asked.noise_name}, seed 0)" in told
+    assert size in told
+
+
+def test_a_class_that_noise_alone_empties_is_what_the_noise_asked_for() -> None:
+    said = np.where(RARE == 0, 1, RARE)  # the annotators saw no a at all
+
+    labels = make_labels(
+        recipe("human", train=None, annotator="worst"), images_of(RARE, CLASSES), {"human_worst": said}
+    )
+
+    assert set(labels.noisy) == {1, 2, 3, 4}
+
+
+@given(seeds=st.tuples(*[st.integers(0, 100)] * 3), train=st.integers(2, 30), validation=st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_labels_that_are_made_have_all_classes_in_training_and_tell_which_validation_lacks(
+    seeds: tuple[int, int, int], train: int, validation: int
+) -> None:
+    asked = recipe("symmetric", 0.4, train, validation, seeds)
+    try:
+        labels = make_labels(asked, images_of(CLEAN, CLASSES), {})
+    except CollabpipeError as error:
+        assert "no training image is left for" in str(error)  # noqa: PT017
+        return
+
+    part = labels.validation
+    assert set(labels.clean[~part]) == set(range(5))
+    assert set(labels.noisy[~part]) == set(labels.noisy)
+    lost = describe(asked, labels, CLASSES, INPUTS)["not_validated"]
+    assert lost == [CLASSES[label] for label in sorted(set(labels.noisy) - set(labels.noisy[part]))]
+
+
+def test_snakemake_shows_the_warning_for_classes_without_a_validation_image(fresh: Workspace) -> None:
+    fresh.configure(altered({"datasets": {"digits": {"validation_size": 9}}, "noise": ["none"], "seeds": [0]}))
+
+    done = fresh.snakemake("--", "labels")
+
+    [asked] = fresh.plan.labels.values()
+    [lost] = read_json(fresh.plan.paths.labels(asked).with_suffix(".json"))["not_validated"]
+    warning = (
+        f"warning: digits: no validation image has the label: {lost} (noise none, seed 0). The best epoch is chosen "
+        "without them. To change that, raise datasets.digits.validation_size (now 9).\n"
+    )
+    assert warning in done.stderr
+    assert "warning: datasets.digits.validation_size is 9, fewer than the 10 classes" in fresh.collabpipe("plan").stdout
+    assert (fresh.plan.paths.logs / "noisy_labels/digits/none/seed0.log").read_text() == warning
 
 
 def test_as_many_images_as_there_are_is_allowed() -> None:

@@ -223,8 +223,8 @@ optimiser = Sgd(method.parameters(), TrainingSettings(epochs=1))
 method(torch.rand(8, 1, 8, 8), torch.arange(8), torch.arange(8), 0.5, generators)[0].backward()
 optimiser.step(0.1)
 with torch.no_grad():
-    probabilities = method.network.eval()(torch.rand(8, 1, 8, 8)).softmax(1).numpy()
-score(probabilities, np.arange(8)), is_collapsed(probabilities)
+    logits = method.network.eval()(torch.rand(8, 1, 8, 8)).numpy()
+score(logits, np.arange(8)), is_collapsed(logits)
 """
 
 

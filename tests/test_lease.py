@@ -33,7 +33,7 @@ FOUR = ["0", "1", "2", "3"]
 
 HOLD = """
 import json, os, signal, sys
-signal.alarm(60)  # a lease that never comes fails a test instead of holding it up
+signal.alarm(600)  # a lease that never comes fails a test instead of holding it up
 from collabpipe.errors import CollabpipeError
 from collabpipe.training import lease
 lease.POLL_SECONDS, lease.QUIET_SECONDS, lease.REMIND_SECONDS = 0.02, 0.1, 0.2
@@ -93,7 +93,7 @@ class Host:
     def run(self, jobs: int = 1, /, **variables: str) -> tuple[str | None, str | None, str]:
         """What a job was given, what CUDA_VISIBLE_DEVICES then said, and what the job said."""
         process = self.start(HOLD, jobs, **variables)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         device, mask = json.loads(out)
         return device, mask, err
@@ -101,7 +101,7 @@ class Host:
     def fail(self, **variables: str) -> str:
         """The message of a job that gets no lease."""
         process = self.start(HOLD, 1, **variables)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 1, err
         return err
 
@@ -158,7 +158,7 @@ while True:
         break
     except FileExistsError:
         # Only a killed job leaves its marker. The kernel frees its lock a moment before the process is gone.
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 300
         while lives(other := os.readlink(marker)):
             if time.monotonic() > deadline:
                 sys.exit(f"{device} is still used by {other}")

@@ -418,6 +418,16 @@ MISTAKES = {
             ("more pixels than there are", "image_size: 9", "image_size", ("'9'", "up to 8")),
         )
     },
+    "fewer training images than classes": Mistake(
+        "validation_size: 50",
+        "validation_size: 50\n    train_size: 9",
+        "train_size",
+        "datasets.digits.train_size",
+        ("'9'", "from 10: one image of each of the 10 classes"),
+    ),
+    "no training images for all classes": Mistake(
+        "validation_size: 50", "validation_size: 1288", "1288", "datasets.digits.validation_size", ("up to 1297",)
+    ),
     "more validation images than there are": Mistake(
         "validation_size: 50", "validation_size: 1296", "1296", "datasets.digits.validation_size", ("up to 1297",)
     ),

@@ -37,7 +37,7 @@ def evaluated(made: Plan, accuracies: Sequence[float | None]) -> list[EvaluatedR
     runs = []
     for recipe, accuracy in zip(made.runs.values(), accuracies, strict=True):
         status = "diverged" if accuracy is None else "finished"
-        runs.append(EvaluatedRun(recipe, {}, {"status": status, "last": accuracy and {"accuracy": accuracy}}))
+        runs.append(EvaluatedRun(recipe, {}, {"status": status, "last": accuracy and {"accuracy": accuracy}}, 0.1))
     return runs
 
 

@@ -185,6 +185,27 @@ def test_a_study_with_a_diverged_run_is_proven(
         assert (verdict.code, verdict.error) == (0, "")
 
 
+def test_a_run_whose_logits_overflow_counts_as_diverged_and_is_proven(
+    study: Workspace, verify: Verify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study.root)
+    plan = study.plan.from_files([study.config], Path("results"))
+    forge_weights(Path("results"), 1e38)
+
+    evaluate(plan.runs[RUN], plan.paths)
+    write_tables(plan.study, plan.paths)
+
+    found = read_json(metrics(Path("results")))
+    assert (found["status"], found["last"], found["collapsed"]) == ("diverged", None, None)
+    assert found["best"]["accuracy"] > 0
+    assert pq.read_table(metrics(Path("results")).parent / PREDICTIONS).num_rows == 500
+    table = study.table()
+    assert (table["n"]["output"], table["diverged"]["output"]) == (1, 1)
+    for options in ([], ["--recompute"]):
+        verdict = verify(study, *options)
+        assert (verdict.code, verdict.error) == (0, "")
+
+
 # --- tampered with ---------------------------------------------------------------------------------------------------
 
 Tamper = Callable[[Path], None]
@@ -206,10 +227,13 @@ def weights_of_another_run_in_a_sealed_record(results: Path) -> None:
     reseal(folder / "record.json", files=files | {"last.safetensors": file_digest(folder / "last.safetensors")})
 
 
-def forge_weights(results: Path) -> None:
-    """Put other weights into a run and mend every digest from there to the tables."""
+def forge_weights(results: Path, value: float = 0.0) -> None:
+    """Put other weights into a run, all of them `value`, and correct every digest from there to the tables."""
     folder, evaluation, tables = results / "runs" / RUN, results / "evaluations" / RUN, results / "tables"
-    weights = {name: torch.zeros_like(value) for name, value in load_file(folder / "last.safetensors").items()}
+    weights = {
+        name: torch.full_like(old, value if old.is_floating_point() else 0)
+        for name, old in load_file(folder / "last.safetensors").items()
+    }
     (folder / "last.safetensors").unlink()
     save_file(weights, folder / "last.safetensors")
     record, metrics = read_json(folder / "record.json"), read_json(evaluation / "metrics.json")
@@ -302,9 +326,9 @@ def edited_predictions(results: Path) -> None:
     path = results / "evaluations" / RUN / PREDICTIONS
     table = pq.read_table(path)
     path.unlink()
-    certain = np.eye(10, dtype=np.float32)[table["label"].to_numpy()]
+    certain = 9 * np.eye(10, dtype=np.float32)[table["label"].to_numpy()]
     column = pa.FixedSizeListArray.from_arrays(pa.array(certain.reshape(-1)), 10)
-    pq.write_table(table.set_column(table.schema.get_field_index("probabilities"), "probabilities", column), path)
+    pq.write_table(table.set_column(table.schema.get_field_index("logits"), "logits", column), path)
 
 
 def edited_predictions_in_sealed_metrics(results: Path) -> None:

@@ -23,10 +23,10 @@ from collabpipe.writer import CLAIM, Writer, claimed_elsewhere, writing
 HOST = """
 import os, signal, sys
 from pathlib import Path
-signal.alarm(90)
+signal.alarm(600)
 from collabpipe import writer
 folder, host = Path(sys.argv[1]), sys.argv[2]
-writer.BEAT_SECONDS, writer.SILENT_SECONDS, writer.POLL_SECONDS = 0.05, 0.6, 0.02
+writer.BEAT_SECONDS, writer.SILENT_SECONDS, writer.POLL_SECONDS = 0.05, 2.0, 0.02
 if host != "here":
     # Another kernel, whose locks nobody here sees.
     writer._this_kernel = lambda: host
@@ -96,7 +96,7 @@ def let_go(process: subprocess.Popen[str]) -> None:
     assert process.stdin
     process.stdin.close()
     process.stdin = None
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=300) == 0
 
 
 # --- one host ---------------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_a_writer_of_another_host_is_waited_for_while_it_shows_signs_of_life(sta
     second = start(HOLD, tmp_path, "n2")
     assert f"waiting for process {first.pid} on n1" in told(second)
 
-    time.sleep(1.5)  # more than twice the silence that would count as death
+    time.sleep(4.5)  # more than twice the silence that would count as death
 
     ask(first)
     assert line(first) == "still"
@@ -172,7 +172,7 @@ def test_a_writer_of_another_host_that_died_is_followed_after_its_silence(start:
     second = start(HOLD, tmp_path, "n2")
 
     assert line(second) == "holds"
-    assert time.monotonic() - began > 0.6
+    assert time.monotonic() - began > 2.0
     assert "waiting" in told(second)
     assert f"takes over from process {first.pid} on n1" in told(second)
 
@@ -187,7 +187,7 @@ def test_a_suspended_writer_finds_out_that_it_was_followed_before_it_writes(star
     first.send_signal(signal.SIGCONT)
     ask(first)
 
-    assert first.wait(timeout=30) == 1
+    assert first.wait(timeout=300) == 1
     assert first.stderr
     error = first.stderr.read()
     assert f"was taken over by process {second.pid} on n2" in error
@@ -204,7 +204,7 @@ def test_never_two_at_once_on_three_hosts_under_random_kills(start: Start, tmp_p
     for victim in victims:
         time.sleep(draw.uniform(0.0, 0.3))
         victim.kill()
-    ended = {process.pid: process.wait(timeout=90) for process in processes}
+    ended = {process.pid: process.wait(timeout=600) for process in processes}
 
     marks = [mark.split() for mark in (tmp_path / "log").read_text().splitlines()]
     killed = {str(victim.pid) for victim in victims}
@@ -229,7 +229,7 @@ def test_two_that_were_suspended_together_take_nothing_from_each_other(start: St
     assert "waiting" in told(second)
     for process in (first, second):
         process.send_signal(signal.SIGSTOP)
-    time.sleep(1.5)
+    time.sleep(4.5)
 
     second.send_signal(signal.SIGCONT)
     time.sleep(0.2)

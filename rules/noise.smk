@@ -11,8 +11,10 @@ rule noisy_labels:
         LOGS / "noisy_labels/{dataset}/{noise}/seed{seed}.log",
     benchmark:
         BENCHMARKS / "noisy_labels/{dataset}/{noise}/seed{seed}.tsv"
+    params:
+        options=FILES.options,
     shell:
-        "collabpipe labels {input.recipe} > {log} 2>&1"
+        "collabpipe labels {input.recipe} {params.options} > {log} 2>&1"
 
 
 rule labels:

@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 from collabpipe.errors import CollabpipeError
+from collabpipe.paths import Paths
 from collabpipe.plan import Plan
+from collabpipe.settings import check_settings
 from collabpipe.settings_errors import merge_files
+from collabpipe.workflow import Workflow, for_all_blocks
 from tests.conftest import REPOSITORY, SMALL, Workspace, altered
 
 RUN = "digits/symmetric-0.5/resnet8/baseline/seed0"
@@ -115,6 +118,20 @@ def test_from_another_folder_paths_lie_beside_the_file_that_names_them_and_rules
     assert "threads: 2" in jobs["evaluate_0"]
     assert "threads: 2" not in jobs["train_0"]
     assert "no rule train_each." in planned.stdout + planned.stderr
+
+
+@pytest.mark.parametrize(
+    ("seeds_per_job", "expected"),
+    [(1, {"my_train": 8}), (2, {"my_train": 8, "my_train_0": 8, "my_train_1": 3})],
+)
+def test_what_is_set_for_all_trainings_holds_for_each_block_of_which_nothing_else_is_said(
+    seeds_per_job: int, expected: dict[str, int]
+) -> None:
+    study = altered({"seeds": [0, 1, 2], "execution": {"seeds_per_job": seeds_per_job}})
+    blocks = Workflow(Plan(check_settings(study, {}), Paths())).blocks
+    given = {"my_train": 8} | ({"my_train_1": 3} if seeds_per_job == 2 else {})
+    for_all_blocks(given, blocks, "my_{}".format)
+    assert given == expected
 
 
 def test_the_default_study_is_the_working_folders_or_else_the_one_beside_the_snakefile(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from collabpipe.plan import Plan
 from collabpipe.recipe import DataRecipe, LabelsRecipe, TrainRecipe, read_recipe
 from collabpipe.seeds import derive_seed
 from collabpipe.settings import check_settings
+from collabpipe.settings_errors import Place
 from collabpipe.workflow import Workflow
 from tests.conftest import REPOSITORY
 
@@ -84,7 +85,7 @@ STUDIES = st.fixed_dictionaries(
 quickly = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # The claims lie beside the default study.
-SHIPPED = {("claims",): f"{REPOSITORY / 'config' / 'config.yaml'}:1"}
+SHIPPED: dict[Place, str] = {("claims",): f"{REPOSITORY / 'config' / 'config.yaml'}:1"}
 
 
 def plan(config: Config) -> Plan:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from collabpipe.errors import CollabpipeError
-from collabpipe.paths import Paths
+from collabpipe.paths import STAGES, Paths
 from collabpipe.plan import Plan
 from collabpipe.settings import check_settings
 from collabpipe.settings_errors import merge_files
@@ -197,3 +197,24 @@ def test_a_configuration_from_a_pipe_is_refused_with_the_way_out_and_by_hand_rea
     assert refused.returncode != 0
     assert "/dev/stdin: is no file on a disk" in refused.stdout + refused.stderr
     assert "--configfile study.yaml" in refused.stdout + refused.stderr
+
+
+# --- what the docs say -----------------------------------------------------------------------------------------------
+
+DOCS = [
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "Snakefile", "Makefile", "dvc.yaml")),
+    REPOSITORY / "config" / "README.md",
+    # The page of errors shows one.
+    *(path for path in (REPOSITORY / "docs").glob("*.md") if path.name != "errors.md"),
+]
+
+
+def test_every_command_in_the_docs_has_two_dashes_before_its_targets() -> None:
+    commands = [
+        (path.name, words.split())
+        for path in DOCS
+        for words in re.findall(r"snakemake( -[^`#\n]*)", path.read_text(encoding="utf-8"))
+    ]
+    targets = [(name, words) for name, words in commands if {*STAGES, "choices"} & set(words)]
+    assert len(targets) >= 5
+    assert not [(name, " ".join(words)) for name, words in targets if "--" not in words]

@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo restore test test-gpu test-slurm test-slurm-all slurm bench lint format schema lock clean
 
 demo: $(READY)
-	snakemake --cores all --quiet rules host
+	snakemake --profile profiles/quiet --cores all
 	collabpipe show
 
 restore: $(READY)

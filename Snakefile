@@ -3,7 +3,9 @@
 #   snakemake --cores all                                        the default study
 #   snakemake --cores all --configfile config/fashion.yaml       another one
 #   snakemake --cores all --resources gpu=4                      on a machine with four GPUs
-#   snakemake --cores 2 labels                                   as far as one target
+#   snakemake --cores 2 -- labels                                as far as one target
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -11,8 +13,11 @@ min_version("9.27")
 
 # Another study replaces the default one; the two are not merged key by key.
 if not workflow.overwrite_configfiles:
+    # The working folder's, or where it has none the one beside this file.
+    DEFAULT = Path("config/config.yaml")
+    BESIDE = workflow.current_basedir.join(DEFAULT).get_path_or_uri(secret_free=True)
 
-    configfile: "config/config.yaml"
+    configfile: str(DEFAULT) if DEFAULT.exists() else BESIDE
 
 
 report: "rules/report/workflow.rst"
@@ -31,3 +36,11 @@ rule all:
     default_target: True
     input:
         rules.tables.input,
+
+
+# Snakemake ignores what is set for a rule that does not exist.
+if MODIFIER.is_main_snakefile() and workflow.is_main_process:
+    SET = {*OVERRIDES.overwrite_resources, *OVERRIDES.overwrite_threads}
+    hint = missing_rules(SET, (rule.name for rule in workflow.rules))
+    if hint:
+        logger.warning(hint)

@@ -246,7 +246,9 @@ def load_claims(path: Path) -> Claims:
         CollabpipeError: with file, line, key, value and what is allowed.
     """
     if not path.is_file():
-        raise CollabpipeError(f"{path}: cannot be read. The key claims names a file below the working folder.")
+        raise CollabpipeError(
+            f"{path}: cannot be read. The key claims names a file, relative to the configuration that names it."
+        )
     values, places = read_yaml(path)
     try:
         return Claims.model_validate(values)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from collabpipe.claims import Claims, load_claims
@@ -30,7 +31,7 @@ from collabpipe.recipe import (
 )
 from collabpipe.seeds import Purpose, derive_seed
 from collabpipe.settings import Settings, check_settings, load_settings
-from collabpipe.settings_errors import merge_files
+from collabpipe.settings_errors import Place, lasting, merge_files, option_places
 from collabpipe.study import MeasuredMethod, OverheadRecipe, StudyRecipe
 
 Cell = tuple[str, str, str]
@@ -54,10 +55,31 @@ class Plan:
         return cls(load_settings(files), Paths(results))
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], files: Sequence[str | Path]) -> Plan:
-        """The plan of a configuration that Snakemake has merged; `files` serve its error messages."""
-        places = merge_files([Path(file) for file in files])[1]
-        return cls(check_settings(config, places), Paths())
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        files: Sequence[str | Path],
+        options: Mapping[str, Any] = MappingProxyType({}),
+        results: Path = Paths.root,
+        module: str | None = None,
+    ) -> Plan:
+        """The plan of a configuration that Snakemake has merged.
+
+        Args:
+            config: the merged configuration.
+            files: what it was merged from, for error messages and for paths beside them.
+            options: what `--config` gave, which wins over the files.
+            results: the results folder.
+            module: the name of the module that the workflow is, whose configuration another workflow gives.
+
+        Raises:
+            CollabpipeError: a file is a pipe, or the configuration is wrong.
+        """
+        if module is not None:
+            places: dict[Place, str] = {(): f"config of module {module}"}
+        else:
+            places = merge_files([lasting(Path(file)) for file in files])[1] | option_places(options)
+        return cls(check_settings(config, places), Paths(results))
 
     @cached_property
     def data(self) -> dict[str, DataRecipe]:

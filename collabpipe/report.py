@@ -161,7 +161,7 @@ def show_tables(paths: Paths) -> None:
     """
     path = paths.tables / "main.md"
     if not path.exists():
-        raise CollabpipeError(f"{path}: there are no tables yet. Make them: snakemake --cores all tables")
+        raise CollabpipeError(f"{path}: there are no tables yet. Make them: snakemake --cores all -- tables")
     lines = path.read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     table = Table(*rows[0])

@@ -17,7 +17,7 @@ from collabpipe.kinds.definitions import candidate, compose, involved, read_meth
 from collabpipe.kinds.search import Searched, Seeds
 from collabpipe.seeds import Purpose
 from collabpipe.settings_data import DatasetSettings, NoiseSettings, parse_noises
-from collabpipe.settings_errors import Place, Wrong, explain, merge_files
+from collabpipe.settings_errors import Place, Wrong, beside, explain, merge_files
 from collabpipe.stages import LAYOUTS, Stages
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -103,7 +103,7 @@ class Settings(Strict):
     """Whether final trainings also use the validation images, which then choose hyper-parameters and no epoch."""
     execution: ExecutionSettings = ExecutionSettings()
     claims: str | None = None
-    """A file of published claims to judge."""
+    """A file of published claims to judge; a path is relative to the file that names it."""
 
     @field_validator("datasets", "networks", mode="before")
     @classmethod
@@ -271,6 +271,18 @@ def check_settings(values: Mapping[str, Any], places: Mapping[Place, str]) -> Se
         CollabpipeError: with file, line, key, value and what is allowed.
     """
     try:
-        return Settings.model_validate(dict(values))
+        settings = Settings.model_validate(dict(values))
     except ValidationError as error:
         raise CollabpipeError(explain(error, Settings, places)) from None
+    return _with_paths_beside(settings, places)
+
+
+def _with_paths_beside(settings: Settings, places: Mapping[Place, str]) -> Settings:
+    datasets = {
+        name: data.model_copy(update={"data_dir": beside(data.data_dir, ("datasets", name, "data_dir"), places)})
+        if data.data_dir
+        else data
+        for name, data in settings.datasets.items()
+    }
+    claims = beside(settings.claims, ("claims",), places) if settings.claims else None
+    return settings.model_copy(update={"datasets": datasets, "claims": claims})

@@ -98,10 +98,11 @@ def read_yaml(file: Path) -> tuple[Any, dict[Place, str]]:
     """
     places: dict[Place, str] = {(): str(file)}
     try:
-        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        text = file.read_text(encoding="utf-8")  # once: it may be a pipe
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
             _walk(node, (), file, places)
-        return yaml.safe_load(file.read_text(encoding="utf-8")), places
+        return yaml.safe_load(text), places
     except OSError as error:
         raise CollabpipeError(f"{file}: cannot be read: {error.strerror}. Name a configuration that exists.") from error
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -121,6 +122,39 @@ def _walk(node: yaml.Node, place: Place, file: Path, places: dict[Place, str]) -
         for index, value in enumerate(node.value):
             places[(*place, str(index))] = f"{file}:{value.start_mark.line + 1}"
             _walk(value, (*place, str(index)), file, places)
+
+
+def lasting(file: Path) -> Path:
+    """`file`, which every job of Snakemake's reads again.
+
+    Raises:
+        CollabpipeError: it is a pipe or a device, which is empty the second time.
+    """
+    if file.exists() and (not file.is_file() or file.absolute().parts[1] in ("dev", "proc")):
+        raise CollabpipeError(
+            f"{file}: is no file on a disk, and every job reads the configuration again. Write it into a file first: "
+            "COMMAND > study.yaml && snakemake --configfile study.yaml"
+        )
+    return file
+
+
+def option_places(options: Mapping[str, Any], place: Place = ()) -> dict[Place, str]:
+    """The keys that Snakemake's option --config gave, which no file holds."""
+    places: dict[Place, str] = {}
+    for key, value in options.items():
+        places[*place, str(key)] = "option --config"
+        if isinstance(value, Mapping):
+            places |= option_places(value, (*place, str(key)))
+    return places
+
+
+def beside(path: str, place: Place, places: Mapping[Place, str]) -> str:
+    """A path that a configuration names at `place`: relative to the file that names it, `~` expanded.
+
+    Where no file does (an option, a module's configuration), to the working folder.
+    """
+    file, found, _ = places.get(place, "").rpartition(":")
+    return str(Path(file).parent / Path(path).expanduser()) if found else str(Path(path).expanduser())
 
 
 def merge_files(files: Sequence[Path]) -> tuple[dict[str, Any], dict[Place, str]]:

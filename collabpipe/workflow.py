@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from collabpipe.errors import CollabpipeError
+from collabpipe.errors import CollabpipeError, nearest
 from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, RUN_RECORD
 from collabpipe.plan import Plan
 from collabpipe.recipe import Recipe
@@ -18,6 +19,8 @@ from collabpipe.training.gpus import MASK, find_gpus, visible_devices
 
 ENTITIES = ("{dataset}", "{noise}", "{network}", "{method}")
 """The wildcards of a cell."""
+BLOCK_WORK = ("train", "evaluate")
+"""What each block has a rule for."""
 
 
 def slurm_step() -> str:
@@ -38,11 +41,40 @@ class Block:
     """Seeds that share a process, of the methods (or candidates) that a pattern names."""
 
     name: str
+    """What its rules are named after; nothing where one rule has the jobs of all seeds."""
     number: str
     """Names its logs among those of the other blocks of a cell."""
     seeds: tuple[int | str, ...]
     """Or the wildcard that stands for any seed, where each has a process of its own."""
     methods: str
+
+    def rule(self, work: str) -> str:
+        """The name of its rule for `train` or `evaluate`."""
+        return f"{work}_{self.name}" if self.name else work
+
+
+def for_all_blocks(given: MutableMapping[str, Any], blocks: Sequence[Block], named: Callable[[str], str]) -> None:
+    """Let what an option sets for `train` or `evaluate` hold for the rule of each block, unless it names that one.
+
+    Args:
+        given: what is set, by rule.
+        blocks: the blocks of the study.
+        named: how a module renames a rule.
+    """
+    for work in BLOCK_WORK:
+        if named(work) in given:
+            for block in blocks:
+                given.setdefault(named(block.rule(work)), given[named(work)])
+
+
+def missing_rules(given: Iterable[str], rules: Iterable[str]) -> str:
+    """What to tell who sets resources or threads of rules that are not among `rules`; else nothing."""
+    known = sorted({*rules, *BLOCK_WORK})
+    unknown = sorted(set(given) - set(known))
+    if not unknown:
+        return ""
+    hints = "".join(nearest(name, known) for name in unknown)
+    return f"--set-resources, --set-threads: no rule {', '.join(unknown)}.{hints} Rules: {', '.join(known)}."
 
 
 @dataclass(frozen=True)
@@ -58,7 +90,7 @@ class Workflow:
         methods = "|".join(map(re.escape, settings.methods))
         if settings.execution.seeds_per_job == 1:
             # One rule for all: beside thousands of rules Snakemake takes a minute to plan.
-            return (Block("each", "{seed}", ("{seed}",), rf"(?:{methods})(?:\.candidate\d+)?"),)
+            return (Block("", "{seed}", ("{seed}",), rf"(?:{methods})(?:\.candidate\d+)?"),)
         found = [Block(n, n, seeds, methods) for n, seeds in self._packed(settings.seeds)]
         searched: dict[tuple[int, ...], list[str]] = {}
         for name, kind in settings.searches.items():
@@ -145,23 +177,6 @@ class Workflow:
         """The GPUs that a job that trains or predicts asks for."""
         return min(self.plan.settings.execution.jobs_per_gpu, 1)
 
-    @property
-    def train_options(self) -> str:
-        """The options of `collabpipe train` that say how it saves and where it runs, quoted for a shell."""
-        execution = self.plan.settings.execution
-        options = ["--save-seconds", str(execution.save_seconds), "--jobs-per-gpu", str(execution.jobs_per_gpu)]
-        if execution.save_epochs:
-            options += ["--save-epochs", str(execution.save_epochs)]
-        if execution.stage:
-            options += ["--stage", execution.stage]
-        return shlex.join(options)
-
-    @property
-    def overhead_options(self) -> str:
-        """The options of `collabpipe overhead`."""
-        options = ["--seconds", str(self.plan.settings.execution.overhead_seconds)]
-        return shlex.join(options if self.gpus else [*options, "--cpu"])
-
     def gpu_hint(self, limit: int | None) -> str:
         """What to tell who starts the study on a host with GPUs and sets no limit that fits; else nothing."""
         jobs = self.plan.settings.execution.jobs_per_gpu
@@ -177,12 +192,50 @@ class Workflow:
             f"--resources gpu={gpus * jobs} uses them all and keeps no core for a training that waits for one."
         )
 
+    # The options of the commands, quoted for a shell.
+
+    def _options(self, *options: str) -> str:
+        return shlex.join(["--results", str(self.plan.paths.root), *options])
+
+    @property
+    def options(self) -> str:
+        """The options of every command."""
+        return self._options()
+
     def fetch_options(self, dataset: str) -> str:
-        """The options of `collabpipe fetch` that say where files may come from, quoted for a shell."""
+        """The options of `collabpipe fetch` that say where files may come from."""
         data = self.plan.settings.datasets[dataset]
-        options = ["--data-dir", str(Path(data.data_dir).expanduser())] if data.data_dir else []
+        options = ["--data-dir", data.data_dir] if data.data_dir else []
         for mirror in data.mirrors:
             options += ["--mirror", mirror]
         if self.plan.settings.execution.offline:
             options.append("--offline")
-        return shlex.join(options)
+        return self._options(*options)
+
+    @property
+    def train_options(self) -> str:
+        """The options of `collabpipe train` that say how it saves and where it runs."""
+        execution = self.plan.settings.execution
+        options = ["--save-seconds", str(execution.save_seconds), "--jobs-per-gpu", str(execution.jobs_per_gpu)]
+        if execution.save_epochs:
+            options += ["--save-epochs", str(execution.save_epochs)]
+        if execution.stage:
+            options += ["--stage", execution.stage]
+        return self._options(*options)
+
+    @property
+    def choose_options(self) -> str:
+        """The options of `collabpipe choose`."""
+        return self._options("--keep", self.plan.settings.execution.keep_weights)
+
+    @property
+    def evaluate_options(self) -> str:
+        """The options of `collabpipe evaluate`."""
+        execution = self.plan.settings.execution
+        return self._options("--keep", execution.keep_weights, "--jobs-per-gpu", str(execution.jobs_per_gpu))
+
+    @property
+    def overhead_options(self) -> str:
+        """The options of `collabpipe overhead`."""
+        options = ["--seconds", str(self.plan.settings.execution.overhead_seconds)]
+        return self._options(*options, *(() if self.gpus else ("--cpu",)))

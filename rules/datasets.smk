@@ -1,17 +1,14 @@
 # Nothing but fetching needs the internet, which compute nodes often lack.
-localrules:
-    fetch_dataset,
-
-
 rule fetch_dataset:
     input:
-        recipe=lambda w: FILES.recipe_file(PLAN.data[w.dataset]),
+        recipe=data_recipe,
     output:
         PATHS.raw("{dataset}") / "fetched.json",
     log:
         LOGS / "fetch_dataset/{dataset}.log",
     benchmark:
         BENCHMARKS / "fetch_dataset/{dataset}.tsv"
+    localrule: True
     params:
         options=lambda w: FILES.fetch_options(w.dataset),
     shell:
@@ -31,8 +28,10 @@ rule prepare_dataset:
         LOGS / "prepare_dataset/{dataset}.log",
     benchmark:
         BENCHMARKS / "prepare_dataset/{dataset}.tsv"
+    params:
+        options=FILES.options,
     shell:
-        "collabpipe prepare {input.recipe} > {log} 2>&1"
+        "collabpipe prepare {input.recipe} {params.options} > {log} 2>&1"
 
 
 rule datasets:

@@ -2,7 +2,7 @@ for block in FILES.blocks:
 
     rule:
         name:
-            f"evaluate_{block.name}"
+            block.rule("evaluate")
         input:
             recipes=lambda w, seeds=block.seeds: FILES.recipe_files(**w, seeds=seeds),
             records=FILES.records(block.seeds),
@@ -20,10 +20,9 @@ for block in FILES.blocks:
         resources:
             gpu=FILES.gpus,
         params:
-            keep=PLAN.settings.execution.keep_weights,
-            jobs=PLAN.settings.execution.jobs_per_gpu,
+            options=FILES.evaluate_options,
         shell:
-            "collabpipe evaluate {input.recipes} --keep {params.keep} --jobs-per-gpu {params.jobs} > {log} 2>&1"
+            "collabpipe evaluate {input.recipes} {params.options} > {log} 2>&1"
 
 
 rule evaluations:

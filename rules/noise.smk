@@ -11,9 +11,11 @@ rule noisy_labels:
         LOGS / "noisy_labels/{dataset}/{noise}/seed{seed}.log",
     benchmark:
         BENCHMARKS / "noisy_labels/{dataset}/{noise}/seed{seed}.tsv"
+    params:
+        options=FILES.options,
     shell:
         # Also to the terminal: a class without validation images is worth a warning, and no error.
-        "collabpipe labels {input.recipe} 2>&1 | tee {log} >&2"
+        "collabpipe labels {input.recipe} {params.options} 2>&1 | tee {log} >&2"
 
 
 rule labels:

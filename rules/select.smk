@@ -1,7 +1,3 @@
-localrules:
-    choose,
-
-
 # From the candidates' records alone: no test image has a part in it.
 rule choose:
     input:
@@ -13,10 +9,11 @@ rule choose:
         LOGS / f"choose/{CELL}.log",
     benchmark:
         BENCHMARKS / f"choose/{CELL}.tsv"
+    localrule: True
     params:
-        keep=PLAN.settings.execution.keep_weights,
+        options=FILES.choose_options,
     shell:
-        "collabpipe choose {input.recipe} --keep {params.keep} > {log} 2>&1"
+        "collabpipe choose {input.recipe} {params.options} > {log} 2>&1"
 
 
 rule choices:

@@ -1,7 +1,3 @@
-localrules:
-    assemble_tables,
-
-
 # Beside trainings the times would say nothing: it waits for all of them. What was measured before comes from the store.
 # (`ancient` would not do: beside evaluations that run again Snakemake 9.27 leaves out a job whose recipe is newer.)
 rule measure_overhead:
@@ -74,8 +70,11 @@ rule assemble_tables:
         LOGS / "assemble_tables.log",
     benchmark:
         BENCHMARKS / "assemble_tables.tsv"
+    localrule: True
+    params:
+        options=FILES.options,
     shell:
-        "collabpipe tables {input.study} > {log} 2>&1"
+        "collabpipe tables {input.study} {params.options} > {log} 2>&1"
 
 
 rule tables:

@@ -4,7 +4,7 @@ for block in FILES.blocks:
 
     rule:
         name:
-            f"train_{block.name}"
+            block.rule("train")
         input:
             recipes=lambda w, seeds=block.seeds: FILES.recipe_files(**w, seeds=seeds),
             choices=lambda w: FILES.choice_files(

@@ -195,7 +195,7 @@ def jobs(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for line in table.group(1).splitlines() if table else ():
         name, count = line.split()
-        rule = re.sub(r"_(\d+|each)$", "", name)
+        rule = re.sub(r"_\d+$", "", name)
         if rule not in ("all", "tables", "evaluations", "checkpoints", "labels", "datasets"):
             counts[rule] = counts.get(rule, 0) + int(count)
     return counts

@@ -21,6 +21,7 @@ from collabpipe.plan import Plan
 from collabpipe.recipe import DataRecipe, LabelsRecipe, TrainRecipe, read_recipe
 from collabpipe.seeds import derive_seed
 from collabpipe.settings import check_settings
+from collabpipe.settings_errors import Place
 from collabpipe.workflow import Workflow
 from tests.conftest import REPOSITORY
 
@@ -83,9 +84,12 @@ STUDIES = st.fixed_dictionaries(
 # A busy machine draws studies slowly; that is no fault of theirs.
 quickly = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
+# The claims lie beside the default study.
+SHIPPED: dict[Place, str] = {("claims",): f"{REPOSITORY / 'config' / 'config.yaml'}:1"}
+
 
 def plan(config: Config) -> Plan:
-    return Plan(check_settings(copy.deepcopy(config), {}), Paths())
+    return Plan(check_settings(copy.deepcopy(config), SHIPPED), Paths())
 
 
 def digests(config: Config) -> dict[str, str]:

@@ -775,7 +775,7 @@ def test_an_image_folder_is_described_by_its_folder_size_and_quality(tmp_path: P
     faces = "  faces: {source: image_folder, data_dir: frames, image_size: 64, quality: c23, validation_size: 50}"
     found = load(tmp_path, "  digits:\n    validation_size: 50", faces).datasets["faces"]
 
-    assert (found.data_dir, found.image_size, found.quality) == ("frames", 64, "c23")
+    assert (found.data_dir, found.image_size, found.quality) == (str(tmp_path / "frames"), 64, "c23")
 
 
 def test_a_control_may_search_as_much_as_its_method_does(tmp_path: Path) -> None:

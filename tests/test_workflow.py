@@ -182,8 +182,9 @@ def test_a_failed_seed_keeps_no_other_from_finishing_and_is_trained_once_mended(
     state = study.results / "store" / key[:2] / key / "state.safetensors"
     state.parent.mkdir(parents=True)
     state.write_bytes(b"not a state")
-    failed = study.snakemake(check=False)
+    failed = study.snakemake("--profile", "profiles/quiet", check=False)
     assert failed.returncode != 0
+    assert str(state.relative_to(study.root)) in failed.stdout + failed.stderr, "the log of the job is shown"
     log = (study.results / "logs" / "train" / CELL / "output" / "block0.log").read_text()
     assert str(state.relative_to(study.root)) in log
     assert "Traceback" not in log

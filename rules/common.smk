@@ -2,6 +2,7 @@ from collabpipe.errors import CollabpipeError
 from collabpipe.occupancy import occupy
 from collabpipe.paths import FIGURE_FILES, OVERHEAD_FILES, TABLE_FILES
 from collabpipe.plan import Plan
+from collabpipe.reconcile import check_own_files
 from collabpipe.settle import settle
 from collabpipe.workflow import Workflow, slurm_step
 
@@ -12,7 +13,7 @@ try:
     # Jobs parse this file again; only the main process may set what exists against what is asked for.
     if workflow.is_main_process:
         occupy(PLAN.paths.root)
-        settle(PLAN)
+        check_own_files(PLAN, settle(PLAN))
 except (CollabpipeError, OSError) as error:
     raise WorkflowError(str(error))
 

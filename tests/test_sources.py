@@ -84,7 +84,8 @@ def test_from_the_server_to_the_prepared_form(small: Small, tmp_path: Path) -> N
 
     record = read_json(tmp_path / "raw" / "fetched.json")
     sums = {name: md5(content) for name, content in small.files.items()}
-    assert record == {"source": small.source, "folder": None, "md5": sums, "accepted": sums}
+    made_from = {"folder": None, "md5": sums, "images": None}
+    assert record == {"recipe": recipe.digest, "source": small.source, "accepted": sums, **made_from}
     for split, (images, labels) in (("train", small.train), ("test", small.test)):
         found = open_images(recipe, tmp_path, split)
         assert (found.images == images).all()
@@ -103,7 +104,7 @@ def test_from_the_server_to_the_prepared_form(small: Small, tmp_path: Path) -> N
 def test_own_files_are_used_where_they_lie(small: Small, tmp_path: Path) -> None:
     recipe = prepared(small, tmp_path)
 
-    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == [".lock", "fetched.json"]
+    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == [".lock", "fetched.json", "sums.json"]
     assert read_json(tmp_path / "raw" / "fetched.json")["folder"] == str(tmp_path / "own")
     assert (open_images(recipe, tmp_path, "train").images == small.train[0]).all()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from collabpipe.data.download import download
 from collabpipe.data.lock import alone
-from collabpipe.data.own import Sums, made_from, md5_of, note_sums, own_files, read_sums, stamp
+from collabpipe.data.own import Sums, made_from, md5_of, note_sums, own_files, read_sums, stamp, stamps
 from collabpipe.data.raw import WrongSum, addresses, check_accept, lacking, listing, locate, verify, wanted_files
 from collabpipe.data.sources import IMAGE_FOLDER, SOURCES, SourceFile
 from collabpipe.errors import CollabpipeError
@@ -51,7 +51,8 @@ def fetch(
 def _own(recipe: DataRecipe, data_dir: Path) -> Sums:
     """The sums of the user's own files, which are all looked at before any fault is told."""
     if recipe.source == IMAGE_FOLDER:
-        return read_sums(own_files(recipe, data_dir), {})
+        images = own_files(recipe, data_dir)
+        return read_sums(images, stamps(images), {})
     sums, faults = {}, []
     for file in wanted_files(recipe, data_dir):
         if path := locate(data_dir, file.name):

@@ -72,9 +72,7 @@ class _Walk:
         """Take in train or test."""
         place = self.folder / split
         if not place.is_dir():
-            self.faults.append(
-                f"{place}: is missing. data_dir is to hold train/ and test/, in them a folder per class."
-            )
+            self.faults.append(f"{place}: is missing. data_dir must hold train/ and test/, in them a folder per class.")
             return
         if self.quality is not None:
             levels = {_composed(entry.name): entry for entry in _visible(place) if entry.is_dir()}
@@ -107,26 +105,26 @@ class _Walk:
     def _class(self, entry: os.DirEntry[str], name: str) -> None:
         before, known = len(self.images), len(self.faults)
         self.inner.append(set())
-        for image in self._below(Path(entry.path), (os.path.realpath(entry.path),)):
-            parts = Path(image.path).relative_to(entry.path).parts
-            key = f"{name}/{_composed('/'.join(parts))}"
+        for inner, path in self._below(entry.path, "", (os.path.realpath(entry.path),)):
+            key = f"{name}/{_composed(inner)}"
             if key in self.images:
                 self.faults.append(
-                    f"{image.path}: has the name of {self.images[key]} in another of Unicode's spellings. Rename one."
+                    f"{path}: has the name of {self.images[key]} in another of Unicode's spellings. Rename one."
                 )
-            self.images[key] = Path(image.path)
-            self.inner[-1].add(parts[0] if len(parts) > 1 else "")
+            self.images[key] = Path(path)
+            self.inner[-1].add(inner.rpartition("/")[0].partition("/")[0])
         if len(self.images) == before and len(self.faults) == known:
             self.faults.append(f"{entry.path}: holds no images. Put images there or remove the folder.")
 
-    def _below(self, place: Path, above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
+    def _below(self, place: str, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+        """The images in and below `place`: name below the class folder, and path."""
         for entry in _visible(place):
             if entry.is_dir():
-                real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                real = os.path.realpath(entry.path)
                 if real in above:
                     self.faults.append(f"{entry.path}: leads back to a folder that it lies in. Remove the link.")
                 else:
-                    yield from self._below(Path(entry.path), (*above, os.path.realpath(entry.path)))
+                    yield from self._below(entry.path, f"{prefix}{entry.name}/", (*above, real))
             elif not entry.is_file():
                 self.faults.append(f"{entry.path}: is no file, or a link to nothing. Remove it or put the image there.")
             elif not entry.name.lower().endswith(SUFFIXES):
@@ -134,7 +132,7 @@ class _Walk:
                     f"{entry.path}: is none of the kinds that are read: {', '.join(SUFFIXES)}. Move it away."
                 )
             else:
-                yield entry
+                yield prefix + entry.name, entry.path
 
     def compare(self) -> None:
         """Hold the splits against each other, and the folders of classes against quality levels that nobody named."""
@@ -157,7 +155,7 @@ class _Walk:
             )
 
 
-def _visible(place: Path) -> list[os.DirEntry[str]]:
+def _visible(place: Path | str) -> list[os.DirEntry[str]]:
     with os.scandir(place) as entries:
         found = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in LEFT_BY_SYSTEMS]
     return sorted(found, key=lambda entry: entry.name)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from collabpipe.data.image_files import image_files, list_digest
-from collabpipe.data.raw import lacking, located
+from collabpipe.data.raw import lacking, located, md5_sums
 from collabpipe.data.sources import IMAGE_FOLDER
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import file_digest, record_of, write_json, write_text
+from collabpipe.files import record_of, write_json, write_text
 from collabpipe.recipe import DataRecipe
 
 Sums = dict[str, list[Any]]
@@ -54,21 +54,27 @@ def stamp(path: Path) -> list[int]:
     return [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
 
 
-def read_sums(files: Mapping[str, Path], known: Sums) -> Sums:
-    """The sums of `files`; the content of one that has its known size and times is not read.
+def stamps(files: Mapping[str, Path]) -> Sums:
+    """Size and times of each file.
+
+    Raises:
+        CollabpipeError: a file cannot be looked at.
+    """
+    try:
+        return {name: stamp(path) for name, path in files.items()}
+    except OSError as error:
+        raise CollabpipeError(f"{error.filename}: cannot be read: {error.strerror}.") from error
+
+
+def read_sums(files: Mapping[str, Path], now: Sums, known: Sums) -> Sums:
+    """The sums of `files`, whose sizes and times are `now`; the content of one that has its known ones is not read.
 
     Raises:
         CollabpipeError: a file cannot be read.
     """
-    sums: Sums = {}
-    try:
-        for name, path in files.items():
-            about = stamp(path)  # before the content: one that changes meanwhile is read again
-            old = known.get(name, [])
-            sums[name] = old if old[:3] == about else [*about, file_digest(path, "md5")]
-    except OSError as error:
-        raise CollabpipeError(f"{error.filename}: cannot be read: {error.strerror}.") from error
-    return sums
+    others = {name: path for name, path in files.items() if known.get(name, [])[:3] != now[name]}
+    md5 = md5_sums(others)
+    return {name: [*now[name], md5[name]] if name in md5 else known[name] for name in files}
 
 
 def made_from(recipe: DataRecipe, md5: Mapping[str, str]) -> dict[str, Any]:
@@ -112,16 +118,14 @@ def unchanged(recipe: DataRecipe, folder: Path | None, origin: Mapping[str, Any]
         return {}
     try:
         files = own_files(recipe, folder)
-        if made_from(recipe, md5_of(known)) == origin and _sizes_differ(files, known):
+        now = stamps(files)
+        noted = made_from(recipe, md5_of(known)) == origin
+        if noted and (now.keys() != known.keys() or any(now[name][0] != known[name][0] for name in now)):
             return None
-        sums = read_sums(files, known)
-    except (CollabpipeError, OSError):
+        sums = read_sums(files, now, known)
+    except CollabpipeError:
         return None
-    return sums if made_from(recipe, md5_of(sums)) == origin else None
-
-
-def _sizes_differ(files: Mapping[str, Path], known: Sums) -> bool:
-    return files.keys() != known.keys() or any(stamp(path)[0] != known[name][0] for name, path in files.items())
+    return sums if (noted and sums == known) or made_from(recipe, md5_of(sums)) == origin else None
 
 
 def is_fetched(recipe: DataRecipe, folder: Path | None, raw: Path) -> bool:
@@ -134,9 +138,7 @@ def is_fetched(recipe: DataRecipe, folder: Path | None, raw: Path) -> bool:
             noted = (raw / FETCHED).stat().st_mtime_ns
             files = located(recipe, raw)
             return set(files) == set(record["md5"]) and all(stamp(path)[1] <= noted for path in files.values())
-        known = known_sums(raw)
-        files = own_files(recipe, folder)
-        return files.keys() == known.keys() and all(stamp(path) == known[name][:3] for name, path in files.items())
+        return stamps(own_files(recipe, folder)) == {name: about[:3] for name, about in known_sums(raw).items()}
     except (CollabpipeError, OSError):
         return False
 

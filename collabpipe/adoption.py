@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collabpipe.files import read_json, write_json
+from collabpipe.files import read_json, record_of, write_json
 from collabpipe.paths import Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import TrainRecipe, evaluation_key
-from collabpipe.reconcile import State, record_of
+from collabpipe.reconcile import State
 from collabpipe.store import ASKED_FILE, Store
 
 OF_THE_RUN = ("recipe", "run", "inputs", "choices", "composition", "training", "digest", "seal", "key", "files")

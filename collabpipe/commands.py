@@ -105,14 +105,16 @@ def tables(arguments: argparse.Namespace) -> None:
 def plan(arguments: argparse.Namespace) -> None:
     """List a configuration's runs, their number and what exists."""
     from collabpipe.plan import Plan
-    from collabpipe.reconcile import look
+    from collabpipe.reconcile import check_own_files, look
     from collabpipe.report import show_estimate, show_plan
     from collabpipe.settle import settle
 
     plan = Plan.from_files(arguments.config, arguments.results.root)
-    show_plan(plan, settle(plan) if arguments.write else look(plan))
+    state = settle(plan) if arguments.write else look(plan)
+    show_plan(plan, state)
     if arguments.estimate:
         show_estimate(plan, arguments.rate)
+    check_own_files(plan, state)
 
 
 def verify(arguments: argparse.Namespace) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class CollabpipeError(Exception):
     """What is wrong, where, what is allowed and what to do; the command line prints it without a traceback."""
+
+
+def listed(faults: Sequence[str], most: int = 20) -> str:
+    """The first `most` faults, a line each, and how many there are if those are not all."""
+    more = [f"and {len(faults) - most} more: {len(faults)} in all."] if len(faults) > most else []
+    return "\n".join([*faults[:most], *more])
 
 
 def nearest(value: object, allowed: Iterable[str]) -> str:

@@ -88,6 +88,17 @@ def read_record(path: Path, remedy: str = "") -> dict[str, Any]:
     return record
 
 
+def record_of(path: Path) -> dict[str, Any]:
+    """A record, or nothing where it is missing or broken: then it is made again."""
+    if not path.exists():
+        return {}
+    try:
+        record = read_json(path)
+    except CollabpipeError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def json_digest(value: Any) -> str:
     """SHA-256 (hex) of the canonical JSON form of `value`."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -30,8 +30,8 @@ from collabpipe.recipe import (
     Undecided,
 )
 from collabpipe.seeds import Purpose, derive_seed
-from collabpipe.settings import Settings, check_settings, load_settings
-from collabpipe.settings_errors import Place, lasting, merge_files, option_places
+from collabpipe.settings import Settings, check_settings
+from collabpipe.settings_errors import Place, lasting, merge_files, option_places, place_of
 from collabpipe.study import MeasuredMethod, OverheadRecipe, StudyRecipe
 
 Cell = tuple[str, str, str]
@@ -48,11 +48,14 @@ class Plan:
 
     settings: Settings
     paths: Paths
+    places: Mapping[Place, str] = field(default_factory=dict)
+    """At which file and line each key of the configuration stands."""
 
     @classmethod
     def from_files(cls, files: Sequence[Path], results: Path) -> Plan:
         """The plan of the study in the YAML `files`."""
-        return cls(load_settings(files), Paths(results))
+        values, places = merge_files(files)
+        return cls(check_settings(values, places), Paths(results), places)
 
     @classmethod
     def from_config(
@@ -79,7 +82,7 @@ class Plan:
             places: dict[Place, str] = {(): f"config of module {module}"}
         else:
             places = merge_files([lasting(Path(file)) for file in files])[1] | option_places(options)
-        return cls(check_settings(config, places), Paths(results))
+        return cls(check_settings(config, places), Paths(results), places)
 
     @cached_property
     def data(self) -> dict[str, DataRecipe]:
@@ -95,6 +98,15 @@ class Plan:
             )
             for name, data in self.settings.datasets.items()
         }
+
+    def data_dir(self, dataset: str) -> Path | None:
+        """The folder with the user's own copies of a data set's files; None: they are downloaded."""
+        folder = self.settings.datasets[dataset].data_dir
+        return None if folder is None else Path(folder).expanduser().resolve()
+
+    def place(self, *keys: str) -> str:
+        """`file:line: key` of a key of the configuration, for an error about its value."""
+        return place_of(keys, self.places)
 
     @cached_property
     def labels(self) -> dict[LabelsKey, LabelsRecipe]:

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from collabpipe.errors import CollabpipeError
+from collabpipe.files import record_of
 from collabpipe.paths import Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import training_digest
-from collabpipe.reconcile import record_of
 from collabpipe.store import ASKED_FILE
 
 Unasked = dict[str, list[Path]]

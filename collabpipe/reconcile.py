@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collabpipe.data.own import Sums, known_sums, own_files, unchanged
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import is_sealed, json_digest, read_json
+from collabpipe.files import is_sealed, json_digest, record_of
 from collabpipe.paths import (
     CHECKPOINT_FILES,
     EVALUATION_FILES,
@@ -36,21 +37,12 @@ class State:
     """The record of each training that is of the run's recipe, even where its inputs are others by now."""
     metrics: dict[str, dict[str, Any]]
     """The same of each evaluation."""
+    own: dict[str, Sums]
+    """The sums of the user's own files that a prepared data set was made from and that lie in data_dir unchanged."""
 
     def complete(self, plan: Plan) -> bool:
         """Whether nothing is left to be done."""
         return self.tables and len(self.data) == len(plan.data) and len(self.labels) == len(plan.labels)
-
-
-def record_of(path: Path) -> dict[str, Any]:
-    """A record, or nothing where it is missing or broken: then it is made again."""
-    if not path.exists():
-        return {}
-    try:
-        record = read_json(path)
-    except CollabpipeError:
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _sealed_record(path: Path) -> dict[str, Any]:
@@ -70,10 +62,16 @@ class _Look:
         self.plan = plan
         self.sums: dict[str, dict[str, str | None]] = {}
         """The sums of the files of each data set that is prepared as asked."""
+        self.own: dict[str, Sums] = {}
         for dataset, data in plan.data.items():
             record = _sealed_record(plan.paths.data_record(data))
-            if record.get("recipe") == data.digest:
+            if record.get("recipe") != data.digest:
+                continue
+            known = known_sums(plan.paths.raw(dataset))
+            own = unchanged(data, plan.data_dir(dataset), record.get("made_from", {}), known)
+            if own is not None:
                 self.sums[dataset] = {file: about.get("sha256") for file, about in record.get("files", {}).items()}
+                self.own[dataset] = own
         self.labels: dict[LabelsKey, str | None] = {}
         """The sum of each label file that is as asked."""
         for replicate, labels in plan.labels.items():
@@ -168,4 +166,23 @@ def look(plan: Plan) -> State:
         tables=current,
         records=found.records,
         metrics=all_metrics,
+        own=found.own,
     )
+
+
+def check_own_files(plan: Plan, state: State) -> None:
+    """Look into the data_dir of every data set that is still to be prepared, before any job does.
+
+    Raises:
+        CollabpipeError: files are missing, or an image folder is not laid out as one; with file, line and key.
+    """
+    faults = []
+    for name, data in plan.data.items():
+        folder = plan.data_dir(name)
+        if name not in state.data and folder is not None:
+            try:
+                own_files(data, folder)
+            except CollabpipeError as error:
+                faults.append(f"{plan.place('datasets', name, 'data_dir')}: {error}")
+    if faults:
+        raise CollabpipeError("\n".join(faults))

@@ -147,6 +147,11 @@ class DatasetSettings(Strict):
         if folder and (self.data_dir is None or self.image_size is None):
             key = "data_dir" if self.data_dir is None else "image_size"
             raise Wrong(None, ("a value: an image folder has no default",), "value", (key,))
+        # A key that would do nothing is a misunderstanding.
+        for key in ("mirrors", "accept") if folder else ("data_dir", "mirrors", "accept"):
+            if not SOURCES[self.source].files and (value := getattr(self, key)):
+                why = "its images have no published sums" if folder else "it comes with scikit-learn, without files"
+                raise Wrong(value, (f"nothing for source {self.source}: {why}",), "value", (key,))
         if self.quality is not None and not folder:
             raise Wrong(self.quality, ("nothing: only an image_folder has quality levels",), "value", ("quality",))
         if self.human_labels and self.source not in ANNOTATORS:

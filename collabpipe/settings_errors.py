@@ -78,6 +78,12 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
     return f"value {value!r} is not allowed: {detail['msg'].lower()}."
 
 
+def place_of(place: Place, places: Mapping[Place, str]) -> str:
+    """`file:line: key` of a key, or the line of the nearest key above it."""
+    known = next((places[place[:n]] for n in range(len(place), -1, -1) if place[:n] in places), "config")
+    return f"{known}: {'.'.join(place) or 'the file'}"
+
+
 def explain(error: ValidationError, model: type[BaseModel], places: Mapping[Place, str]) -> str:
     """All errors of a configuration, a line each."""
     lines = []
@@ -85,8 +91,7 @@ def explain(error: ValidationError, model: type[BaseModel], places: Mapping[Plac
     for place, detail in found:
         if any(len(other) > len(place) and other[: len(place)] == place for other, _ in found):
             continue  # a consequence: the list is too short once its wrong item is left out
-        known = next((places[place[:n]] for n in range(len(place), -1, -1) if place[:n] in places), "config")
-        lines.append(f"{known}: {'.'.join(place) or 'the file'}: {_message(detail, model)}")
+        lines.append(f"{place_of(place, places)}: {_message(detail, model)}")
     return "\n".join(lines)
 
 

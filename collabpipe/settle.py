@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collabpipe.adoption import adopt
+from collabpipe.data.own import is_fetched, note_unchanged
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import set_time
 from collabpipe.paths import (
@@ -149,7 +150,13 @@ def settle(plan: Plan) -> State:
     state = look(plan)
     paths.selection.mkdir(parents=True, exist_ok=True)  # an output for DVC, also where nothing is searched
     for name, data in plan.data.items():
-        _settle(data.write(paths.recipes), paths.data_record(data), name in state.data)
+        file, folder, raw = data.write(paths.recipes), plan.data_dir(name), paths.raw(name)
+        if name not in state.data and not is_fetched(data, folder, raw):
+            # Else a failed preparation would be tried again with what was fetched before the files were set right.
+            _settle(file, raw / "fetched.json", current=False)
+        _settle(file, paths.data_record(data), name in state.data)
+        if folder is not None and state.own.get(name):
+            note_unchanged(raw, folder, state.own[name])
     for key, labels in plan.labels.items():
         _settle(labels.write(paths.recipes), paths.labels(labels).with_suffix(".json"), key in state.labels)
     for choice, selection in plan.selections.items():

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from collabpipe.adoption import key_of
 from collabpipe.alike import alike
+from collabpipe.data.own import known_sums, unchanged
 from collabpipe.errors import CollabpipeError
-from collabpipe.files import file_digest, is_sealed, json_text, read_record, seal_of, sealed
+from collabpipe.files import file_digest, is_sealed, json_text, read_record, record_of, seal_of, sealed
 from collabpipe.labels import describe, read_labels
 from collabpipe.paths import (
     CHECKPOINT_FILES,
@@ -31,7 +32,6 @@ from collabpipe.paths import (
 )
 from collabpipe.plan import ChoiceKey, Plan
 from collabpipe.recipe import DataRecipe, LabelsRecipe, TrainRecipe, evaluation_key, training_digest
-from collabpipe.reconcile import record_of
 
 Depth = Literal["sums", "follows", "recomputed"]
 """Sums alone; that metrics, choices and tables follow from what is below them too; labels and predictions anew too."""
@@ -168,6 +168,10 @@ class Verifier:
         record = _sealed(path)
         _same(path, "recipe", record["recipe"], recipe.digest, Stale)
         _sums(record["files"], path.parent, path, DATA_FILES)
+        folder = self.plan.data_dir(recipe.dataset)
+        known = {} if self.follows else known_sums(self.paths.raw(recipe.dataset))
+        if unchanged(recipe, folder, record["made_from"], known) is None:
+            raise Stale(f"{path}: was prepared from other files than those that lie in data_dir {folder} now")
         self.data[recipe.dataset] = {name: about["sha256"] for name, about in record["files"].items()}
 
     def _labels(self, recipe: LabelsRecipe) -> None:

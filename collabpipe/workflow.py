@@ -205,7 +205,8 @@ class Workflow:
     def fetch_options(self, dataset: str) -> str:
         """The options of `collabpipe fetch` that say where files may come from."""
         data = self.plan.settings.datasets[dataset]
-        options = ["--data-dir", data.data_dir] if data.data_dir else []
+        folder = self.plan.data_dir(dataset)
+        options = [] if folder is None else ["--data-dir", str(folder)]
         for mirror in data.mirrors:
             options += ["--mirror", mirror]
         if self.plan.settings.execution.offline:

@@ -5,6 +5,7 @@ from collabpipe.joblines import shorten_job_lines
 from collabpipe.occupancy import occupy
 from collabpipe.paths import FIGURE_FILES, OVERHEAD_FILES, TABLE_FILES, Paths
 from collabpipe.plan import Plan
+from collabpipe.reconcile import check_own_files
 from collabpipe.settle import settle
 from collabpipe.workflow import Workflow, for_all_blocks, missing_rules, slurm_step
 
@@ -26,7 +27,7 @@ try:
     if workflow.is_main_process:
         shorten_job_lines(logger, workflow.logger_manager.settings.quiet or ())
         occupy(PLAN.paths.root)
-        settle(PLAN)
+        check_own_files(PLAN, settle(PLAN))
 except (CollabpipeError, OSError) as error:
     raise WorkflowError(str(error))
 

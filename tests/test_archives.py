@@ -249,6 +249,7 @@ def test_an_archive_with_a_planted_member_is_refused_as_a_whole(name: str, tmp_p
         ".lock",
         "fetched.json",
         "stl10_binary.tar.gz",
+        "sums.json",
     ]
 
 

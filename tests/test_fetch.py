@@ -14,6 +14,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -78,8 +79,8 @@ def test_the_whole_data_set_is_downloaded(
         assert (tmp_path / name).read_bytes() == FILES[name]
     assert server.asked == NAMES
     sums = {name: md5(content) for name, content in FILES.items()}
-    record = {"source": "fashion_mnist", "folder": None, "md5": sums, "accepted": {}}
-    assert read_json(tmp_path / "fetched.json") == record
+    record: dict[str, Any] = {"source": "fashion_mnist", "folder": None, "md5": sums, "images": None, "accepted": {}}
+    assert read_json(tmp_path / "fetched.json") == record | {"recipe": FASHION.digest}
     assert capsys.readouterr().err == "", "a log gets a line once its time has come"
 
 
@@ -123,10 +124,12 @@ def test_mirrors_are_tried_before_the_sources_own_addresses(server: Server, tmp_
 
 
 def test_digits_need_no_server(server: Server, tmp_path: Path) -> None:
-    fetch(DataRecipe(dataset="digits", source="digits", image_size=None), tmp_path, offline=True)
+    digits = DataRecipe(dataset="digits", source="digits", image_size=None)
+    fetch(digits, tmp_path, offline=True)
 
     assert server.asked == []
-    assert read_json(tmp_path / "fetched.json") == {"source": "digits", "folder": None, "md5": {}, "accepted": {}}
+    record: dict[str, Any] = {"source": "digits", "folder": None, "md5": {}, "images": None, "accepted": {}}
+    assert read_json(tmp_path / "fetched.json") == record | {"recipe": digits.digest}
 
 
 # --- bad answers ------------------------------------------------------------------------------------------------------
@@ -485,7 +488,7 @@ def test_own_files_are_used_and_no_server_is_asked(server: Server, own_files: Pa
     fetch(FASHION, tmp_path / "raw", own_files)
 
     assert server.asked == []
-    assert listing(tmp_path / "raw") == ["fetched.json"]
+    assert listing(tmp_path / "raw") == ["fetched.json", "sums.json"]
     assert read_json(tmp_path / "raw" / "fetched.json")["folder"] == str(own_files)
 
 
@@ -541,7 +544,7 @@ def test_a_results_folder_that_cannot_be_written_is_told(server: Server, tmp_pat
 
 
 def test_preparing_what_was_not_fetched_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CollabpipeError, match=r"fetched\.json: is missing\. Fetch the data set"):
+    with pytest.raises(CollabpipeError, match=r"fetched\.json: is missing\. Run Snakemake, or fetch the data set"):
         prepare(FASHION, tmp_path / "raw", tmp_path / "fashion")
     assert not (tmp_path / "fashion").exists()
 

@@ -192,7 +192,7 @@ def add(path: str) -> Callable[[Path], None]:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no test": (remove("test"), "test: is missing. data_dir is to hold train/ and test/"),
+    "no test": (remove("test"), "test: is missing. data_dir must hold train/ and test/"),
     "a class in one split only": (remove("test/c23/fake"), "holds 1 folders of classes"),
     "other classes": (
         lambda faces: (faces / "test/c23/fake").rename(faces / "test/c23/forged"),
@@ -280,3 +280,117 @@ def test_images_that_change_after_the_fetch_are_refused(change: str, faces: Path
 
     with pytest.raises(CollabpipeError, match="its images were changed since they were fetched"):
         prepare(asked, tmp_path / "raw", tmp_path / "out")
+
+
+# --- what folders of one's own look like ------------------------------------------------------------------------------
+
+
+def prepared(folder: Path, root: Path, **fields: Any) -> dict[str, tuple[tuple[str, ...], list[int]]]:
+    """Classes and labels of each split, after fetching and preparing."""
+    asked = recipe(**fields)
+    fetch(asked, root / "raw", folder)
+    prepare(asked, root / "raw", root / "out")
+    found = {split: open_images(asked, root / "out", split) for split in ("train", "test")}
+    return {split: (images.classes, images.labels.tolist()) for split, images in found.items()}
+
+
+def test_all_faults_of_a_folder_are_listed_up_to_a_limit_with_their_number(faces: Path, tmp_path: Path) -> None:
+    for number in range(30):
+        (faces / "train" / "c23" / "fake" / f"{number:02}.txt").touch()
+    remove("test/c23/real")(faces)
+
+    told = refused(faces, tmp_path, quality="c23").splitlines()
+
+    assert len(told) == 21
+    assert told[0].startswith(f"{faces / 'train/c23/fake/00.txt'}: is none of the kinds that are read")
+    assert told[-1] == "and 12 more: 32 in all."
+
+
+@pytest.mark.parametrize("splits", [("train",), ("test",), ("train", "test")])
+def test_all_broken_images_are_listed(splits: tuple[str, ...], faces: Path, tmp_path: Path) -> None:
+    broken = [faces / split / "c23" / name / "1.png" for split in splits for name in ("fake", "real")]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:50])
+    fetch(recipe(quality="c23"), tmp_path / "raw", faces)
+
+    with pytest.raises(CollabpipeError) as caught:
+        prepare(recipe(quality="c23"), tmp_path / "raw", tmp_path / "out")
+
+    assert sorted(line.partition(":")[0] for line in str(caught.value).splitlines()) == sorted(map(str, broken))
+    assert not (tmp_path / "out" / "record.json").exists()
+
+
+def test_images_in_folders_of_a_class_folder_are_of_that_class(tmp_path: Path) -> None:
+    """A folder for each video: it is no class."""
+    for split, videos in (("train", ("000", "001")), ("test", ("002",))):
+        for name in ("fake", "real"):
+            for video in videos:
+                for frame in range(2):
+                    save(tmp_path / "frames" / split / name / video / f"{frame}.png", np.zeros((8, 8, 3), np.uint8))
+
+    found = prepared(tmp_path / "frames", tmp_path)
+
+    assert found == {
+        "train": (("fake", "real"), [0, 0, 0, 0, 1, 1, 1, 1]),
+        "test": (("fake", "real"), [0, 0, 1, 1]),
+    }
+
+
+def test_folders_that_may_be_levels_or_videos_are_refused_with_a_way_for_each(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for outer in ("fake", "real"):
+            for inner in ("a", "b"):
+                save(tmp_path / "frames" / split / outer / inner / "0.png", np.zeros((8, 8, 3), np.uint8))
+
+    told = refused(tmp_path / "frames", tmp_path)
+
+    assert "If fake is a quality level, name it: quality: fake. If fake is a class, put a level of your own" in told
+    assert prepared(tmp_path / "frames", tmp_path / "levels", quality="fake")["train"] == (("a", "b"), [0, 1])
+    for split in ("train", "test"):
+        (tmp_path / "frames" / split / "all").mkdir()
+        for outer in ("fake", "real"):
+            (tmp_path / "frames" / split / outer).rename(tmp_path / "frames" / split / "all" / outer)
+    classes = prepared(tmp_path / "frames", tmp_path / "classes", quality="all")["train"]
+    assert classes == (("fake", "real"), [0, 0, 1, 1])
+
+
+def test_two_spellings_of_a_name_are_one_class(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for split, name in (("train", composed), ("test", decomposed), ("train", "tea"), ("test", "tea")):
+        save(tmp_path / "drinks" / split / name / "0.png", np.zeros((8, 8, 3), np.uint8))
+
+    assert prepared(tmp_path / "drinks", tmp_path)["test"] == ((composed, "tea"), [0, 1])
+
+    save(tmp_path / "drinks" / "train" / decomposed / "1.png", np.zeros((8, 8, 3), np.uint8))
+    assert prepared(tmp_path / "drinks", tmp_path)["train"] == ((composed, "tea"), [0, 0, 1])
+
+    save(tmp_path / "drinks" / "train" / decomposed / "0.png", np.zeros((8, 8, 3), np.uint8))
+    assert "0.png in another of Unicode's spellings. Rename one." in refused(tmp_path / "drinks", tmp_path / "again")
+
+
+@pytest.mark.parametrize("left", ["__MACOSX", ".ipynb_checkpoints", "@eaDir", "lost+found", "$RECYCLE.BIN"])
+def test_what_systems_leave_is_no_class_and_no_level(left: str, faces: Path, tmp_path: Path) -> None:
+    for place in ("train", "test/c23", "train/c23/fake"):
+        (faces / place / left).mkdir()
+        (faces / place / left / "._0.png").write_bytes(b"?")
+    (faces / "train" / "c23" / "real" / "Thumbs.db").touch()
+
+    assert prepared(faces, tmp_path, quality="c23")["train"] == (("fake", "real"), [0, 0, 0, 1, 1, 1])
+    assert "There are: c23, raw." in refused(faces, tmp_path / "other", quality="c40")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("PNG", "a.JPEG"), ("JPEG", "a.png"), ("WEBP", "a.jpg"), ("BMP", "a.webp")])
+def test_an_image_is_read_by_its_content_whatever_its_name_says(kind: str, name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        Image.new("RGB", (8, 8), (100, 100, 100)).save(file, kind)
+
+    assert np.abs(image_folder.decode(tmp_path / name, 8).astype(int) - 100).max() <= 2
+
+
+def test_a_link_in_a_circle_is_refused(faces: Path, tmp_path: Path) -> None:
+    (faces / "train" / "c23" / "fake" / "again").symlink_to("..", target_is_directory=True)
+    (faces / "train" / "c23" / "real" / "self").symlink_to(".", target_is_directory=True)
+
+    told = refused(faces, tmp_path, quality="c23")
+
+    assert f"{faces / 'train/c23/real/self'}: leads back to a folder that it lies in. Remove the link." in told

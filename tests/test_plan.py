@@ -256,6 +256,8 @@ def test_a_derived_seed_fits_every_generator(seed: int, purpose: str) -> None:
 @given(config=STUDIES, save=st.floats(0, 100), folder=st.text("abc/", min_size=1))
 @quickly
 def test_how_jobs_are_cut_and_where_files_lie_is_in_no_recipe(config: Config, save: float, folder: str) -> None:
+    for dataset in config["datasets"].values():
+        dataset["source"] = "fashion_mnist"
     before = digests(config)
     study = plan(config).study.digest
     config["execution"] = {"seeds_per_job": 9, "save_seconds": save}

@@ -415,6 +415,9 @@ MISTAKES = {
             ("a sum that is a number", "accept: {a.gz: 123}", "accept.a.gz", ("123", "string")),
             ("a mirror that is a word", "mirrors: http://a/", "mirrors", ("'http://a/'", "a list")),
             ("a mirror that is a number", "mirrors: [3]", "mirrors.0", ("3", "string")),
+            ("a folder that nothing is read from", "data_dir: /d", "data_dir", ("'/d'", "nothing for source digits")),
+            ("a mirror of nothing", "mirrors: [http://a/]", "mirrors", ("http://a/", "nothing for source digits")),
+            ("a sum of nothing", f"accept: {{a.gz: {'a' * 32}}}", "accept", ("a.gz", "nothing for source digits")),
             ("more pixels than there are", "image_size: 9", "image_size", ("'9'", "up to 8")),
         )
     },

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import pickle
 import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +87,8 @@ def test_from_the_server_to_the_prepared_form(small: Small, tmp_path: Path) -> N
 
     record = read_json(tmp_path / "raw" / "fetched.json")
     sums = {name: md5(content) for name, content in small.files.items()}
-    assert record == {"source": small.source, "folder": None, "md5": sums, "accepted": sums}
+    made_from = {"folder": None, "md5": sums, "images": None}
+    assert record == {"recipe": recipe.digest, "source": small.source, "accepted": sums, **made_from}
     for split, (images, labels) in (("train", small.train), ("test", small.test)):
         found = open_images(recipe, tmp_path, split)
         assert (found.images == images).all()
@@ -103,7 +107,7 @@ def test_from_the_server_to_the_prepared_form(small: Small, tmp_path: Path) -> N
 def test_own_files_are_used_where_they_lie(small: Small, tmp_path: Path) -> None:
     recipe = prepared(small, tmp_path)
 
-    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == [".lock", "fetched.json"]
+    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == [".lock", "fetched.json", "sums.json"]
     assert read_json(tmp_path / "raw" / "fetched.json")["folder"] == str(tmp_path / "own")
     assert (open_images(recipe, tmp_path, "train").images == small.train[0]).all()
 
@@ -117,6 +121,61 @@ def test_own_files_that_change_after_the_fetch_are_refused(small: Small, tmp_pat
     with pytest.raises(CollabpipeError, match="wrong sum"):
         prepare(recipe, tmp_path / "raw", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def unpacked(small: Small, folder: Path) -> dict[str, str]:
+    """Unpack the small archive as a user does, with all that is in it; the sums of its files."""
+    archive = next(content for name, content in small.files.items() if name.endswith(".tar.gz"))
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        members.extractall(folder, filter="data")
+    for name in small.files.keys() - {"cifar-10-python.tar.gz", "cifar-100-python.tar.gz", "stl10_binary.tar.gz"}:
+        (folder / name).write_bytes(small.files[name])
+    names = [file.name for file in (*SOURCES[small.source].instead, *SOURCES[small.source].human)]
+    return {path.name: md5(path.read_bytes()) for path in folder.rglob("*") if path.name in names}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("small", [cifar10(), cifar10(human=True), cifar100(), stl10()], ids=str)
+def test_unpacked_archives_are_used_where_they_lie(small: Small, inside: bool, tmp_path: Path) -> None:
+    sums = unpacked(small, tmp_path / "own")
+    recipe = small.recipe(accept=sums)
+    (top,) = (path for path in (tmp_path / "own").iterdir() if path.is_dir())
+    if inside:
+        for path in tmp_path.joinpath("own").glob("*.pt"):
+            path.rename(top / path.name)
+    fetch(recipe, tmp_path / "raw", top if inside else tmp_path / "own")
+    prepare(recipe, tmp_path / "raw", tmp_path)
+
+    assert read_json(tmp_path / "raw" / "fetched.json")["md5"] == sums
+    assert (open_images(recipe, tmp_path, "train").images == small.train[0]).all()
+    assert (open_images(recipe, tmp_path, "test").labels == small.test[1]).all()
+
+
+def test_an_unpacked_archive_of_other_sums_is_refused_file_by_file(tmp_path: Path) -> None:
+    sums = unpacked(cifar10(), tmp_path / "own")
+
+    with pytest.raises(CollabpipeError) as caught:
+        fetch(cifar10().recipe(accept={}), tmp_path / "raw", tmp_path / "own")
+
+    for name, found in sums.items():
+        path = tmp_path / "own" / "cifar-10-batches-py" / name
+        assert f"{path}: wrong sum. Expected md5 " in str(caught.value)
+        assert f"accept: {{{name}: {found}}}" in str(caught.value)
+
+
+def test_unpacked_files_without_a_published_sum_are_told_with_what_to_do(tmp_path: Path) -> None:
+    small = SMALL["fashion_mnist"]()
+    (tmp_path / "own").mkdir()
+    for name, content in small.files.items():
+        (tmp_path / "own" / name.removesuffix(".gz")).write_bytes(gzip.decompress(content))
+
+    with pytest.raises(CollabpipeError) as caught:
+        fetch(small.recipe(), tmp_path / "raw", tmp_path / "own")
+
+    path = tmp_path / "own" / "train-images-idx3-ubyte"
+    assert f"{path} is the unpacked file, of which no sum is published: pack it (gzip --keep {path})" in str(
+        caught.value
+    )
 
 
 def test_imagenet32_is_found_in_its_archives_folders(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def read_digits() -> tuple[Split, Split]:
 
 
 def read_cifar(recipe: DataRecipe, files: Mapping[str, Path]) -> tuple[Split, Split]:
-    """CIFAR-10 or CIFAR-100 (Krizhevsky, 2009) from the archive of its Python version, and the annotators' labels.
+    """CIFAR-10 or CIFAR-100 (Krizhevsky, 2009) from its Python version, packed or not, and the annotators' labels.
 
     CIFAR-100's superclasses are the annotation `coarse`.
     """
@@ -107,15 +107,11 @@ def read_cifar(recipe: DataRecipe, files: Mapping[str, Path]) -> tuple[Split, Sp
     folder, key = ("cifar-10-batches-py", "labels") if ten else ("cifar-100-python", "fine_labels")
     parts = {"train": [f"data_batch_{i}" for i in range(1, 6)] if ten else ["train"]}
     parts["test"] = ["test_batch"] if ten else ["test"]
-    archive = files[SOURCES[recipe.source].files[0].name]
-    contents = tar_members(archive, [f"{folder}/{name}" for names in parts.values() for name in names])
+    contents, origin = _contents(recipe, files, folder, [name for names in parts.values() for name in names])
     splits = []
     for names in parts.values():
-        places = [f"{archive}: {folder}/{name}" for name in names]
-        batches = [
-            unpickle(io.BytesIO(contents.pop(f"{folder}/{name}")), place)
-            for name, place in zip(names, places, strict=True)
-        ]
+        places = [f"{origin}/{name}" for name in names]
+        batches = [unpickle(io.BytesIO(contents.pop(name)), place) for name, place in zip(names, places, strict=True)]
         images = np.concatenate([batch_images(batch, place) for batch, place in zip(batches, places, strict=True)])
         labels = _joined(batches, key, places, len(images))
         coarse = {} if ten else {"coarse": _joined(batches, "coarse_labels", places, len(images))}
@@ -124,6 +120,17 @@ def read_cifar(recipe: DataRecipe, files: Mapping[str, Path]) -> tuple[Split, Sp
     for file in SOURCES[recipe.source].human if recipe.human_labels else ():
         train.annotations.update(read_human(files[file.name], HUMAN_KEYS[recipe.source], train.labels))
     return train, test
+
+
+def _contents(
+    recipe: DataRecipe, files: Mapping[str, Path], folder: str, names: list[str]
+) -> tuple[dict[str, bytes], str]:
+    """The contents of the files `names`, in the archive's `folder` or unpacked, and where that is, for messages."""
+    archive = files.get(SOURCES[recipe.source].files[0].name)
+    if archive is None:
+        return {name: files[name].read_bytes() for name in names}, str(files[names[0]].parent)
+    members = tar_members(archive, [f"{folder}/{name}" for name in names])
+    return {name: members.pop(f"{folder}/{name}") for name in names}, f"{archive}: {folder}"
 
 
 def _joined(batches: list[Any], key: str, places: list[str], number: int) -> NDArray[np.int64]:
@@ -156,17 +163,16 @@ def read_human(path: Path, keys: Mapping[str, str], clean: NDArray[np.int64]) ->
     return columns
 
 
-def read_stl10(files: Mapping[str, Path]) -> tuple[Split, Split]:
+def read_stl10(recipe: DataRecipe, files: Mapping[str, Path]) -> tuple[Split, Split]:
     """STL-10 (Coates et al., 2011): images column by column, labels from 1; the unlabelled images are left out."""
-    (path,) = files.values()
-    names = [f"stl10_binary/{split}_{part}.bin" for split in ("train", "test") for part in "Xy"]
-    contents = tar_members(path, names)
+    names = [f"{split}_{part}.bin" for split in ("train", "test") for part in "Xy"]
+    contents, origin = _contents(recipe, files, "stl10_binary", names)
     splits = []
     for images_name, labels_name in (names[:2], names[2:]):
         pixels = np.frombuffer(contents[images_name], dtype=np.uint8)
         labels = np.frombuffer(contents[labels_name], dtype=np.uint8).astype(np.int64) - 1
         if len(pixels) != len(labels) * 3 * 96 * 96:
-            raise CollabpipeError(f"{path}: {images_name} and {labels_name} do not fit. {AGAIN}")
+            raise CollabpipeError(f"{origin}: {images_name} and {labels_name} do not fit. {AGAIN}")
         splits.append(Split.of(pixels.reshape(-1, 3, 96, 96).transpose(0, 1, 3, 2), labels))
     return splits[0], splits[1]
 
@@ -177,7 +183,7 @@ READERS: dict[str, Reader] = {
     "fashion_mnist": lambda _recipe, files: read_fashion_mnist(files),
     "cifar10": read_cifar,
     "cifar100": read_cifar,
-    "stl10": lambda _recipe, files: read_stl10(files),
+    "stl10": read_stl10,
     "imagenet32": lambda _recipe, files: read_imagenet32(files),
-    IMAGE_FOLDER: lambda recipe, files: read_image_folder(files, recipe.image_size),
+    IMAGE_FOLDER: lambda recipe, files: read_image_folder(files, recipe.quality, recipe.image_size),
 }

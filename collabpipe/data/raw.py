@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from collabpipe.data.image_folder import image_files, list_digest
+from collabpipe.data.image_files import image_files, list_digest
 from collabpipe.data.sources import IMAGE_FOLDER, SOURCES, SourceFile
 from collabpipe.errors import CollabpipeError, nearest
 from collabpipe.files import file_digest, read_record
 from collabpipe.recipe import DataRecipe
 
-FETCH = "Fetch the data set: collabpipe fetch RECIPE."
+FETCH = "Run Snakemake, or fetch the data set by hand: collabpipe fetch RECIPE."
+AGAIN = (
+    "Run Snakemake again: it takes the files as they are now. Or by hand: collabpipe fetch RECIPE --data-dir {folder}, "
+    "then collabpipe prepare RECIPE."
+)
 
 
 class WrongSum(CollabpipeError):
@@ -44,6 +48,46 @@ def wanted_files(recipe: DataRecipe, folder: Path | None) -> tuple[SourceFile, .
 
 def _any(folder: Path, files: tuple[SourceFile, ...]) -> bool:
     return any(locate(folder, file.name) for file in files)
+
+
+def located(recipe: DataRecipe, folder: Path) -> dict[str, Path]:
+    """Those of the files that `recipe` asks for that lie in `folder`, by name."""
+    found = {file.name: locate(folder, file.name) for file in wanted_files(recipe, folder)}
+    return {name: path for name, path in found.items() if path}
+
+
+def lacking(recipe: DataRecipe, data_dir: Path) -> str:
+    """What a user is told whose data_dir lacks files; nothing if it lacks none."""
+    there = located(recipe, data_dir)
+    missing = [file for file in wanted_files(recipe, data_dir) if file.name not in there]
+    if not missing:
+        return ""
+    unpacked = [path for file in missing if (path := locate(data_dir, file.name.removesuffix(".gz")))]
+    remark = "".join(
+        f"\n{path} is the unpacked file, of which no sum is published: pack it (gzip --keep {path}), and accept the "
+        "sum that you are told then."
+        for path in unpacked
+    )
+    return (
+        f"data_dir {data_dir}: is missing, or lacks files of {recipe.source}:\n{listing(recipe, missing)}\n"
+        f"Put them there or one folder down, or leave out data_dir to download what can be downloaded.{remark}"
+    )
+
+
+def addresses(recipe: DataRecipe, file: SourceFile, mirrors: Iterable[str] = ()) -> tuple[str, ...]:
+    """Where a file can be downloaded, in the order in which the addresses are tried."""
+    return (*mirrors, *(file.addresses or SOURCES[recipe.source].addresses))
+
+
+def listing(recipe: DataRecipe, files: Iterable[SourceFile]) -> str:
+    """Names, sums, sizes and addresses for someone who will get the files by hand."""
+    lines = []
+    for file in files:
+        size = f"  {file.size} bytes" if file.size and file.name not in recipe.accept else ""
+        address = "".join(f"  {address}{file.name}" for address in addresses(recipe, file)[:1])
+        lines.append(f"  {file.name}  md5 {recipe.accept.get(file.name, file.md5)}{size}{address}")
+    remark = SOURCES[recipe.source].remark
+    return "\n".join(lines + [remark] * bool(remark))
 
 
 def locate(folder: Path, name: str) -> Path | None:
@@ -84,6 +128,18 @@ def verify(path: Path, file: SourceFile, accept: Mapping[str, str], origin: obje
     )
 
 
+def md5_sums(files: Mapping[str, Path]) -> dict[str, str]:
+    """The MD5 sum (hex) of each file.
+
+    Raises:
+        CollabpipeError: a file cannot be read.
+    """
+    try:
+        return {name: file_digest(path, "md5") for name, path in files.items()}
+    except OSError as error:
+        raise CollabpipeError(f"{error.filename}: cannot be read: {error.strerror}.") from error
+
+
 def verified_files(recipe: DataRecipe, raw: Path) -> dict[str, Path]:
     """The files that `raw/fetched.json` tells of, by name, each checked again: since then it may have changed.
 
@@ -99,17 +155,18 @@ def verified_files(recipe: DataRecipe, raw: Path) -> dict[str, Path]:
     if record.get("source") != recipe.source:
         raise CollabpipeError(f"{raw}: holds {record.get('source')!r}, not {recipe.source!r}. {FETCH}")
     folder = Path(record.get("folder") or raw)
+    again = AGAIN.format(folder=folder) if record.get("folder") else FETCH
     if recipe.source == IMAGE_FOLDER:
         images = image_files(folder, recipe.quality)
-        if list_digest(images) != record.get("images"):
-            raise CollabpipeError(f"{folder}: its images were changed since they were fetched. {FETCH}")
+        if list_digest(md5_sums(images)) != record.get("images"):
+            raise CollabpipeError(f"{folder}: its images were changed since they were fetched. {again}")
         return images
     found = {}
     for file in wanted_files(recipe, folder):
         path = locate(folder, file.name)
         if path is None:
-            raise CollabpipeError(f"{folder}: {file.name} is missing. {FETCH}")
+            raise CollabpipeError(f"{folder}: {file.name} is missing. {again}")
         if verify(path, file, recipe.accept, path) != record["md5"].get(file.name):
-            raise CollabpipeError(f"{path}: was changed since it was fetched. {FETCH}")
+            raise CollabpipeError(f"{path}: was changed since it was fetched. {again}")
         found[file.name] = path
     return found

@@ -59,11 +59,35 @@ class Source:
         return (*self.files, *self.instead, *self.human)
 
 
+def _unpacked(sums: dict[str, str]) -> tuple[SourceFile, ...]:
+    return tuple(SourceFile(name, md5, published=False) for name, md5 in sums.items())
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
 CIFAR_N = ("https://github.com/UCSC-REAL/cifar-10-100n/raw/main/data/",)
+
+# Sums of what the archives unpack to, as torchvision has them; the authors publish those of the archives alone.
+CIFAR10_UNPACKED = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+CIFAR100_UNPACKED = {
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+}
+STL10_UNPACKED = {
+    "train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
+    "train_y.bin": "5a34089d4802c674881badbb80307741",
+    "test_X.bin": "7f263ba9f9e0b06b93213547f721ac82",
+    "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
+}
 
 # Third-party sums of the inner files: none are published by the authors.
 IMAGENET32_PICKLES = (
@@ -142,6 +166,7 @@ SOURCES: dict[str, Source] = {
         pixels=32,
         test=10000,
         files=(SourceFile("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", 170498071),),
+        instead=_unpacked(CIFAR10_UNPACKED),
         human=(
             SourceFile("CIFAR-10_human.pt", "96644db5574813cae939af5f7f2a0aec", addresses=CIFAR_N, published=False),
         ),
@@ -162,6 +187,7 @@ SOURCES: dict[str, Source] = {
         pixels=32,
         test=10000,
         files=(SourceFile("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", 169001437),),
+        instead=_unpacked(CIFAR100_UNPACKED),
         human=(
             SourceFile("CIFAR-100_human.pt", "a67b45c1d7992051865b5c755bd68bb1", addresses=CIFAR_N, published=False),
         ),
@@ -179,6 +205,7 @@ SOURCES: dict[str, Source] = {
         pixels=96,
         test=8000,
         files=(SourceFile("stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb", 2640397119),),
+        instead=_unpacked(STL10_UNPACKED),
         addresses=("http://ai.stanford.edu/~acoates/stl10/",),
     ),
     "imagenet32": Source(

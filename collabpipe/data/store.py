@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from collabpipe.data.formats import READERS
-from collabpipe.data.image_folder import class_names
+from collabpipe.data.image_files import class_names
 from collabpipe.data.lock import alone
 from collabpipe.data.raw import verified_files
 from collabpipe.data.sources import SOURCES
@@ -57,7 +57,7 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
     if recipe.image_size is not None:
         splits = {name: split.shrunk(recipe.image_size) for name, split in splits.items()}
     source = SOURCES[recipe.source]
-    classes = source.classes or class_names(files)
+    classes = source.classes or class_names(files, recipe.quality)
     for name, split in splits.items():
         _check_labels(split.labels, len(classes), f"{recipe.source} ({name})")
     shape, mean, std = channel_statistics(splits["train"])

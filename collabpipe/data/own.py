@@ -1,0 +1,148 @@
+"""The user's own files in data_dir: whether a prepared data set is still made from what lies there.
+
+Contents are read when files are fetched. Afterwards names, sizes and times tell; a content is read again only where
+they say that it may be another one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from collabpipe.data.image_files import image_files, list_digest
+from collabpipe.data.raw import lacking, located, md5_sums
+from collabpipe.data.sources import IMAGE_FOLDER
+from collabpipe.errors import CollabpipeError
+from collabpipe.files import record_of, write_json, write_text
+from collabpipe.recipe import DataRecipe
+
+Sums = dict[str, list[Any]]
+"""By file: size, times of its last change (of its content, of anything about it; in ns), MD5 sum."""
+SUMS_FILE = "sums.json"
+FETCHED = "fetched.json"
+
+
+def own_files(recipe: DataRecipe, folder: Path) -> dict[str, Path]:
+    """The files of `recipe` in the user's `folder`, by name.
+
+    Raises:
+        CollabpipeError: some are missing, or an image folder is not laid out as one.
+    """
+    if recipe.source == IMAGE_FOLDER:
+        return image_files(folder, recipe.quality)
+    if told := lacking(recipe, folder):
+        raise CollabpipeError(told)
+    return located(recipe, folder)
+
+
+def _is_gone(recipe: DataRecipe, folder: Path) -> bool:
+    """Whether nothing of the data set can be seen, as where a disk is not mounted or belongs to somebody else."""
+    try:
+        if recipe.source == IMAGE_FOLDER:
+            return not any((folder / split).exists() for split in ("train", "test"))
+        return not located(recipe, folder)
+    except (CollabpipeError, OSError):
+        return True
+
+
+def stamp(path: Path) -> list[int]:
+    """Size and times, without the content."""
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+
+
+def stamps(files: Mapping[str, Path]) -> Sums:
+    """Size and times of each file.
+
+    Raises:
+        CollabpipeError: a file cannot be looked at.
+    """
+    try:
+        return {name: stamp(path) for name, path in files.items()}
+    except OSError as error:
+        raise CollabpipeError(f"{error.filename}: cannot be read: {error.strerror}.") from error
+
+
+def read_sums(files: Mapping[str, Path], now: Sums, known: Sums) -> Sums:
+    """The sums of `files`, whose sizes and times are `now`; the content of one that has its known ones is not read.
+
+    Raises:
+        CollabpipeError: a file cannot be read.
+    """
+    others = {name: path for name, path in files.items() if known.get(name, [])[:3] != now[name]}
+    md5 = md5_sums(others)
+    return {name: [*now[name], md5[name]] if name in md5 else known[name] for name in files}
+
+
+def made_from(recipe: DataRecipe, md5: Mapping[str, str]) -> dict[str, Any]:
+    """What the record of a prepared data set says of the files that it was made from."""
+    if recipe.source == IMAGE_FOLDER:
+        return {"md5": {}, "images": list_digest(md5)}
+    return {"md5": dict(md5), "images": None}
+
+
+def known_sums(raw: Path) -> Sums:
+    """The sums that were noted last; none where nothing was noted."""
+    return record_of(raw / SUMS_FILE)
+
+
+def note_sums(raw: Path, sums: Sums) -> None:
+    """Keep sums for the next time, a file a line."""
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(about)}" for name, about in sorted(sums.items()))
+    write_text(raw / SUMS_FILE, f"{{\n{lines}\n}}\n", durable=False)
+
+
+def note_unchanged(raw: Path, folder: Path, sums: Sums) -> None:
+    """Keep the times, and perhaps the new folder, of files whose contents are known.
+
+    `raw`/fetched.json keeps its time: nothing is to be made again.
+    """
+    if sums != known_sums(raw):
+        note_sums(raw, sums)
+    record, path = record_of(raw / FETCHED), raw / FETCHED
+    if record and record.get("folder") != str(folder):
+        about = path.stat()
+        write_json(path, record | {"folder": str(folder)})
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+def unchanged(recipe: DataRecipe, folder: Path | None, origin: Mapping[str, Any], known: Sums) -> Sums | None:
+    """The files' sums if the data set that was made from `origin` would be made from the same now; None if not.
+
+    Nothing to compare (no folder, or nothing of the data set in it) is no change: then there are no sums.
+    """
+    if folder is None or _is_gone(recipe, folder):
+        return {}
+    try:
+        files = own_files(recipe, folder)
+        now = stamps(files)
+        noted = made_from(recipe, md5_of(known)) == origin
+        if noted and (now.keys() != known.keys() or any(now[name][0] != known[name][0] for name in now)):
+            return None
+        sums = read_sums(files, now, known)
+    except CollabpipeError:
+        return None
+    return sums if (noted and sums == known) or made_from(recipe, md5_of(sums)) == origin else None
+
+
+def is_fetched(recipe: DataRecipe, folder: Path | None, raw: Path) -> bool:
+    """Whether `raw`/fetched.json is of `recipe` and of the files as they lie there now, by their sizes and times."""
+    try:
+        record = record_of(raw / FETCHED)
+        if record.get("recipe") != recipe.digest or record.get("folder") != (folder and str(folder)):
+            return False
+        if folder is None:
+            noted = (raw / FETCHED).stat().st_mtime_ns
+            files = located(recipe, raw)
+            return set(files) == set(record["md5"]) and all(stamp(path)[1] <= noted for path in files.values())
+        return stamps(own_files(recipe, folder)) == {name: about[:3] for name, about in known_sums(raw).items()}
+    except (CollabpipeError, OSError):
+        return False
+
+
+def md5_of(sums: Sums) -> dict[str, str]:
+    """The MD5 sums alone, by file."""
+    return {name: about[3] for name, about in sums.items()}

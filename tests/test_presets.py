@@ -264,7 +264,7 @@ def test_the_combination_is_the_sum_of_ways_that_are_tuned_at_its_passes(name: s
             assert isinstance(kind, Searched)
             passes = [composition(made, f"{way}.candidate{n}", network).passes for n in range(len(kind.candidates))]
             assert set(passes) == {wanted}
-    assert len({one.factor for one in made.settings.searches["combined"].candidates}) == 8
+    assert len({one["factor"] for one in made.settings.searches["combined"].values}) == 8
 
 
 @pytest.mark.parametrize("name", ["evidence", "evidence-vgg16", "evidence-noise"])

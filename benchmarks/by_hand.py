@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import sys
+import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from collabpipe.cli import main
 from collabpipe.errors import CollabpipeError
+from collabpipe.paths import METRICS, RUN_RECORD, Paths
 from collabpipe.plan import ChoiceKey, Plan
-from collabpipe.recipe import Recipe, TrainRecipe
+from collabpipe.recipe import Recipe, TrainRecipe, for_each
 from collabpipe.reconcile import look
+from collabpipe.selection import decide
+from collabpipe.settings import CANDIDATE, ExecutionSettings
 
-if TYPE_CHECKING:
-    from collabpipe.training.engine import Training
-
-RunAll = Callable[[list["Training"]], object]
-"""Brings several trainings to their ends."""
+ROUNDS = 2
+"""Trainings that a process is given at a time, per thread: its threads need not wait for the slowest of each round."""
 
 
 @dataclass
@@ -33,25 +33,81 @@ class Worked:
 
     @property
     def an_hour(self) -> float:
-        """Trainings an hour, evaluation included."""
+        """Trainings per hour, evaluation included."""
         return 3600 * self.trained / self.seconds if self.seconds else 0.0
 
 
+def train_and_evaluate(recipes: list[Path], root: Path, execution: ExecutionSettings, threads: int) -> str:
+    """In a process of its own: train the recipes, so many at the same time, and evaluate runs; returns what failed."""
+    from collabpipe.evaluation import evaluate
+    from collabpipe.training.interruption import Interruption
+    from collabpipe.training.job import train
+
+    paths, interruption = Paths(root), Interruption()
+
+    def work(recipe: TrainRecipe) -> None:
+        train(recipe, paths, execution, interruption)
+        if not CANDIDATE.search(recipe.run.method):
+            evaluate(recipe, paths, "none", execution.jobs_per_gpu)
+
+    try:
+        for_each(recipes, work, threads)
+    except CollabpipeError as error:
+        return str(error)
+    return ""
+
+
 class StudyByHand:
-    """A study that the package's own commands make, one after another in this process.
+    """A study that the package's own commands make.
 
     Args:
         plan: the study.
         end: when to begin nothing more (time.monotonic).
         folders: where the files of a data set lie, by its source.
-        at_once: trainings that are run together.
-        run_all: runs them.
+        processes: processes that train at the same time.
+        threads: trainings that each of them runs at the same time.
     """
 
-    def __init__(self, plan: Plan, end: float, folders: Mapping[str, Path], at_once: int, run_all: RunAll | None):
+    def __init__(self, plan: Plan, end: float, folders: Mapping[str, Path], processes: int = 1, threads: int = 1):
         self.plan, self.end, self.folders = plan, end, folders
-        self.at_once, self.run_all = at_once if run_all else 1, run_all
+        self.processes, self.threads = processes, threads
+        self.execution = plan.settings.execution.model_copy(update={"jobs_per_gpu": processes, "save_seconds": 1e9})
         self.worked = Worked()
+        self.waiting: dict[str, TrainRecipe] = {}
+        self.done: set[str] = set()
+        self.chosen: set[ChoiceKey] = set()
+        self.running: dict[Future[str], list[TrainRecipe]] = {}
+
+    def work(self) -> Worked:
+        """Data, labels, candidates, choices, runs with their evaluations, the overhead table."""
+        for data in self.plan.data.values():
+            own = self.folders.get(data.source) or self.plan.settings.datasets[data.dataset].data_dir
+            self._command("fetch", data, *(["--data-dir", own] if own else []))
+            self._command("prepare", data)
+        missing = self.plan.labels.keys() - look(self.plan).labels
+        for key, labels in self.plan.labels.items():
+            if key in missing:
+                self._command("labels", labels)
+        started, before = time.monotonic(), look(self.plan)
+        self.chosen = set(before.chosen)
+        self.done = set(before.trained & self.plan.candidates.keys()) | set(before.evaluated)
+        # Whole replicates first, so that what is finished when the time is up can be compared.
+        runs = sorted(self.plan.runs.values(), key=lambda recipe: recipe.run.seed)
+        trainings = self.plan.candidates | {str(recipe.run): recipe for recipe in runs}
+        self.waiting = {name: recipe for name, recipe in trainings.items() if name not in self.done}
+        with ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn")) as self.pool:
+            self._choose()
+            while self._start() or self.running:
+                self._collect()
+                self._choose()
+        after = look(self.plan)
+        self.worked.trained = len(after.trained - before.trained)
+        self.worked.seconds = time.monotonic() - started
+        self.worked.left = len(self.plan.trainings) - len(after.trained)
+        if len(after.evaluated) == len(self.plan.runs) and not after.overhead and self._time_is_left():
+            seconds = str(self.plan.settings.execution.overhead_seconds)
+            self._command("overhead", self.plan.overhead, "--seconds", seconds)
+        return self.worked
 
     def _command(self, name: str, recipe: Recipe, *options: str | Path) -> bool:
         path = recipe.write(self.plan.paths.recipes)
@@ -63,78 +119,59 @@ class StudyByHand:
     def _time_is_left(self) -> bool:
         return time.monotonic() < self.end
 
-    def work(self) -> Worked:
-        """Data, labels, candidates, choices, runs with their evaluations, the overhead table."""
-        for data in self.plan.data.values():
-            own = self.folders.get(data.source) or self.plan.settings.datasets[data.dataset].data_dir
-            self._command("fetch", data, *(["--data-dir", own] if own else []))
-            self._command("prepare", data)
-        for labels in self.plan.labels.values():
-            self._command("labels", labels)
-        started, before = time.monotonic(), look(self.plan)
-        self._search()
-        self._train(self.plan.runs.values())
-        after = look(self.plan)
-        self.worked.trained = len(after.trained - before.trained)
-        self.worked.seconds = time.monotonic() - started
-        self.worked.left = len(self.plan.trainings) - len(after.trained)
-        if len(after.evaluated) == len(self.plan.runs) and not after.overhead and self._time_is_left():
-            seconds = str(self.plan.settings.execution.overhead_seconds)
-            self._command("overhead", self.plan.overhead, "--seconds", seconds)
-        return self.worked
+    def _start(self) -> bool:
+        """Give work to processes that have none; whether anything was given."""
+        given = False
+        groups = self._groups()
+        while self._time_is_left() and len(self.running) < self.processes and (group := next(groups, None)):
+            files = [recipe.write(self.plan.paths.recipes) for recipe in group]
+            for recipe in group:
+                del self.waiting[str(recipe.run)]
+            asked = (files, self.plan.paths.root, self.execution, self.threads)
+            self.running[self.pool.submit(train_and_evaluate, *asked)] = group
+            given = True
+        return given
 
-    def _search(self) -> None:
-        """Train candidates and choose; some wait for the choices of others."""
-        while self._time_is_left():
-            before = look(self.plan).chosen
-            self._train(self.plan.candidates.values())
-            trained = look(self.plan).trained
-            for choice, selection in self.plan.selections.items():
-                runs = {str(run) for candidate in selection.candidates for run, _ in candidate.runs}
-                if choice not in before and runs <= trained:
-                    self._command("choose", selection, "--keep", "none")
-            if look(self.plan).chosen == before:
-                return
+    def _groups(self) -> Iterator[list[TrainRecipe]]:
+        """What can be trained now, in groups; of recipes that are one training only one at a time."""
+        busy = {self._asked(recipe) for group in self.running.values() for recipe in group}
+        group: list[TrainRecipe] = []
+        for recipe in list(self.waiting.values()):
+            if not self._is_decided(recipe) or (asked := self._asked(recipe)) in busy:
+                continue
+            busy.add(asked)
+            group.append(recipe)
+            if len(group) == ROUNDS * self.threads:
+                yield group
+                group = []
+        if group:
+            yield group
 
-    def _train(self, recipes: Iterable[TrainRecipe]) -> None:
-        """Train and evaluate what is not there yet, as far as it can be and time is left."""
-        state = look(self.plan)
-        done = state.trained - (set(self.plan.runs) - state.evaluated)
-        ready = [r for r in recipes if str(r.run) not in done and self._is_decided(r, state.chosen)]
-        for together in _alike(ready, self.at_once):
-            if not self._time_is_left():
-                return
-            if len(together) == 1 or not self._train_at_once(together):
-                for recipe in together:
-                    self._command("train", recipe)
-            for recipe in together:
-                if str(recipe.run) in self.plan.runs:
-                    self._command("evaluate", recipe, "--keep", "none")
+    def _asked(self, recipe: TrainRecipe) -> str:
+        return decide(recipe, recipe.run.dataset, recipe.run.network, self.plan.paths)[0].asked_digest
 
-    @staticmethod
-    def _is_decided(recipe: TrainRecipe, chosen: frozenset[ChoiceKey]) -> bool:
+    def _is_decided(self, recipe: TrainRecipe) -> bool:
         waits = recipe.undecided.choices.items() if recipe.undecided else ()
         run = recipe.run
-        return all((run.dataset, of.noise, run.network, method) in chosen for method, of in waits)
+        return all((run.dataset, of.noise, run.network, method) in self.chosen for method, of in waits)
 
-    def _train_at_once(self, recipes: tuple[TrainRecipe, ...]) -> bool:
-        from collabpipe.training.job import train_at_once
+    def _collect(self) -> None:
+        for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+            group = self.running.pop(future)
+            error = future.exception()
+            told = f"{type(error).__name__}: {error}" if error else future.result()
+            self.worked.failed += told.splitlines()
+            self.done |= {str(recipe.run) for recipe in group if self._is_there(recipe)}
 
-        for recipe in recipes:
-            recipe.write(self.plan.paths.recipes)
-        try:
-            if self.run_all is not None:
-                train_at_once(recipes, self.plan.paths, self.plan.settings.execution, self.run_all)
-        except (CollabpipeError, RuntimeError) as error:
-            print(f"not at once, but one after another: {error}", file=sys.stderr, flush=True)
-            return False
-        return True
+    def _is_there(self, recipe: TrainRecipe) -> bool:
+        candidate = CANDIDATE.search(recipe.run.method)
+        paths = self.plan.paths
+        folder = paths.run(recipe.run) if candidate else paths.evaluation(recipe.run)
+        return (folder / (RUN_RECORD if candidate else METRICS)).exists()
 
-
-def _alike(recipes: Iterable[TrainRecipe], number: int) -> Iterator[tuple[TrainRecipe, ...]]:
-    """Groups of so many recipes of one network and data set, whose trainings take about as long."""
-    by_cost: dict[Any, list[TrainRecipe]] = {}
-    for recipe in recipes:
-        by_cost.setdefault((recipe.run.dataset, recipe.run.network), []).append(recipe)
-    for group in by_cost.values():
-        yield from (tuple(group[start : start + number]) for start in range(0, len(group), number))
+    def _choose(self) -> None:
+        """Make the choices whose candidates are all trained."""
+        for key, selection in self.plan.selections.items():
+            runs = {str(run) for candidate in selection.candidates for run, _ in candidate.runs}
+            if key not in self.chosen and runs <= self.done and self._command("choose", selection, "--keep", "none"):
+                self.chosen.add(key)

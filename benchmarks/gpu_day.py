@@ -8,7 +8,6 @@ writes FOLDER/page.md, and of each study what the pipeline takes over elsewhere:
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
 import os
 import subprocess
@@ -18,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.by_hand import RunAll, StudyByHand
+from benchmarks.by_hand import StudyByHand
 from benchmarks.carrying import pack, take_over
 from benchmarks.report import machine
 from collabpipe.errors import CollabpipeError
@@ -90,10 +89,10 @@ def overhead(day: Day) -> None:
     day.keep("overhead", [str(table.relative_to(day.out)) for table in made])
 
 
-def study(day: Day, config: Path, work: Path, folders: Mapping[str, Path], at_once: int) -> None:
+def study(day: Day, config: Path, work: Path, folders: Mapping[str, Path], at_once: tuple[int, int]) -> None:
     """As much of a study as time allows, packed."""
     plan = Plan.from_files([config], work / config.stem)
-    worked = StudyByHand(plan, day.end, folders, at_once, all_at_once()).work()
+    worked = StudyByHand(plan, day.end, folders, *at_once).work()
     packed, without = pack(plan, day.out, config.stem)
     day.keep(
         f"study {config.stem}",
@@ -106,16 +105,6 @@ def study(day: Day, config: Path, work: Path, folders: Mapping[str, Path], at_on
             "without room": without,
         },
     )
-
-
-def all_at_once() -> RunAll | None:
-    """What runs several trainings on one GPU together, where it can."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return None
-    run: RunAll = importlib.import_module("collabpipe.training.together").train_together
-    return run
 
 
 def prices(day: Day, configs: Sequence[Path], work: Path, price: float) -> None:
@@ -195,7 +184,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--configs", type=Path, nargs="*", default=list(CONFIGS), help="the studies, in this order")
     parser.add_argument("--presets", type=Path, nargs="*", help="configurations to price (default: all in config/)")
     parser.add_argument("--data", action="append", default=[], metavar="SOURCE=FOLDER", help="a data set's own files")
-    parser.add_argument("--at-once", type=int, default=8, help="trainings that share the GPU")
+    parser.add_argument("--processes", type=int, default=4, help="processes that share the GPU")
+    parser.add_argument("--at-once", type=int, default=6, help="trainings that each process runs at the same time")
     parser.add_argument("--price", type=float, default=3.0, help="of an hour of this machine")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda", help="cpu: to try the command")
@@ -227,7 +217,7 @@ def main() -> None:
         if "studies" in asked.only:
             for config in asked.configs:
                 if time.monotonic() < day.end:
-                    study(day, config, asked.work, folders, asked.at_once)
+                    study(day, config, asked.work, folders, (asked.processes, asked.at_once))
     except CollabpipeError as error:
         sys.exit(f"gpu_day: {error}")
     print((asked.out / "page.md").read_text(encoding="utf-8"))

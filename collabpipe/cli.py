@@ -100,6 +100,9 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--save-epochs", type=_at_least(int, 1), metavar="N", help="save after so many epochs as well")
     with_gpu(sub)
+    sub.add_argument(
+        "--at-once", type=_at_least(int, 1), default=1, metavar="N", help="run so many trainings at the same time"
+    )
     sub.add_argument("--stage", metavar="DIR", help="a folder on this host's own disk to copy the images to")
 
     sub = command(run.evaluate)

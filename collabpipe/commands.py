@@ -61,7 +61,11 @@ def train(arguments: argparse.Namespace) -> None:
 
     keys = ("save_seconds", "save_epochs", "jobs_per_gpu", "stage")
     execution = ExecutionSettings(**{key: getattr(arguments, key) for key in keys})
-    for_each(arguments.recipes, lambda recipe: train(recipe, arguments.results, execution, arguments.interruption))
+    for_each(
+        arguments.recipes,
+        lambda recipe: train(recipe, arguments.results, execution, arguments.interruption),
+        arguments.at_once,
+    )
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

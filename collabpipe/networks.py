@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from types import ModuleType
 
@@ -39,9 +40,22 @@ class StagedNetwork(nn.Module):
         return logits
 
 
-def conv_bn_relu(channels_in: int, channels_out: int) -> nn.Sequential:
+class Stage(nn.Sequential):
+    """Layers one after another.
+
+    Its code is written here, not in torch: torch.compile takes it as one piece, and torch's own layer by layer.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the last layer's output."""
+        for layer in self:
+            features = layer(features)
+        return features
+
+
+def conv_bn_relu(channels_in: int, channels_out: int) -> Stage:
     """The stem of the residual networks for small images."""
-    return nn.Sequential(
+    return Stage(
         nn.Conv2d(channels_in, channels_out, 3, 1, 1, bias=False),
         nn.BatchNorm2d(channels_out),
         nn.ReLU(inplace=True),
@@ -113,7 +127,7 @@ def resnet18(width: int | None, channels: int, classes: int) -> StagedNetwork:
     for number in range(4):
         channels_out, stride = (width or 64) * 2**number, 1 if number == 0 else 2
         first = block(channels_in, channels_out, stride, shortcut(channels_in, channels_out, stride))
-        stages[f"stage{number + 1}"] = nn.Sequential(first, block(channels_out, channels_out))
+        stages[f"stage{number + 1}"] = Stage(first, block(channels_out, channels_out))
         channels_in = channels_out
     return StagedNetwork(stem, stages, channels_in, classes)
 
@@ -131,7 +145,8 @@ def vgg16(width: int | None, channels: int, classes: int) -> StagedNetwork:
         if isinstance(layer, nn.MaxPool2d):
             # Rounding up lets images of fewer than 32 pixels through all five pools; 32 pixels see no difference.
             layer.ceil_mode = True
-            stages[f"stage{len(stages) + 1}"] = parts[start : position + 1]
+            # The layers keep their numbers in torchvision's list, by which saved weights are named.
+            stages[f"stage{len(stages) + 1}"] = Stage(OrderedDict(list(parts.named_children())[start : position + 1]))
             start = position + 1
     return StagedNetwork(nn.Identity(), stages, int(512 * scale), classes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from types import TracebackType
 
@@ -29,7 +30,8 @@ class Progress:
         self.task = TaskID(0)
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
+        # Several bars at once would write over each other.
+        if sys.stderr.isatty() and threading.current_thread() is threading.main_thread():
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=12),

@@ -10,7 +10,9 @@ import json
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -262,22 +264,35 @@ def evaluation_key(training: str, test: str) -> str:
     return json_digest({"evaluation": EVALUATION_NUMERICS, "training": training, "test": test})
 
 
-def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None]) -> None:
+def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None], at_once: int = 1) -> None:
     """Do `work` for every training recipe; one that fails does not keep the others from finishing.
+
+    Args:
+        paths: of the recipes.
+        work: what to do.
+        at_once: for how many at a time, each in a thread of its own.
 
     Raises:
         CollabpipeError: what went wrong, for all that failed.
     """
-    failures = []
-    for path in paths:
-        try:
-            work(read_recipe(path, TrainRecipe))
-        except CollabpipeError as error:
-            failures.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-        except OSError as error:
-            failures.append(f"{path}: {error.filename or 'input or output'}: {error.strerror or error}")
-        except Exception as error:  # a defect, or a device out of memory: told whole, and the others go on
-            traceback.print_exc()
-            failures.append(f"{path}: {type(error).__name__}: {error}")
-    if failures:
-        raise CollabpipeError("\n".join(failures))
+    if at_once == 1:
+        failures = [_failure(path, work) for path in paths]
+    else:
+        with ThreadPoolExecutor(at_once) as pool:
+            failures = list(pool.map(_failure, paths, repeat(work)))
+    if told := [failure for failure in failures if failure]:
+        raise CollabpipeError("\n".join(told))
+
+
+def _failure(path: Path, work: Callable[[TrainRecipe], None]) -> str:
+    """What went wrong with one recipe; empty if nothing did."""
+    try:
+        work(read_recipe(path, TrainRecipe))
+    except CollabpipeError as error:
+        return str(error) if str(path) in str(error) else f"{path}: {error}"
+    except OSError as error:
+        return f"{path}: {error.filename or 'input or output'}: {error.strerror or error}"
+    except Exception as error:  # a defect: it is reported in full, and the other recipes continue
+        traceback.print_exc()
+        return f"{path}: {type(error).__name__}: {error}"
+    return ""

@@ -73,6 +73,8 @@ class ExecutionSettings(Strict):
     """Epochs between two saved states, where they pass sooner than that time."""
     jobs_per_gpu: int = Field(default=1, ge=0)
     """Trainings that may share a GPU of a host without a scheduler; 0: no job asks for a GPU or uses one."""
+    trainings_at_once: int = Field(default=1, ge=1)
+    """Trainings that a job of several seeds runs at the same time in its one process; small ones then fill a GPU."""
     stage: str | None = None
     """A folder on each host's own disk that trainings copy the images to, such as $TMPDIR."""
     keep_weights: Literal["all", "half", "none"] = "all"

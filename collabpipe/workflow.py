@@ -218,6 +218,8 @@ class Workflow:
         """The options of `collabpipe train` that say how it saves and where it runs."""
         execution = self.plan.settings.execution
         options = ["--save-seconds", str(execution.save_seconds), "--jobs-per-gpu", str(execution.jobs_per_gpu)]
+        if execution.trainings_at_once > 1:
+            options += ["--at-once", str(execution.trainings_at_once)]
         if execution.save_epochs:
             options += ["--save-epochs", str(execution.save_epochs)]
         if execution.stage:

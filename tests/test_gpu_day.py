@@ -12,7 +12,6 @@ from benchmarks.by_hand import StudyByHand
 from benchmarks.carrying import pack, take_over
 from collabpipe.files import read_json
 from collabpipe.plan import Plan
-from collabpipe.training.engine import Training
 from collabpipe.verify import Verifier
 from tests.conftest import REPOSITORY, Workspace, altered, jobs
 
@@ -77,20 +76,13 @@ def test_a_study_made_without_snakemake_is_taken_over_and_leaves_nothing_to_trai
 
 
 def test_several_trainings_at_once_are_the_runs_that_they_are_alone(fresh: Workspace, tmp_path: Path) -> None:
-    fresh.configure(altered(STUDY))
-    groups: list[int] = []
-
-    def in_turns(trainings: list[Training]) -> None:
-        groups.append(len(trainings))
-        running = [training.run() for training in trainings]
-        while running:
-            running = [one for one in running if next(one, "end") != "end"]
-
+    # Both controls are one training, which two processes must not make at the same time.
+    methods = STUDY["methods"] | {"control": {"control_of": "output"}, "twin": {"control_of": "output"}}
+    fresh.configure(altered(STUDY | {"methods": methods}))
     plans = [Plan.from_files([fresh.config], tmp_path / name) for name in ("together", "alone")]
-    together = StudyByHand(plans[0], float("inf"), {}, 4, in_turns).work()
-    alone = StudyByHand(plans[1], float("inf"), {}, 1, None).work()
-    assert together.trained == alone.trained == 6
-    assert groups == [2, 4]
+    together = StudyByHand(plans[0], float("inf"), {}, processes=2, threads=2).work()
+    alone = StudyByHand(plans[1], float("inf"), {}).work()
+    assert (together.trained, together.left, together.failed) == (alone.trained, 0, []) == (10, 0, [])
     for recipe in plans[0].runs.values():
         records = [read_json(plan.paths.run(recipe.run) / "record.json") for plan in plans]
         assert records[0]["digest"] == records[1]["digest"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,36 +112,6 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
                     _run(training, Saver(training, writer, job.key, execution), interruption)
                     result = job.finish(training, writer)
         return job.place(result)
-
-
-def train_at_once(
-    asked: Sequence[TrainRecipe],
-    paths: Paths,
-    execution: ExecutionSettings,
-    run: Callable[[list[Training]], object],
-) -> None:
-    """As `train` for several short trainings, which `run` brings to their ends at the same time in this process.
-
-    Their states are not saved on the way.
-
-    Raises:
-        CollabpipeError: as `train`; then none of those that were to be trained is kept.
-    """
-    from collabpipe.training.device import enough_memory
-
-    jobs = [Job(recipe, paths, execution) for recipe in asked]
-    lease_device(execution.jobs_per_gpu)
-    with ExitStack() as claims, enough_memory(", ".join(str(job.recipe.run) for job in jobs)):
-        # In one order everywhere: else two processes could wait for each other. Equal keys are one training.
-        by_key = {job.key: job for job in sorted(jobs, key=lambda job: job.key)}
-        writers = {key: claims.enter_context(job.store.writing(key)) for key, job in by_key.items()}
-        trainings = {key: by_key[key].begin(writer) for key, writer in writers.items() if not by_key[key].find()}
-        run(list(trainings.values()))
-        for key, training in trainings.items():
-            by_key[key].finish(training, writers[key])
-        for job in jobs:
-            if result := job.find():
-                job.place(result)
 
 
 def _find(recipe: TrainRecipe, key: str, data: dict[str, Any], store: Store) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ import random
 import re
 import stat
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -36,6 +37,8 @@ REMIND_SECONDS = 300.0
 HOLDER = re.compile(r"pid \d+ of [!-~]+ since [\d :-]+, at most (\d+) per GPU")
 
 _outcome: list[str | None] = []
+_choosing = threading.Lock()
+"""One lease serves all threads of a process."""
 
 
 def lease_device(jobs_per_gpu: int = 1) -> str | None:
@@ -51,12 +54,13 @@ def lease_device(jobs_per_gpu: int = 1) -> str | None:
     Raises:
         CollabpipeError: the folder of the leases cannot be used; the GPUs cannot be told apart.
     """
-    if not _outcome:
-        if jobs_per_gpu == 0:
-            _say("none is asked for; training on the CPU")
-            os.environ[MASK] = ""
-        _outcome.append(None if jobs_per_gpu == 0 or given_by_slurm() else _lease(jobs_per_gpu))
-    return _outcome[0]
+    with _choosing:
+        if not _outcome:
+            if jobs_per_gpu == 0:
+                _say("none is asked for; training on the CPU")
+                os.environ[MASK] = ""
+            _outcome.append(None if jobs_per_gpu == 0 or given_by_slurm() else _lease(jobs_per_gpu))
+        return _outcome[0]
 
 
 def lease_holders(gpus: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

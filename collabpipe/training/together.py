@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 from collabpipe.training.engine import Training
-
-Item = TypeVar("Item")
 
 
 def train_together(trainings: Sequence[Training]) -> None:
@@ -16,16 +13,11 @@ def train_together(trainings: Sequence[Training]) -> None:
 
     Each trains to the same weights as alone: they share the device and nothing else.
     """
-    at_once(_finish, trainings, len(trainings))
+    with ThreadPoolExecutor(len(trainings)) as pool:
+        for _ in pool.map(_finish, trainings):
+            pass
 
 
 def _finish(training: Training) -> None:
     for _ in training.run():
         pass
-
-
-def at_once(work: Callable[[Item], None], items: Sequence[Item], most: int) -> None:
-    """Do `work` on every item, at most so many at a time; an error is raised when the others have ended."""
-    with ThreadPoolExecutor(max_workers=max(1, most)) as pool:
-        for done in [pool.submit(work, item) for item in items]:
-            done.result()

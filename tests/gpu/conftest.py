@@ -43,7 +43,8 @@ class Terminal:
     """Commands by hand on one host whose leases lie in a folder of their own."""
 
     def __init__(self, folder: Path):
-        own = {"COLLABPIPE_LEASES": str(folder / "leases"), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+        own = {"COLLABPIPE_LEASES": str(folder / "leases"), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         self.environment = os.environ | own
 
     @contextmanager

@@ -18,7 +18,7 @@ from collabpipe.reconcile import look
 from collabpipe.selection import decide
 from collabpipe.settings import CANDIDATE, ExecutionSettings
 
-ROUNDS = 2
+ROUNDS = 4
 """Trainings that a process is given at a time, per thread: its threads need not wait for the slowest of each round."""
 
 

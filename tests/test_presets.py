@@ -215,7 +215,7 @@ def test_the_evidence_is_of_a_regime_in_which_wrong_labels_are_memorised(name: s
     assert (data.crop, data.flip) == (0, True)
     assert "symmetric_inclusive-0.5" in made.settings.noise
     assert {network.width for network in made.settings.networks.values()} == {32}
-    assert (made.settings.training.epochs, made.settings.training.precision) == (40, "float32")
+    assert (made.settings.training.epochs, made.settings.training.precision) == (40, "bfloat16")
 
 
 @pytest.mark.parametrize("name", ["evidence-vgg16", "evidence-noise"])

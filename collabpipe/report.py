@@ -22,7 +22,7 @@ from collabpipe.reconcile import State
 
 if TYPE_CHECKING:
     from collabpipe.storage import Restored
-    from collabpipe.verify import Verifier
+    from collabpipe.verify import Broken, Verifier
 
 
 def _console() -> Console:
@@ -107,13 +107,15 @@ def show_proofs(verifier: Verifier, plan: Plan) -> None:
     Raises:
         CollabpipeError: not everything is proven; the message names the first break and lists the others.
     """
+    from collabpipe.verify import Stale
+
     counts: dict[str, Counter[str]] = {}
-    wrong: list[str] = []
+    wrong: list[Broken] = []
     for check in verifier.checks():
         broken = check.broken() if check.is_there else None
         outcome = "broken" if broken else "proven" if check.is_there else "missing"
         counts.setdefault(check.kind, Counter())[outcome] += 1
-        wrong += [str(broken)] if broken else []
+        wrong += [broken] if broken else []
     table = Table(title=f"study {plan.settings.study}", title_justify="left")
     for column in ("", "asked for", "proven", "missing", "broken"):
         table.add_column(column, justify="right" if column else "left")
@@ -123,7 +125,9 @@ def show_proofs(verifier: Verifier, plan: Plan) -> None:
     missing = sum(found["missing"] for found in counts.values())
     if wrong:
         others = "".join(f"\n{one}" for one in wrong[1:])
-        raise CollabpipeError(f"first break: {wrong[0]}{others}\nRemove what is broken and run Snakemake.")
+        stale = all(isinstance(one, Stale) for one in wrong)
+        remedy = "Run Snakemake: it makes this again." if stale else "Remove what is broken and run Snakemake."
+        raise CollabpipeError(f"first break: {wrong[0]}{others}\n{remedy}")
     if missing:
         raise CollabpipeError(f"{missing} artefacts are missing, so the tables are not proven. See: snakemake -n")
     print("Every cell of the tables follows from its data, labels, recipes and checkpoints.")

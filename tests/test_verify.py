@@ -86,7 +86,11 @@ def verify(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         capsys.readouterr()
         code = main(["verify", *options])
         printed = capsys.readouterr()
-        found = re.search(r"first break: (.*)\nRemove what is broken and run Snakemake\.\n", printed.err, re.S)
+        found = re.search(
+            r"first break: (.*)\n(?:Remove what is broken and r|R)un Snakemake(?:: it makes this again)?\.\n",
+            printed.err,
+            re.S,
+        )
         return Verdict(code, found.group(1).split("\n") if found else [], printed.err, printed.out)
 
     return verify

@@ -73,6 +73,7 @@ def test_a_module_with_a_prefix_makes_the_study_there_and_deleted_weights_again(
         "study_evaluate_0",
         "study_measure_overhead",
         "study_assemble_tables",
+        "study_draw_figures",
         "all",
     ]
     assert jobs[3].endswith(f"here/results/logs/train/{Path(RUN).parent}/block0.log")

@@ -27,6 +27,7 @@ from collabpipe.alike import alike
 from collabpipe.cli import main
 from collabpipe.costs import measure_study
 from collabpipe.evaluation import PREDICTIONS, evaluate, metrics_of
+from collabpipe.figures import write_figures
 from collabpipe.files import file_digest, json_digest, json_text, read_json, sealed, write_json
 from collabpipe.labels import LabelFile, read_labels, write_labels
 from collabpipe.paths import Paths
@@ -51,7 +52,7 @@ RUN = f"{CELL}/output/seed0"
 OTHER_RUN = f"{CELL}/output/seed1"
 LABELS = "labels/digits/symmetric-0.5/seed0.parquet"
 PROVEN = "Every cell of the tables follows from its data, labels, recipes and checkpoints."
-KINDS = ["data set", "label file", "checkpoint", "evaluation", "overhead", "tables and figures"]
+KINDS = ["data set", "label file", "checkpoint", "evaluation", "overhead", "tables", "figures"]
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def test_a_study_with_a_diverged_run_is_proven(
     evaluate(explodes, plan.paths)
     measure_study(plan.overhead, plan.paths, 0.05)
     write_tables(plan.study, plan.paths)
+    write_figures(plan.study, plan.paths)
 
     assert read_json(plan.paths.evaluation(explodes.run) / "metrics.json")["status"] == "diverged"
     for options in ([], ["--recompute"]):
@@ -509,15 +511,17 @@ def test_tables_of_other_evaluations_are_named(study: Workspace, verify: Verify)
         f"evaluations/{RUN}/metrics.json",
         "overhead/overhead.json",
         "tables/record.json",
+        "figures/record.json",
     ],
 )
 def test_a_sealed_record_that_leaves_something_out_is_named(
     record: str, key: str, study: Workspace, verify: Verify
 ) -> None:
     path = study.results / record
-    key = {"labels": "inputs" if key == "files" else key, "tables": "evaluations" if key == "recipe" else key}.get(
-        record.split("/")[0], key
-    )
+    if record.startswith("labels") and key == "files":
+        key = "inputs"
+    if record.startswith(("tables", "figures")) and key == "recipe":
+        key = "evaluations"
     content = read_json(path)
     if record.startswith("overhead") and key == "recipe":
         del content["about"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from collabpipe.files import read_json
 from collabpipe.paths import STAGES
-from tests.conftest import REPOSITORY, SMALL
+from collabpipe.provenance import Commit, commit
+from tests.conftest import REPOSITORY, SMALL, Workspace
 from tests.dvc_projects import Project, copy_tree
 
 # --- shells ----------------------------------------------------------------------------------------------------------
@@ -58,3 +62,104 @@ def test_all_stages_have_one_command_but_for_its_target() -> None:
     stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
     assert tuple(stages) == STAGES
     assert len({stage["cmd"].replace(f"-- {name}", "-- TARGET") for name, stage in stages.items()}) == 1
+
+
+# --- which commit ----------------------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git prints in `folder`."""
+    who = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    done = subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in no repository, and a home without settings."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "alone").mkdir()
+    return tmp_path / "alone"
+
+
+def unpacked(root: Path) -> Path:
+    """The package, as out of an archive, below `root`."""
+    shutil.copytree(
+        REPOSITORY / "collabpipe", root / "code" / "collabpipe", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    return root / "code" / "collabpipe"
+
+
+def committed(root: Path) -> str:
+    """The new commit of all that lies below `root`."""
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "begin")
+    return git(root, "rev-parse", "HEAD")
+
+
+def test_a_repository_is_named_only_if_it_holds_the_package(alone: Path) -> None:
+    (alone / "thesis.txt").write_text("of another project")
+    foreign = committed(alone)
+    package = unpacked(alone)
+    found = commit(package)
+    assert found.name is None
+    assert found.reason == f"the git repository around {package} has no commit that holds it"
+    assert found.remedy == "clone the repository with git"
+
+    held = committed(alone)
+    assert held != foreign
+    assert commit(package) == Commit(held)
+    (package / "errors.py").write_text("")
+    assert commit(package) == Commit(f"{held}+")
+
+
+def test_without_a_repository_or_without_git_that_is_the_reason(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = unpacked(alone)
+    assert commit(package).reason == f"there is no git repository with a commit at {package}"
+    git(alone, "init", "--quiet")
+    assert commit(package).reason == f"there is no git repository with a commit at {package}"
+    monkeypatch.setenv("PATH", str(alone))
+    assert commit(package) == Commit(None, "git is not installed", "install git")
+
+
+def test_a_hook_of_another_repository_and_settings_of_git_change_no_commit(
+    alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = unpacked(alone)
+    (other := alone.parent / "other").mkdir()
+    held, foreign = committed(alone), committed(other)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
+    assert git(alone, "rev-parse", "HEAD") == foreign
+    for setting in ("log.showSignature=true", "core.pager=false", "color.ui=always", "core.abbrev=4"):
+        git(other, "config", "--global", *setting.split("="))
+    assert commit(package) == Commit(held)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder to another user takes root")
+def test_where_git_distrusts_the_owner_its_own_remedy_is_named_and_works(alone: Path) -> None:
+    repository = alone / "of another"
+    package = unpacked(repository)
+    held = committed(repository)
+    for path in (repository, *repository.rglob("*")):
+        os.chown(path, 65534, 65534)
+    found = commit(package)
+    assert found.name is None
+    assert found.reason == "git does not read a repository that belongs to another user"
+    subprocess.run(["sh", "-c", found.remedy], check=True)
+    assert commit(package) == Commit(held)
+
+
+def test_a_record_says_why_it_names_no_commit(
+    study: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = study.results / "recipes" / f"{study.plan.study.digest}.json"
+    (bin := tmp_path / "bin").mkdir()
+    collabpipe = shutil.which("collabpipe", path=study.environment["PATH"])
+    study.run(str(collabpipe), "tables", recipe, env={"PATH": str(bin)})
+    about = read_json(study.results / "provenance" / "tables.json")
+    assert (about["commit"], about["no_commit"]) == (None, "git is not installed")

@@ -206,9 +206,9 @@ def file_system(folder: Path) -> str:
 def check_git() -> list[Finding]:
     """Whether results can be traced to a commit."""
     found = commit()
-    if found is None:
-        return [warning("no git checkout: records will name no commit", "clone the repository with git")]
-    if found.endswith("+"):
-        text = f"{found[:12]}, with changes that no commit has: records will name it with +"
+    if found.name is None:
+        return [warning(f"{found.reason}: records will name no commit", found.remedy)]
+    if found.name.endswith("+"):
+        text = f"{found.name[:12]}, with changes that no commit has: records will name it with +"
         return [warning(text, "git commit")]
-    return [ok(found[:12])]
+    return [ok(found.name[:12])]

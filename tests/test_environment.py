@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from collabpipe.doctor.machine import check_results
 from collabpipe.files import read_json
 from collabpipe.paths import STAGES
 from collabpipe.provenance import Commit, commit
@@ -163,3 +164,56 @@ def test_a_record_says_why_it_names_no_commit(
     study.run(str(collabpipe), "tables", recipe, env={"PATH": str(bin)})
     about = read_json(study.results / "provenance" / "tables.json")
     assert (about["commit"], about["no_commit"]) == (None, "git is not installed")
+
+
+# --- results on another disk -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(finished_study: Path, tmp_path: Path) -> Project:
+    """A project whose results are a link to a folder elsewhere, where the finished study lies."""
+    project = Project.begin(tmp_path / "project", SMALL)
+    copy_tree(finished_study / "results", tmp_path / "a disk")
+    project.results.symlink_to(tmp_path / "a disk")
+    return project
+
+
+def test_results_behind_a_link_are_refused_to_dvc_at_once_and_the_remedy_works(elsewhere: Project) -> None:
+    assert "Nothing to be done" in elsewhere.snakemake("-n").stdout
+    assert "results" not in elsewhere.run("git", "status", "--porcelain").stdout, "git ignores the link as the folder"
+    for command in (("dvc", "repro"), ("collabpipe", "share"), ("collabpipe", "restore")):
+        done = elsewhere.run(*command, check=False)
+        assert done.returncode != 0
+        assert "results is a symbolic link, and DVC keeps nothing that lies behind it" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+    assert not (elsewhere.root / "dvc.lock").exists()
+
+    remedy = next(line.strip() for line in done.stderr.splitlines() if line.startswith("  rm "))
+    elsewhere.run("sh", "-c", remedy)
+
+    assert (elsewhere.results / "runs").is_symlink()
+    assert "Nothing to be done" in elsewhere.snakemake("-n").stdout
+    elsewhere.collabpipe("share", "--no-push")
+    assert elsewhere.dvc("repro").stdout.splitlines()[:5] == [f"Stage '{s}' didn't change, skipping" for s in STAGES]
+    assert (elsewhere.results / "runs").is_symlink()
+
+
+def test_a_link_to_nothing_is_named_as_such(elsewhere: Project, tmp_path: Path) -> None:
+    (tmp_path / "a disk").rename(tmp_path / "unmounted")
+    done = elsewhere.snakemake("-n", check=False)
+    assert done.returncode != 0
+    assert f"results is a symbolic link to {tmp_path}/a disk, which is not there." in done.stdout + done.stderr
+    assert f"mkdir -p '{tmp_path}/a disk'" in done.stdout + done.stderr
+    (tmp_path / "a disk").mkdir()
+    assert elsewhere.snakemake("-n").returncode == 0
+
+
+def test_the_doctor_names_a_link_and_its_remedy(tmp_path: Path) -> None:
+    (results := tmp_path / "results").symlink_to(tmp_path / "disk")
+    [finding] = check_results(results)
+    assert (finding.level, finding.mend) == ("failure", f"mount its disk, or: mkdir -p {tmp_path}/disk")
+    (tmp_path / "disk").mkdir()
+    finding, *others = check_results(results)
+    assert (finding.level, [other.level for other in others]) == ("warning", ["ok", "ok"])
+    subprocess.run(["sh", "-c", finding.mend], check=True)
+    assert [found.level for found in check_results(results)] == ["ok", "ok"]

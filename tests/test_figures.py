@@ -131,6 +131,8 @@ def test_differences_are_drawn_to_the_three_comparators(drawn: list[Figure], tmp
     ]
     points = [line.get_xydata().tolist() for line in panels(drawn[0])[0].lines if line.get_marker() == "o"]
     assert points == [[[0.0, pytest.approx(-0.24)]], [[3.0, 0.0]], [[6.0, pytest.approx(0.24)]]]
+
+
 # --- what is set for other work ------------------------------------------------------------------------------------
 
 

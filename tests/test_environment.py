@@ -217,3 +217,41 @@ def test_the_doctor_names_a_link_and_its_remedy(tmp_path: Path) -> None:
     assert (finding.level, [other.level for other in others]) == ("warning", ["ok", "ok"])
     subprocess.run(["sh", "-c", finding.mend], check=True)
     assert [found.level for found in check_results(results)] == ["ok", "ok"]
+
+
+# --- variables, and where the checkout lies --------------------------------------------------------------------------
+
+
+def equal_everywhere(results: Path) -> dict[str, bytes]:
+    """The content of what a study must make to the same bytes on this machine."""
+    found = [*results.glob("runs/**/*.safetensors"), *results.glob("figures/*.png")]
+    found += [results / "tables" / name for name in ("main.csv", "noise.csv", "main.tex")]
+    return {str(path.relative_to(results)): path.read_bytes() for path in found}
+
+
+def test_variables_and_a_folder_of_another_kind_change_no_bit(finished_study: Path, tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "eine süße Studie", SMALL)
+    (tmp_path / "für jetzt").mkdir()
+    (config := tmp_path / "settings" / "dvc").mkdir(parents=True)
+    (config / "config").write_text("[cache]\n    type = symlink\n[core]\n    autostage = true\n")
+    variables = {
+        "TZ": "Pacific/Kiritimati",
+        "LC_ALL": "C",
+        "TMPDIR": str(tmp_path / "für jetzt"),
+        "XDG_CONFIG_HOME": str(config.parent),
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "7",
+        "MKL_NUM_THREADS": "5",
+        "PYTHONWARNINGS": "error",
+        "PYTHONSTARTUP": "/nothing/here",
+        "PYTHONHASHSEED": "3",
+        "PYTHONOPTIMIZE": "1",
+        "GIT_DIR": "/nothing/here",
+        "COLUMNS": "20",
+        "FORCE_COLOR": "1",
+    }
+    workspace.run("sh", "-c", "umask 077 && unset HOME && snakemake --cores 2 && collabpipe verify", env=variables)
+
+    wanted = equal_everywhere(finished_study / "results")
+    assert len(wanted) == 18
+    assert equal_everywhere(workspace.results) == wanted

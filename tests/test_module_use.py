@@ -214,7 +214,7 @@ def test_every_command_in_the_docs_has_two_dashes_before_its_targets() -> None:
     commands = [
         (path.name, words.split())
         for path in DOCS
-        for words in re.findall(r"snakemake( -[^`#\n]*)", path.read_text(encoding="utf-8"))
+        for words in re.findall(r"snakemake( -[^`#'\n]*)", path.read_text(encoding="utf-8"))
     ]
     targets = [(name, words) for name, words in commands if {*STAGES, "choices"} & set(words)]
     assert len(targets) >= 5

@@ -136,7 +136,7 @@ def test_an_untouched_study_is_proven_at_each_depth_and_nothing_is_written(study
         verdict = verify(study, *options)
         assert (verdict.code, verdict.error) == (0, "")
         assert PROVEN in verdict.text
-        asked = dict(zip(KINDS, (1, 2, 6, 6, 1, 1), strict=True))
+        asked = dict(zip(KINDS, (1, 2, 6, 6, 1, 1, 1), strict=True))
         assert verdict.counts() == {kind: (number, number, 0, 0) for kind, number in asked.items()}
     assert study.times() == before
 
@@ -196,13 +196,14 @@ def test_a_run_whose_logits_overflow_counts_as_diverged_and_is_proven(
 
     evaluate(plan.runs[RUN], plan.paths)
     write_tables(plan.study, plan.paths)
+    write_figures(plan.study, plan.paths)
 
     found = read_json(metrics(Path("results")))
     assert (found["status"], found["last"], found["collapsed"]) == ("diverged", None, None)
     assert found["best"]["accuracy"] > 0
     assert pq.read_table(metrics(Path("results")).parent / PREDICTIONS).num_rows == 500
     table = study.table()
-    assert (table["n"]["output"], table["diverged"]["output"]) == (1, 1)
+    assert (table["n"]["output"], table["diverged"]["output"]) == (2, 1)
     for options in ([], ["--recompute"]):
         verdict = verify(study, *options)
         assert (verdict.code, verdict.error) == (0, "")
@@ -635,7 +636,7 @@ def test_one_file_of_an_artefact_that_is_missing_is_named(study: Workspace, veri
 def test_a_study_that_was_never_run_is_missing(fresh: Workspace, verify: Verify) -> None:
     verdict = verify(fresh)
     assert (verdict.code, verdict.breaks) == (1, [])
-    assert "17 artefacts are missing" in verdict.error
+    assert "18 artefacts are missing" in verdict.error
     assert not fresh.results.exists()
 
 

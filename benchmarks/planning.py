@@ -19,7 +19,8 @@ def finished_default_study(folder: Path) -> Path:
     working_folder(folder)
     plan = Plan.from_files([folder / "config" / "config.yaml"], Paths(folder / "results").root)
     finish(plan)
-    run(folder, "collabpipe", "tables", f"results/recipes/{plan.study.digest}.json")
+    for command in ("tables", "figures"):
+        run(folder, "collabpipe", command, f"results/recipes/{plan.study.digest}.json")
     run(folder, *DRY)  # what the store lacks is taken in once
     return folder
 

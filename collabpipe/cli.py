@@ -17,7 +17,7 @@ from collabpipe.occupancy import occupy
 from collabpipe.paths import STAGES, Paths
 from collabpipe.training.interruption import EXIT_CODE, Interrupted, Interruption
 
-WRITING = ("fetch", "prepare", "labels", "train", "choose", "evaluate", "overhead", "tables")
+WRITING = ("fetch", "prepare", "labels", "train", "choose", "evaluate", "overhead", "tables", "figures")
 """Commands that must not meet a restore."""
 PLAIN = {"±": "+-", "−": "-", "×": "x", "…": "...", "→": "->", "·": "*", "≤": "<=", "≥": ">="}
 """What a terminal is shown that lacks a character."""
@@ -123,9 +123,11 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--cpu", action="store_true", help="measure on the CPU, whatever GPUs there are")
 
-    sub = command(run.tables)
-    sub.add_argument("study", type=Path, help="a recipe of kind study")
-    sub.add_argument("--partial", action="store_true", help="from the runs that are finished, into tables/partial")
+    for work in (run.tables, run.figures):
+        sub = command(work)
+        sub.add_argument("study", type=Path, help="a recipe of kind study")
+        into = f"{work.__name__}/partial"
+        sub.add_argument("--partial", action="store_true", help=f"from the runs that are finished, into {into}")
 
     command(run.show)
 

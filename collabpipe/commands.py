@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -98,12 +99,23 @@ def overhead(arguments: argparse.Namespace) -> None:
 
 
 def tables(arguments: argparse.Namespace) -> None:
-    """Assemble a study's tables and figures."""
+    """Assemble a study's tables."""
     from collabpipe.recipe import read_recipe
     from collabpipe.study import StudyRecipe
     from collabpipe.tables import write_tables
 
     write_tables(read_recipe(arguments.study, StudyRecipe), arguments.results, arguments.partial)
+
+
+def figures(arguments: argparse.Namespace) -> None:
+    """Draw a study's figures."""
+    # A notebook sets a backend that need not be installed here; matplotlib then cannot even be imported.
+    os.environ["MPLBACKEND"] = "agg"
+    from collabpipe.figures import write_figures
+    from collabpipe.recipe import read_recipe
+    from collabpipe.study import StudyRecipe
+
+    write_figures(read_recipe(arguments.study, StudyRecipe), arguments.results, arguments.partial)
 
 
 def plan(arguments: argparse.Namespace) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,14 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from collabpipe import provenance
+from collabpipe.evaluated import read_runs
 from collabpipe.files import atomic_path
 from collabpipe.labels import transition_matrix
+from collabpipe.paths import FIGURE_FILES, Paths
 from collabpipe.recipe import RunName
+from collabpipe.study import StudyRecipe
+from collabpipe.tables import main_table, noise_table, write_record
 
 CELL = ["dataset", "noise", "network"]
 DRAWN = ["epoch", "validation_accuracy", "memorised"]
@@ -31,10 +37,35 @@ COMPARATORS = (
 COLOURS = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]
 
 
+def write_figures(study: StudyRecipe, paths: Paths, partial: bool = False) -> None:
+    """Write the study's figures, and the record of what they show.
+
+    With `partial` they are made from the runs that are finished, and lie in `partial` below the figures.
+
+    Raises:
+        CollabpipeError: a run does not fit its recipe; with `partial`, none does.
+    """
+    runs = read_runs(study, paths, partial)
+    figures = paths.figures / "partial" if partial else paths.figures
+    draw_transitions(noise_table(runs, paths)[1], figures / "transitions.png")
+    draw_differences(main_table(study, runs, paths), figures / "differences.png")
+    draw_curves([(run.name, paths.run(run.name) / "history.parquet") for run in runs], figures / "curves.png")
+    write_record(figures, FIGURE_FILES, study, runs)
+    provenance.note(paths, figures, provenance.whereabouts("cpu"))
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """Draw with matplotlib's defaults, whatever a personal matplotlibrc says: LaTeX need not be installed here."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        yield
+
+
 def _save(figure: Figure, path: Path) -> None:
     with atomic_path(path) as temporary:
         # Without the software's version in it, equal tables give equal files.
-        figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})
+        figure.savefig(temporary, format="png", backend="agg", dpi=150, metadata={"Software": None})
 
 
 def _panels(cells: int, height: float, of_each: int = 1) -> tuple[Figure, list[tuple[Axes, ...]]]:
@@ -54,6 +85,7 @@ def _panels(cells: int, height: float, of_each: int = 1) -> tuple[Figure, list[t
     return figure, places[:cells]
 
 
+@_own_style()
 def draw_differences(table: pd.DataFrame, path: Path) -> None:
     """A panel per cell: each method's difference to baseline, matched control and rival, with 95% intervals."""
     groups = list(table.groupby(CELL, sort=False))
@@ -80,6 +112,7 @@ def draw_differences(table: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
+@_own_style()
 def draw_curves(runs: Sequence[tuple[RunName, Path]], path: Path) -> None:
     """Means over replicates by epoch, a column a cell: validation accuracy, and the share of flipped labels fitted."""
     groups = list(_histories(runs).groupby(CELL, sort=False))
@@ -118,6 +151,7 @@ def _curves(axes: Axes, group: pd.DataFrame, column: str, label: str) -> None:
     axes.set_ylabel(label)
 
 
+@_own_style()
 def draw_transitions(labels: Sequence[tuple[str, dict[str, Any]]], path: Path) -> None:
     """A heat map a label file, from its name and record: the share of each class that carries each label."""
     if not labels:

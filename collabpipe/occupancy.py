@@ -1,8 +1,10 @@
-"""Keeps restoring and sharing apart from runs: a checkout under a running training would mix two studies."""
+"""The results folder as a place to work in: restoring and sharing are kept apart from runs, which they would mix up."""
 
 from __future__ import annotations
 
 import fcntl
+import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,43 @@ from collabpipe.errors import CollabpipeError
 _held: list[IO[str]] = []
 
 
+def linked(root: Path) -> tuple[str, str] | None:
+    """What keeps DVC from the results folder `root` and what helps, if it is a symbolic link.
+
+    DVC refuses outputs below a linked folder, but takes outputs that are links themselves.
+    """
+    if not root.is_symlink():
+        return None
+    target, here = shlex.quote(str(root.resolve())), shlex.quote(str(root))
+    kept = " ".join(f"{target}/{name}" for name in ("provenance", "tables"))  # whose files are outputs one by one
+    large = " ".join(f"{target}/{name}" for name in ("raw", "datasets", "runs", "evaluations", "store"))
+    remedy = (
+        f"rm {here} && mkdir -p {here} {kept} {large} && ln -s {target}/* {here}/ && "
+        f"rm {here}/provenance {here}/tables && cp -a {kept} {here}/"
+    )
+    return f"{root} is a symbolic link, and DVC keeps nothing that lies behind it", remedy
+
+
+def refuse_link(root: Path) -> None:
+    """Refuse to let DVC work on the results folder `root` if it is a symbolic link: it would fail after the work.
+
+    Raises:
+        CollabpipeError: it is one.
+    """
+    if found := linked(root):
+        raise CollabpipeError(
+            f"{found[0]}. Snakemake alone works with the link. For DVC make {root} a folder, and links of the large "
+            f"folders in it:\n  {found[1]}"
+        )
+
+
 def _hold(root: Path, how: int, otherwise: str) -> IO[str]:
     """A lock on the results that the kernel frees on any death; on shared file systems as far as those lock."""
+    if root.is_symlink() and not root.exists():
+        raise CollabpipeError(
+            f"{root} is a symbolic link to {root.resolve()}, which is not there. Mount its disk, or make the folder: "
+            f"mkdir -p {shlex.quote(str(root.resolve()))}"
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         file = (root / ".lock").open("a", encoding="utf-8")
@@ -38,8 +75,10 @@ def occupy(root: Path) -> None:
     """Work in the results folder `root` until this process ends, beside any others that do.
 
     Raises:
-        CollabpipeError: somebody restores, shares or prunes it.
+        CollabpipeError: somebody restores, shares or prunes it, or DVC runs this and cannot keep what comes out.
     """
+    if "DVC_STAGE" in os.environ:
+        refuse_link(root)
     message = f"{root}: is being restored, shared or pruned by another process. Wait until it has finished."
     _held.append(_hold(root, fcntl.LOCK_SH, message))
 

@@ -34,7 +34,7 @@ TABLE_FILES = (
 )
 STAGES = ("datasets", "labels", "checkpoints", "evaluations", "tables")
 """The stages of dvc.yaml, which are targets of the Snakefile."""
-FIGURE_FILES = ("differences.png", "curves.png", "transitions.png")
+FIGURE_FILES = ("differences.png", "curves.png", "transitions.png", "record.json")
 
 
 def files_in(folder: Path, names: Iterable[str]) -> list[Path]:

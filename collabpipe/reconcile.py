@@ -33,6 +33,7 @@ class State:
     evaluated: frozenset[str]
     overhead: bool
     tables: bool
+    figures: bool
     records: dict[str, dict[str, Any]]
     """The record of each training that is of the run's recipe, even where its inputs are others by now."""
     metrics: dict[str, dict[str, Any]]
@@ -42,7 +43,8 @@ class State:
 
     def complete(self, plan: Plan) -> bool:
         """Whether nothing is left to be done."""
-        return self.tables and len(self.data) == len(plan.data) and len(self.labels) == len(plan.labels)
+        shown = self.tables and self.figures
+        return shown and len(self.data) == len(plan.data) and len(self.labels) == len(plan.labels)
 
 
 def _sealed_record(path: Path) -> dict[str, Any]:
@@ -145,17 +147,14 @@ def look(plan: Plan) -> State:
         if name in found.trained and metrics.get("digest") == evaluation_key(found.trained[name], test):
             evaluated[name] = metrics["digest"]
     measured = found.overhead_is_current()
-    tables = _sealed_record(plan.paths.tables / "record.json")
-    current = (
-        len(evaluated) == len(plan.runs)
-        and len(found.choices) == len(plan.selections)
-        and measured
-        and tables.get("study") == study
-        and tables.get("evaluations") == list(evaluated.values())
-        and _made_with(plan, _sealed_record(plan.paths.overhead / "overhead.json").get("seal"))
-        and _complete(plan.paths.tables, TABLE_FILES)
-        and _complete(plan.paths.figures, FIGURE_FILES)
-    )
+    whole = len(evaluated) == len(plan.runs) and len(found.choices) == len(plan.selections) and measured
+
+    def show_the_study(folder: Path, names: tuple[str, ...]) -> bool:
+        record = _sealed_record(folder / "record.json")
+        shown = record.get("study") == study and record.get("evaluations") == list(evaluated.values())
+        return whole and shown and _complete(folder, names)
+
+    made_with = _made_with(plan, _sealed_record(plan.paths.overhead / "overhead.json").get("seal"))
     return State(
         data=frozenset(found.sums),
         labels=frozenset(found.labels),
@@ -163,7 +162,8 @@ def look(plan: Plan) -> State:
         chosen=frozenset(found.choices),
         evaluated=frozenset(evaluated),
         overhead=measured,
-        tables=current,
+        tables=made_with and show_the_study(plan.paths.tables, TABLE_FILES),
+        figures=show_the_study(plan.paths.figures, FIGURE_FILES),
         records=found.records,
         metrics=all_metrics,
         own=found.own,

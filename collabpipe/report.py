@@ -178,7 +178,7 @@ def show_tables(paths: Paths) -> None:
     console.print(lines[-1], soft_wrap=False)
     _show_claims(paths, console)
     console.print("Tables: " + ", ".join(str(paths.tables / name) for name in TABLE_FILES[:-1]))
-    console.print("Figures: " + ", ".join(str(paths.figures / name) for name in FIGURE_FILES))
+    console.print("Figures: " + ", ".join(str(paths.figures / name) for name in FIGURE_FILES[:-1]))
 
 
 def _show_claims(paths: Paths, console: Console) -> None:

@@ -103,10 +103,11 @@ class _Order:
             data = self._data(plan.overhead.data.dataset)
             yield _Made("measure_overhead", overhead, [*data, *choices, *evaluations])
         if state.tables:
-            made = [*files_in(paths.tables, TABLE_FILES), *files_in(paths.figures, FIGURE_FILES)]
             checkpoints = [Path(file) for file in self.workflow.all_records]
             made_from = [*overhead, *choices, *self.workflow.label_files, *checkpoints, *evaluations]
-            yield _Made("assemble_tables", made, made_from)
+            yield _Made("assemble_tables", files_in(paths.tables, TABLE_FILES), made_from)
+            if state.figures:
+                yield _Made("draw_figures", files_in(paths.figures, FIGURE_FILES), [paths.tables / "record.json"])
 
     def _data(self, dataset: str, *names: str) -> list[Path]:
         return files_in(self.paths.dataset(dataset), (*names, "record.json"))
@@ -169,6 +170,9 @@ def settle(plan: Plan) -> State:
             _settle(record, paths.evaluation(recipe.run) / "metrics.json", current=False)
     _settle(plan.overhead.write(paths.recipes), paths.overhead / "overhead.json", state.overhead)
     _settle(plan.study.write(paths.recipes), paths.tables / "record.json", state.tables)
+    if state.tables and not state.figures:
+        # Figures of another study: the tables' record, an input of drawing, becomes newer.
+        _settle(paths.tables / "record.json", paths.figures / "record.json", current=False)
     for made in _Order(plan, state):
         _put_after(made, paths.benchmarks)
     adopt(plan, state)

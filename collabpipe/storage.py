@@ -19,7 +19,7 @@ import yaml
 from collabpipe.adoption import link_again
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import file_digest, read_json
-from collabpipe.occupancy import alone, holding
+from collabpipe.occupancy import alone, holding, refuse_link
 from collabpipe.paths import STAGES
 from collabpipe.plan import Plan
 from collabpipe.settle import settle
@@ -61,6 +61,7 @@ def restore(plan: Plan, remote: str | None, stages: Sequence[str], pull: bool, f
 
 
 def _is_where_dvc_works(plan: Plan) -> None:
+    refuse_link(plan.paths.root)
     if plan.paths.root.resolve() != Path("results").resolve():
         raise CollabpipeError(f"{plan.paths.root}: DVC keeps the folder results of this checkout, and no other one.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,8 @@ import pandas as pd
 
 from collabpipe import provenance
 from collabpipe.evaluated import EvaluatedRun, read_runs
-from collabpipe.figures import draw_curves, draw_differences, draw_transitions
 from collabpipe.files import atomic_path, file_digest, read_record, seal_of, sealed, write_json, write_text
-from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
+from collabpipe.paths import TABLE_FILES, Paths, files_in
 from collabpipe.rivals import RivalChoice, by_place, shown_rival
 from collabpipe.statistics import paired_difference
 from collabpipe.study import StudyRecipe
@@ -165,7 +165,7 @@ def noise_table(runs: list[EvaluatedRun], paths: Paths) -> tuple[pd.DataFrame, l
 
 
 def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> None:
-    """Write the study's tables and figures, and the record of what they show.
+    """Write the study's tables, and the record of what they show.
 
     With `partial` they are made from the runs that are finished, and lie in `partial` below the tables.
 
@@ -173,35 +173,27 @@ def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> Non
         CollabpipeError: a run does not fit its recipe; with `partial`, none does.
     """
     runs = read_runs(study, paths, partial)
-    tables, figures = ((f / "partial" if partial else f) for f in (paths.tables, paths.figures))
-    main, transitions = assemble_tables(study, runs, paths, tables)
-    draw_transitions(transitions, figures / "transitions.png")
-    draw_differences(main, figures / "differences.png")
-    draw_curves([(run.name, paths.run(run.name) / "history.parquet") for run in runs], figures / "curves.png")
-    files = [*_beside_record(tables), *(figures / name for name in FIGURE_FILES)]
-    record = {
-        "study": study.digest,
-        "name": study.study,
-        "evaluations": [run.metrics["digest"] for run in runs],
-        "files": {file.name: file_digest(file) for file in files},
-    }
-    write_json(tables / "record.json", sealed(record))
+    tables = paths.tables / "partial" if partial else paths.tables
+    assemble_tables(study, runs, paths, tables)
+    write_record(tables, TABLE_FILES, study, runs)
     # Measured times are no part of what is equal from run to run, and yet the tables are of these.
     measured = {"overhead": seal_of(paths.overhead / "overhead.json")}
     provenance.note(paths, tables, provenance.whereabouts("cpu") | measured)
 
 
-def _beside_record(folder: Path) -> list[Path]:
-    return [folder / name for name in TABLE_FILES if name != "record.json"]
+def write_record(folder: Path, names: Sequence[str], study: StudyRecipe, runs: list[EvaluatedRun]) -> None:
+    """Write `record.json` in `folder`: what the other files `names` there show, and their sums."""
+    record = {
+        "study": study.digest,
+        "name": study.study,
+        "evaluations": [run.metrics["digest"] for run in runs],
+        "files": {file.name: file_digest(file) for file in files_in(folder, names) if file.name != "record.json"},
+    }
+    write_json(folder / "record.json", sealed(record))
 
 
-def assemble_tables(
-    study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, folder: Path
-) -> tuple[pd.DataFrame, list[tuple[str, dict[str, Any]]]]:
-    """Write all tables of the study's evaluated `runs` into `folder`: the same bytes from the same runs.
-
-    Returns the main table and what the figure of transitions shows.
-    """
+def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, folder: Path) -> None:
+    """Write all tables of the study's evaluated `runs` into `folder`: the same bytes from the same runs."""
     table = main_table(study, runs, paths)
     shown = _for_reading(table)
     missing = len(study.runs) - len(runs)
@@ -219,12 +211,10 @@ def assemble_tables(
     write_text(folder / "main.tex", _latex(shown))
     with atomic_path(folder / "runs.parquet") as temporary:
         runs_table(runs, paths).to_parquet(temporary, index=False)
-    noise, transitions = noise_table(runs, paths)
-    write_text(folder / "noise.csv", noise.to_csv(index=False))
+    write_text(folder / "noise.csv", noise_table(runs, paths)[0].to_csv(index=False))
     write_variance(runs, folder)
     write_json(folder / "summary.json", summary(table))
     write_claims(study.claims, study, runs, _costs(study, paths), paths, folder)
-    return table, transitions
 
 
 def summary(table: pd.DataFrame) -> dict[str, Any]:

@@ -151,8 +151,8 @@ class Verifier:
             yield Check("evaluation", files, folder / "metrics.json", partial(self._evaluation, recipe))
         overhead = files_in(paths.overhead, OVERHEAD_FILES)
         yield Check("overhead", overhead, paths.overhead / "overhead.json", self._overhead)
-        tables = [*files_in(paths.tables, TABLE_FILES), *files_in(paths.figures, FIGURE_FILES)]
-        yield Check("tables and figures", tables, paths.tables / "record.json", self._tables)
+        yield Check("tables", files_in(paths.tables, TABLE_FILES), paths.tables / "record.json", self._tables)
+        yield Check("figures", files_in(paths.figures, FIGURE_FILES), paths.figures / "record.json", self._figures)
 
     def _checkpoint(self, kind: str, recipe: TrainRecipe) -> Check:
         folder = self.paths.run(recipe.run)
@@ -290,19 +290,23 @@ class Verifier:
         ]
         return self.overhead and all(len(proven) == len(asked) for proven, asked in pairs)
 
-    def _tables(self) -> None:
-        path = self.paths.tables / "record.json"
+    def _shown(self, path: Path, names: Sequence[str]) -> None:
+        """Hold the record at `path` and the files `names` beside it against the study's evaluations."""
         record = _sealed(path)
         _same(path, "study", record["study"], self.plan.study.digest, Stale)
+        for name, evaluation in zip(self.plan.runs, record["evaluations"], strict=True):
+            self._input(path, f"evaluation of {name}", evaluation, self.evaluations.get(name))
+        _sums(record["files"], path.parent, path, names)
+
+    def _figures(self) -> None:
+        self._shown(self.paths.figures / "record.json", FIGURE_FILES)
+
+    def _tables(self) -> None:
+        path = self.paths.tables / "record.json"
+        self._shown(path, TABLE_FILES)
         made_with = record_of(self.paths.provenance(self.paths.tables)).get("overhead")
         if self.overhead and made_with is not None:
             _same(path, "overhead", made_with, seal_of(self.paths.overhead / "overhead.json"), Stale)
-        for name, evaluation in zip(self.plan.runs, record["evaluations"], strict=True):
-            self._input(path, f"evaluation of {name}", evaluation, self.evaluations.get(name))
-        figures = {name: wanted for name, wanted in record["files"].items() if name in FIGURE_FILES}
-        others = {name: wanted for name, wanted in record["files"].items() if name not in figures}
-        _sums(others, path.parent, path, TABLE_FILES)
-        _sums(figures, self.paths.figures, path, FIGURE_FILES)
         if self.follows and self._whole():
             from collabpipe.evaluated import read_runs
             from collabpipe.tables import assemble_tables

@@ -3,7 +3,7 @@ from pathlib import Path
 from collabpipe.errors import CollabpipeError
 from collabpipe.joblines import shorten_job_lines
 from collabpipe.occupancy import occupy
-from collabpipe.paths import FIGURE_FILES, OVERHEAD_FILES, TABLE_FILES, Paths
+from collabpipe.paths import OVERHEAD_FILES, TABLE_FILES, Paths
 from collabpipe.plan import Plan
 from collabpipe.reconcile import check_own_files
 from collabpipe.settle import settle

@@ -24,6 +24,7 @@ from collabpipe.cli import main
 from collabpipe.doctor import asking, gpus, machine, services
 from collabpipe.doctor.findings import Finding
 from collabpipe.errors import CollabpipeError
+from collabpipe.provenance import Commit
 from collabpipe.training.gpus import MASK, SIMULATED
 from collabpipe.training.lease import FOLDER
 from tests.conftest import REPOSITORY, SMALL, altered
@@ -491,9 +492,14 @@ def test_a_controller_that_does_not_answer(
 
 
 @pytest.mark.parametrize(
-    ("commit", "level"), [(None, "warning"), ("0123456789abcdef+", "warning"), ("0123456789", "ok")]
+    ("commit", "level"),
+    [
+        (Commit(None, "no git", "install git"), "warning"),
+        (Commit("0123456789abcdef+"), "warning"),
+        (Commit("0123456789"), "ok"),
+    ],
 )
-def test_results_can_be_traced_to_a_commit(monkeypatch: pytest.MonkeyPatch, commit: str | None, level: str) -> None:
+def test_results_can_be_traced_to_a_commit(monkeypatch: pytest.MonkeyPatch, commit: Commit, level: str) -> None:
     monkeypatch.setattr(machine, "commit", lambda: commit)
 
     assert one(machine.check_git()).level == level

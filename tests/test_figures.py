@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +13,8 @@ from PIL import Image
 
 from collabpipe import figures
 from collabpipe.figures import draw_differences, draw_transitions
+from collabpipe.files import read_json, sealed, write_json
+from tests.conftest import Workspace, jobs
 
 
 def record(classes: int, wrong: float = 0.4) -> dict[str, Any]:
@@ -80,8 +81,7 @@ def test_a_class_goes_right_to_the_label_that_it_is_given(drawn: list[Figure], t
 def test_panels_wrap_to_at_most_four_columns(
     files: int, grid: tuple[int, int], drawn: list[Figure], tmp_path: Path
 ) -> None:
-    with mpl.rc_context({"figure.dpi": 20}):
-        draw_transitions([(f"toy {number}", record(3)) for number in range(files)], tmp_path / "a.png")
+    draw_transitions([(f"toy {number}", record(3)) for number in range(files)], tmp_path / "a.png")
 
     assert len(panels(drawn[0])) == files
     assert panels(drawn[0])[0].get_gridspec().get_geometry() == grid
@@ -131,3 +131,55 @@ def test_differences_are_drawn_to_the_three_comparators(drawn: list[Figure], tmp
     ]
     points = [line.get_xydata().tolist() for line in panels(drawn[0])[0].lines if line.get_marker() == "o"]
     assert points == [[[0.0, pytest.approx(-0.24)]], [[3.0, 0.0]], [[6.0, pytest.approx(0.24)]]]
+
+
+# --- what is set for other work ------------------------------------------------------------------------------------
+
+
+def drawn_with(study: Workspace, **environment: str) -> dict[str, bytes]:
+    """The figures, drawn anew under further environment variables."""
+    recipe = study.results / "recipes" / f"{study.plan.study.digest}.json"
+    study.collabpipe("figures", recipe, env=environment)
+    return {path.name: path.read_bytes() for path in sorted((study.results / "figures").glob("*.png"))}
+
+
+def test_neither_a_notebook_nor_a_personal_style_changes_a_figure(study: Workspace) -> None:
+    plain = drawn_with(study)
+    assert len(plain) == 3
+    assert drawn_with(study, MPLBACKEND="module://matplotlib_inline.backend_inline") == plain
+    assert drawn_with(study, MPLBACKEND="TkAgg") == plain
+    # LaTeX is not installed here, and the other settings would show.
+    style = (
+        "text.usetex: true\nfont.size: 30\nfigure.dpi: 20\naxes.facecolor: red\nsavefig.bbox: tight\nbackend: none\n"
+    )
+    (study.root / "matplotlibrc").write_text(style)
+    assert drawn_with(study) == plain
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_the_tables_and_is_drawn_when_it_can_be(study: Workspace) -> None:
+    tables = {path: path.read_bytes() for path in (study.results / "tables").iterdir()}
+    figures = {path: path.read_bytes() for path in (study.results / "figures").iterdir()}
+    (study.results / "tables" / "main.csv").unlink()
+    (study.root / "matplotlibrc").write_bytes(b"\xff\xfe")  # no text: matplotlib itself cannot be imported
+
+    failed = study.snakemake(check=False)
+    assert failed.returncode == 1
+    assert "Error in rule draw_figures" in failed.stdout + failed.stderr
+    assert {path: path.read_bytes() for path in (study.results / "tables").iterdir()} == tables
+
+    (study.root / "matplotlibrc").unlink()
+    drawing = study.snakemake()
+    assert "draw_figures" in drawing.stdout + drawing.stderr
+    assert jobs(drawing) == {}, "but for the figures nothing"
+    assert {path: path.read_bytes() for path in (study.results / "figures").iterdir()} == figures
+
+
+def test_figures_of_another_study_are_drawn_anew_beside_tables_that_stay(study: Workspace) -> None:
+    record = study.results / "figures" / "record.json"
+    whole = record.read_bytes()
+    write_json(record, sealed(read_json(record) | {"study": "another"}))
+    made = study.snakemake()
+    assert "draw_figures" in made.stdout + made.stderr
+    assert jobs(made) == {}
+    assert record.read_bytes() == whole
+    assert "Nothing to be done" in study.snakemake("-n").stdout

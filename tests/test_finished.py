@@ -23,5 +23,6 @@ def test_a_generated_study_is_current_and_its_tables_can_be_made(tmp_path: Path)
     assert state.trained == state.evaluated == frozenset(plan.runs)
     assert (state.labels, state.overhead, state.tables) == (frozenset(plan.labels), True, False)
     study = paths.recipes / f"{plan.study.digest}.json"
-    assert main(["tables", str(study), "--results", str(paths.root)]) == 0
+    for command in ("tables", "figures"):
+        assert main([command, str(study), "--results", str(paths.root)]) == 0
     assert look(plan).complete(plan)

@@ -73,6 +73,7 @@ def test_a_module_with_a_prefix_makes_the_study_there_and_deleted_weights_again(
         "study_evaluate_0",
         "study_measure_overhead",
         "study_assemble_tables",
+        "study_draw_figures",
         "all",
     ]
     assert jobs[3].endswith(f"here/results/logs/train/{Path(RUN).parent}/block0.log")
@@ -213,7 +214,7 @@ def test_every_command_in_the_docs_has_two_dashes_before_its_targets() -> None:
     commands = [
         (path.name, words.split())
         for path in DOCS
-        for words in re.findall(r"snakemake( -[^`#\n]*)", path.read_text(encoding="utf-8"))
+        for words in re.findall(r"snakemake( -[^`#'\n]*)", path.read_text(encoding="utf-8"))
     ]
     targets = [(name, words) for name, words in commands if {*STAGES, "choices"} & set(words)]
     assert len(targets) >= 5

@@ -151,7 +151,7 @@ def commands() -> Sequence[str]:
 
 def arguments(command: str) -> list[str]:
     """Enough for a command to begin."""
-    takes = ("fetch", "prepare", "labels", "train", "choose", "evaluate", "overhead", "tables")
+    takes = ("fetch", "prepare", "labels", "train", "choose", "evaluate", "overhead", "tables", "figures")
     return [command, *(["recipe.json"] if command in takes else [])]
 
 

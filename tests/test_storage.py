@@ -256,7 +256,7 @@ def test_restoring_that_is_killed_is_completed_by_restoring_again(project: Proje
 
 def test_tables_alone_can_be_read_and_nothing_is_trained_for_them(project: Project, clone: Project) -> None:
     done = clone.collabpipe("restore", "--only", "tables")
-    assert "proven: 1 × overhead, 1 × tables and figures" in done.stdout
+    assert "proven: 1 × overhead, 1 × tables, 1 × figures" in done.stdout
     assert "6 × checkpoint" in done.stdout
     assert clone.collabpipe("show").stdout == project.collabpipe("show").stdout
     assert clone.cost_records() == {}

@@ -218,7 +218,8 @@ def finished(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, 
     study = made.study.write(paths.recipes)
     for command in ("train", "evaluate"):
         assert main([command, *map(str, recipes.values()), "--results", str(paths.root)]) == 0
-    assert main(["tables", str(study), "--results", str(paths.root)]) == 0
+    for command in ("tables", "figures"):
+        assert main([command, str(study), "--results", str(paths.root)]) == 0
     return made, paths.root
 
 
@@ -235,10 +236,11 @@ def test_all_tables_and_figures_are_written(finished: tuple[Plan, Path]) -> None
 
     for path in [root / "tables" / name for name in TABLE_FILES] + [root / "figures" / name for name in FIGURE_FILES]:
         assert path.stat().st_size > 0
-    record = read_json(root / "tables" / "record.json")
-    assert record["study"] == made.study.digest
-    assert len(set(record["evaluations"])) == len(made.runs)
-    assert is_sealed(record)
+    for folder in ("tables", "figures"):
+        record = read_json(root / folder / "record.json")
+        assert record["study"] == made.study.digest
+        assert len(set(record["evaluations"])) == len(made.runs)
+        assert is_sealed(record)
 
 
 def test_records_name_what_each_artefact_was_made_from_and_not_where(finished: tuple[Plan, Path]) -> None:
@@ -459,9 +461,10 @@ def test_an_unfinished_study_shows_how_much_of_it_there_is_beside_the_finished_t
         run = made.runs[f"digits/symmetric-0.5/resnet8/{method}/seed{seed}"].run
         (made.paths.evaluation(run) / "metrics.json").unlink()
     whole, before = pd.read_csv(root / "tables" / "main.csv").set_index("method"), untouched(root)
-    command = ["tables", str(made.study.write(root / "recipes")), "--results", str(root)]
+    asked = [str(made.study.write(root / "recipes")), "--results", str(root)]
 
-    assert main([*command, "--partial"]) == 0
+    for command in ("tables", "figures"):
+        assert main([command, *asked, "--partial"]) == 0
 
     assert untouched(root) == before
     partial = root / "tables" / "partial"
@@ -478,7 +481,8 @@ def test_an_unfinished_study_shows_how_much_of_it_there_is_beside_the_finished_t
     assert list(found["diverged"]) == [0, 0, 2]
     assert len(pd.read_parquet(partial / "runs.parquet")) == 5
     assert len(read_json(partial / "record.json")["evaluations"]) == 5
-    assert main(command) == 1, "without --partial it is refused"
+    for command in ("tables", "figures"):
+        assert main([command, *asked]) == 1, "without --partial it is refused"
 
 
 def test_partial_tables_of_a_whole_study_are_its_tables(study: tuple[Plan, Path]) -> None:

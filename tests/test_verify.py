@@ -27,6 +27,7 @@ from collabpipe.alike import alike
 from collabpipe.cli import main
 from collabpipe.costs import measure_study
 from collabpipe.evaluation import PREDICTIONS, evaluate, metrics_of
+from collabpipe.figures import write_figures
 from collabpipe.files import file_digest, json_digest, json_text, read_json, sealed, write_json
 from collabpipe.labels import LabelFile, read_labels, write_labels
 from collabpipe.paths import Paths
@@ -51,7 +52,7 @@ RUN = f"{CELL}/output/seed0"
 OTHER_RUN = f"{CELL}/output/seed1"
 LABELS = "labels/digits/symmetric-0.5/seed0.parquet"
 PROVEN = "Every cell of the tables follows from its data, labels, recipes and checkpoints."
-KINDS = ["data set", "label file", "checkpoint", "evaluation", "overhead", "tables and figures"]
+KINDS = ["data set", "label file", "checkpoint", "evaluation", "overhead", "tables", "figures"]
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def test_an_untouched_study_is_proven_at_each_depth_and_nothing_is_written(study
         verdict = verify(study, *options)
         assert (verdict.code, verdict.error) == (0, "")
         assert PROVEN in verdict.text
-        asked = dict(zip(KINDS, (1, 2, 6, 6, 1, 1), strict=True))
+        asked = dict(zip(KINDS, (1, 2, 6, 6, 1, 1, 1), strict=True))
         assert verdict.counts() == {kind: (number, number, 0, 0) for kind, number in asked.items()}
     assert study.times() == before
 
@@ -182,6 +183,7 @@ def test_a_study_with_a_diverged_run_is_proven(
     evaluate(explodes, plan.paths)
     measure_study(plan.overhead, plan.paths, 0.05)
     write_tables(plan.study, plan.paths)
+    write_figures(plan.study, plan.paths)
 
     assert read_json(plan.paths.evaluation(explodes.run) / "metrics.json")["status"] == "diverged"
     for options in ([], ["--recompute"]):
@@ -198,6 +200,7 @@ def test_a_run_whose_logits_overflow_counts_as_diverged_and_is_proven(
 
     evaluate(plan.runs[RUN], plan.paths)
     write_tables(plan.study, plan.paths)
+    write_figures(plan.study, plan.paths)
 
     found = read_json(metrics(Path("results")))
     assert (found["status"], found["last"], found["collapsed"]) == ("diverged", None, None)
@@ -513,15 +516,17 @@ def test_tables_of_other_evaluations_are_named(study: Workspace, verify: Verify)
         f"evaluations/{RUN}/metrics.json",
         "overhead/overhead.json",
         "tables/record.json",
+        "figures/record.json",
     ],
 )
 def test_a_sealed_record_that_leaves_something_out_is_named(
     record: str, key: str, study: Workspace, verify: Verify
 ) -> None:
     path = study.results / record
-    key = {"labels": "inputs" if key == "files" else key, "tables": "evaluations" if key == "recipe" else key}.get(
-        record.split("/")[0], key
-    )
+    if record.startswith("labels") and key == "files":
+        key = "inputs"
+    if record.startswith(("tables", "figures")) and key == "recipe":
+        key = "evaluations"
     content = read_json(path)
     if record.startswith("overhead") and key == "recipe":
         del content["about"]
@@ -635,7 +640,7 @@ def test_one_file_of_an_artefact_that_is_missing_is_named(study: Workspace, veri
 def test_a_study_that_was_never_run_is_missing(fresh: Workspace, verify: Verify) -> None:
     verdict = verify(fresh)
     assert (verdict.code, verdict.breaks) == (1, [])
-    assert "17 artefacts are missing" in verdict.error
+    assert "18 artefacts are missing" in verdict.error
     assert not fresh.results.exists()
 
 

@@ -6,6 +6,7 @@ import fcntl
 import locale
 import os
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from collabpipe.doctor.findings import Finding, failure, ok, warning
+from collabpipe.occupancy import linked
 from collabpipe.provenance import commit
 from collabpipe.settings import load_settings
 from collabpipe.training.lease import NETWORK
@@ -144,7 +146,14 @@ def _existing(folder: Path) -> Path:
 
 def check_results(results: Path) -> list[Finding]:
     """Whether files can be written where the results lie, locked and shared between copies."""
-    folder = _existing(results)
+    if results.is_symlink() and not results.exists():
+        mend = f"mount its disk, or: mkdir -p {shlex.quote(str(results.resolve()))}"
+        return [failure(f"{results} is a symbolic link to {results.resolve()}, which is not there", mend)]
+    link = linked(results)
+    return [*([warning(*link)] if link else []), *_can_be_used(_existing(results))]
+
+
+def _can_be_used(folder: Path) -> list[Finding]:
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
             file.write(b"collabpipe")
@@ -206,9 +215,9 @@ def file_system(folder: Path) -> str:
 def check_git() -> list[Finding]:
     """Whether results can be traced to a commit."""
     found = commit()
-    if found is None:
-        return [warning("no git checkout: records will name no commit", "clone the repository with git")]
-    if found.endswith("+"):
-        text = f"{found[:12]}, with changes that no commit has: records will name it with +"
+    if found.name is None:
+        return [warning(f"{found.reason}: records will name no commit", found.remedy)]
+    if found.name.endswith("+"):
+        text = f"{found.name[:12]}, with changes that no commit has: records will name it with +"
         return [warning(text, "git commit")]
-    return [ok(found[:12])]
+    return [ok(found.name[:12])]

@@ -22,8 +22,9 @@ from collabpipe.files import file_digest, read_json
 from collabpipe.occupancy import alone, holding
 from collabpipe.paths import STAGES
 from collabpipe.plan import Plan
+from collabpipe.proofs import Stale
 from collabpipe.settle import settle
-from collabpipe.verify import Stale, Verifier
+from collabpipe.verify import Verifier
 
 DVC = (sys.executable, "-m", "dvc")
 LOCK = Path("dvc.lock")

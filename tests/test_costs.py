@@ -195,7 +195,9 @@ def test_the_size_of_a_folder_of_images_is_known_once_it_is_prepared(
 
     assert main(["plan", str(config), "--estimate", "--rate", "1e10", "--results", str(tmp_path / "results")]) == 1
 
-    assert "faces: prepare it first, its size is not known: snakemake datasets" in capsys.readouterr().err
+    assert (
+        "faces: prepare it first, its size is not known: snakemake --cores all --configfile " in capsys.readouterr().err
+    )
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

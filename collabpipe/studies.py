@@ -69,7 +69,7 @@ class Recorded:
 
     @property
     def is_gone(self) -> bool:
-        """Whether a file of its configuration is missing, or came through a pipe."""
+        """Whether a file of its configuration is missing, or another workflow gave it."""
         return not self.files or not all(file.is_file() for file in self.files)
 
     @cached_property
@@ -92,9 +92,11 @@ class Recorded:
             ) from error
         plan = Plan(settings, self.paths, places, self.files, self.about["config"])
         if self.is_gone:
-            files = " ".join(map(str, self.files)) or "FILE"
-            label = f"{self.path}, as its files ({files}) are gone" if self.files else f"{self.path}, from a pipe"
-            return Study(plan, label, f" --configfile {files}, with its configuration in {files} again")
+            if not self.files:
+                return Study(plan, str(self.path))
+            files = " ".join(map(str, self.files))
+            again = f" --configfile {files}, with its configuration in {files} again"
+            return Study(plan, f"{self.path}, as its files ({files}) are gone", again)
         of_files = Study.of_files(Plan.from_files(self.files, self.paths.root))
         if of_files.plan.study.digest == plan.study.digest:
             return of_files

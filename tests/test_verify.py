@@ -613,7 +613,9 @@ def test_what_is_missing_is_told_as_missing_and_nothing_else_is_blamed(
     number = 2 if kind == "label file" else 1
     assert verdict.missing() == {kind: number}
     assert verdict.code == 1
-    assert f"{number} artefacts are missing, so the tables are not proven. " in verdict.error
+    many = "1 artefact is" if number == 1 else f"{number} artefacts are"
+    make = "Make what is missing: snakemake --cores all\n"
+    assert f"error: {many} missing, so the tables are not proven. {make}" in verdict.error
     assert PROVEN not in verdict.text
 
 

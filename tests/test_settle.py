@@ -311,7 +311,7 @@ def test_snakemake_and_plan_explain_write_protected_results_without_a_traceback(
         assert "Traceback" not in printed
 
 
-def test_a_dry_settling_of_a_study_that_was_never_run_writes_recipes_its_record_and_no_results(fresh: Workspace) -> None:
+def test_settling_a_study_that_was_never_run_writes_recipes_its_record_and_no_results(fresh: Workspace) -> None:
     plan: Plan = fresh.plan
     settle(plan)
     assert {path.name for path in fresh.results.iterdir()} == {"recipes", "selection", "studies"}

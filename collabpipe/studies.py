@@ -23,6 +23,7 @@ from collabpipe.files import file_digest, json_digest, read_record, record_of, w
 from collabpipe.paths import Paths
 from collabpipe.plan import Plan
 from collabpipe.settings import check_settings
+from collabpipe.settings_errors import Place
 
 CONFIGS = Path("config")
 DEFAULT = CONFIGS / "config.yaml"
@@ -84,7 +85,7 @@ class Recorded:
             if now.name == self.about["study"]:
                 return now
         try:
-            places = {(): f"{self.path}: config"}
+            places: dict[Place, str] = {(): f"{self.path}: config"}
             settings = check_settings(self.about["config"], places)
         except CollabpipeError as error:
             raise CollabpipeError(

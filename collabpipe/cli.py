@@ -132,7 +132,9 @@ def parser() -> argparse.ArgumentParser:
     command(run.show)
 
     sub = command(run.verify)
-    with_config(sub)
+    sub.add_argument(
+        "config", type=Path, nargs="*", metavar="CONFIG", help="the study (default: whose tables lie here)"
+    )
     sub.add_argument("--recompute", action="store_true", help="draw the labels and predict the test sets again as well")
 
     sub = command(run.restore)
@@ -150,7 +152,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-push", dest="push", action="store_false", help="write dvc.lock alone")
 
     sub = command(run.prune)
-    sub.add_argument("config", type=Path, nargs="*", metavar="CONFIG", help="the studies (default: all in config/)")
+    sub.add_argument(
+        "config", type=Path, nargs="*", metavar="CONFIG", help="the studies (default: all that are known here)"
+    )
     sub.add_argument("--remove", action="store_true", help="remove it")
 
     sub = command(run.doctor)

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 
 from collabpipe.files import write_json
 from collabpipe.paths import LABEL_INPUTS
@@ -137,10 +136,14 @@ def verify(arguments: argparse.Namespace) -> None:
     """Prove that each artefact belongs to its recipe, up to every cell of the tables."""
     from collabpipe.plan import Plan
     from collabpipe.report import show_proofs
+    from collabpipe.studies import Study, study_here
     from collabpipe.verify import Verifier
 
-    plan = Plan.from_files(arguments.config, arguments.results.root)
-    show_proofs(Verifier(plan, "recomputed" if arguments.recompute else "follows"), plan)
+    if arguments.config:
+        study = Study.of_files(Plan.from_files(arguments.config, arguments.results.root))
+    else:
+        study = study_here(arguments.results)
+    show_proofs(Verifier(study.plan, "recomputed" if arguments.recompute else "follows"), study)
 
 
 def restore(arguments: argparse.Namespace) -> None:
@@ -163,27 +166,29 @@ def share(arguments: argparse.Namespace) -> None:
 
 
 def prune(arguments: argparse.Namespace) -> None:
-    """List what lies in the results and no configuration asks for."""
+    """List what lies in the results and no known study asks for."""
     from collabpipe.occupancy import alone
     from collabpipe.plan import Plan
-    from collabpipe.prune import remove, studies_in, unasked
-    from collabpipe.report import show_unasked
+    from collabpipe.prune import remove, unasked
+    from collabpipe.report import advise_removal, show_unasked
+    from collabpipe.studies import Study, known_studies
 
-    configs = [[config] for config in arguments.config] or [[file] for file in studies_in(Path("config"))]
-    plans = [Plan.from_files(files, arguments.results.root) for files in configs]
-    with alone(arguments.results.root, "pruning"):
-        found = unasked(plans, arguments.results)
-        show_unasked(found, [file for files in configs for file in files])
+    paths = arguments.results
+    named = [Study.of_files(Plan.from_files([file], paths.root)) for file in arguments.config]
+    known = known_studies(paths) if not (named and arguments.remove) else []
+    with alone(paths.root, "pruning"):
+        found = unasked([study.plan for study in named or known], paths)
+        show_unasked(found, named or known)
         if found and arguments.remove:
-            remove(found, arguments.results)
+            remove(found, paths)
             print("Removed.")
         elif found:
-            print("Remove them with: collabpipe prune --remove")
+            advise_removal(found, named, known, paths)
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Print the study's table, and where tables and figures lie."""
-    from collabpipe.report import show_tables
+    """Print the table that lies here, its study and whether it is up to date, and where tables and figures lie."""
+    from collabpipe.report_tables import show_tables
 
     show_tables(arguments.results)
 

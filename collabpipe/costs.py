@@ -28,6 +28,7 @@ from collabpipe.retention import Keep
 from collabpipe.selection import decide
 from collabpipe.settings import CANDIDATE, NetworkSettings, TrainingSettings
 from collabpipe.store import Store
+from collabpipe.studies import Study
 from collabpipe.study import OverheadRecipe
 from collabpipe.training.batches import Cut
 from collabpipe.training.device import be_deterministic, choose_device
@@ -91,7 +92,8 @@ def dataset_size(plan: Plan, name: str) -> DatasetSize:
         record = data_record(plan.data[name], plan.paths.dataset(name))
     except CollabpipeError:
         if source.images is None or source.pixels is None:
-            raise CollabpipeError(f"{name}: prepare it first, its size is not known: snakemake datasets") from None
+            command = f"{Study.of_files(plan).command} -- datasets"
+            raise CollabpipeError(f"{name}: prepare it first, its size is not known: {command}") from None
         size = settings.image_size or source.pixels
         shape, classes, images, test = (source.channels, size, size), len(source.classes), source.images, source.test
     else:

@@ -64,11 +64,11 @@ def _read_run(name: RunName, digest: str, paths: Paths, diverged: float | Litera
     recipe = read_recipe(paths.recipes / f"{digest}.json", TrainRecipe)
     record = training_record(recipe, folder)
     path = paths.evaluation(name) / "metrics.json"
-    metrics = read_record(path, "Evaluate the run: collabpipe evaluate RECIPE.")
+    metrics = read_record(path, f"Evaluate the run: {recipe.command('evaluate', paths.root)}")
     if metrics.get("inputs", {}).get("training") != record["digest"]:
         raise CollabpipeError(
             f"{path}: belongs to another training than {folder / 'record.json'}. "
-            "Evaluate the run again: collabpipe evaluate RECIPE."
+            f"Evaluate the run again: {recipe.command('evaluate', paths.root)}"
         )
     counts_as = diverged
     if counts_as == CHANCE:

@@ -54,6 +54,11 @@ class Paths:
         return self.root / "recipes"
 
     @property
+    def studies(self) -> Path:
+        """The studies that were planned here, one file per study."""
+        return self.root / "studies"
+
+    @property
     def store(self) -> Path:
         """Finished and half-finished trainings by key."""
         return self.root / "store"

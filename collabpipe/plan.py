@@ -50,12 +50,16 @@ class Plan:
     paths: Paths
     places: Mapping[Place, str] = field(default_factory=dict)
     """At which file and line each key of the configuration stands."""
+    files: tuple[Path, ...] = ()
+    """The YAML files that the study comes from."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The merged configuration as it was written, which the settings come from."""
 
     @classmethod
     def from_files(cls, files: Sequence[Path], results: Path) -> Plan:
         """The plan of the study in the YAML `files`."""
         values, places = merge_files(files)
-        return cls(check_settings(values, places), Paths(results), places)
+        return cls(check_settings(values, places), Paths(results), places, tuple(files), values)
 
     @classmethod
     def from_config(
@@ -78,11 +82,12 @@ class Plan:
         Raises:
             CollabpipeError: a file is a pipe, or the configuration is wrong.
         """
+        paths = () if module is not None else tuple(Path(file) for file in files)
         if module is not None:
             places: dict[Place, str] = {(): f"config of module {module}"}
         else:
-            places = merge_files([lasting(Path(file)) for file in files])[1] | option_places(options)
-        return cls(check_settings(config, places), Paths(results), places)
+            places = merge_files([lasting(file) for file in paths])[1] | option_places(options)
+        return cls(check_settings(config, places), Paths(results), places, paths, config)
 
     @cached_property
     def data(self) -> dict[str, DataRecipe]:

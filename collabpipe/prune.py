@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from collabpipe.errors import CollabpipeError
 from collabpipe.files import record_of
 from collabpipe.paths import Paths
 from collabpipe.plan import Plan
 from collabpipe.recipe import training_digest
 from collabpipe.store import ASKED_FILE
+from collabpipe.studies import known_studies
 
 Unasked = dict[str, list[Path]]
 """Files and folders that no configuration asks for, by kind."""
@@ -45,27 +45,6 @@ class _Asked:
                 self.results.add(recipe.asked_digest)
             else:
                 self.undecided.add(name)
-
-
-def studies_in(folder: Path) -> list[Path]:
-    """The YAML files in `folder` that describe a study.
-
-    Raises:
-        CollabpipeError: there is none, or a file that cannot be read: what it asks for would be removed.
-    """
-    found = []
-    for file in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
-        try:
-            value = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise CollabpipeError(f"{file}: cannot be read, so nobody knows what it asks for: {error}") from error
-        if not isinstance(value, dict | None):
-            raise CollabpipeError(f"{file}: holds no keys, so nobody knows what it asks for. Remove or mend it.")
-        if value and "study" in value:
-            found.append(file)
-    if not found:
-        raise CollabpipeError(f"{folder}: holds no study, so everything would be removed. Name your configurations.")
-    return found
 
 
 def unasked(plans: Sequence[Plan], paths: Paths) -> Unasked:
@@ -132,6 +111,27 @@ def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list
         if overhead not in asked.recipes and training not in trainings - {None}:
             going.append(folder)
     return going
+
+
+def left_over(plan: Plan) -> str:
+    """One line about the runs that lie here and that neither `plan` nor another known study asks for; else nothing."""
+    folders = plan.paths.root.glob("runs/*/*/*/*/*")
+    names = {str(folder.relative_to(plan.paths.root / "runs")) for folder in folders} - plan.trainings.keys()
+    if names:
+        try:
+            names = names.difference(*(study.plan.trainings for study in known_studies(plan.paths)))
+        except CollabpipeError:
+            return ""  # no study is kept from its work by the file of another; `collabpipe prune` says what is wrong
+    if not names:
+        return ""
+    runs = "1 run lies" if len(names) == 1 else f"{len(names):,} runs lie"
+    return f"{runs} here that no study asks for any more. See: {prune_command(plan.paths)}"
+
+
+def prune_command(paths: Paths, *arguments: str | Path) -> str:
+    """The command that prunes these results."""
+    where = [] if paths == Paths() else ["--results", str(paths.root)]
+    return shlex.join(["collabpipe", "prune", *where, *map(str, arguments)])
 
 
 def freed_bytes(found: Unasked) -> int:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from collabpipe.data.sources import SOURCES
 from collabpipe.errors import CollabpipeError
-from collabpipe.paths import FIGURE_FILES, TABLE_FILES, Paths
+from collabpipe.paths import Paths
 from collabpipe.plan import Plan
-from collabpipe.prune import Unasked, freed_bytes
+from collabpipe.prune import Unasked, freed_bytes, left_over, prune_command, unasked
 from collabpipe.reconcile import State
+from collabpipe.studies import Study
+from collabpipe.unfinished import begun, failed
 
 if TYPE_CHECKING:
     from collabpipe.storage import Restored
-    from collabpipe.verify import Broken, Verifier
+    from collabpipe.verify import Verifier
+
+MOST_LINES = 10
+"""Of unfinished trainings, and of failed jobs, so many are shown."""
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Where tables are printed."""
     # A log or a pipe is no terminal of 80 columns: a table must not be folded there.
     return Console(width=None if sys.stdout.isatty() else 200)
 
@@ -47,29 +52,46 @@ def show_plan(plan: Plan, state: State) -> None:
     for cell, named in seeds.items():
         counts = (f"{found[cell]} of {len(named)}" for found in (trained, evaluated))
         table.add_row(*cell, " ".join(named), *counts)
-    console = _console()
-    console.print(table)
+    out = console()
+    out.print(table)
     for name, data in plan.settings.datasets.items():
         classes = len(SOURCES[data.source].classes)
         if data.validation_size < classes:
-            console.print(
+            out.print(
                 f"warning: datasets.{name}.validation_size is {data.validation_size}, fewer than the {classes} "
                 "classes: some will have no part in the choice of the best epoch. Raise it to change that."
             )
     if plan.selections:
         candidates = sum(name in state.trained for name in plan.candidates)
-        console.print(
+        out.print(
             f"{len(plan.selections)} choices: {len(state.chosen)} made; {len(plan.candidates)} candidates' trainings: "
             f"{candidates} trained"
         )
-    console.print(
+    out.print(
         f"{len(plan.runs)} runs: {sum(trained.values())} trained, {len(state.evaluated)} evaluated; "
         f"tables {'are current' if state.tables else 'are to be made'}"
     )
+    _show_unfinished(plan, state)
+    if line := left_over(plan):
+        print(line)
+
+
+def _show_unfinished(plan: Plan, state: State) -> None:
+    """Trainings that were begun and jobs that failed, the first few of each."""
+    found = {
+        "Trainings that were begun and are not finished:": list(begun(plan, state)),
+        "Jobs that failed when they were tried last (what their logs end with, and the logs):": [
+            f"{one.job}: {one.line}\n    {one.log}" for one in failed(plan, state)
+        ],
+    }
+    for title, lines in found.items():
+        if lines:
+            more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+            print("\n  ".join([title, *lines[:MOST_LINES], *more]))
 
 
 def show_estimate(plan: Plan, rate: float | None) -> None:
-    """Runs, hours and disk by data set, from rates that are measured now or from the one that is given.
+    """Runs, time and disk by data set, from rates that are measured now or from the one that is given.
 
     Raises:
         CollabpipeError: the size of a data set is not known yet.
@@ -79,57 +101,77 @@ def show_estimate(plan: Plan, rate: float | None) -> None:
 
     estimator = Estimator(plan, rate)
     table = Table(title="estimate", title_justify="left")
-    for column in ("data set", "", "trainings", "steps", "hours on one device", "disk (GB)"):
+    for column in ("data set", "", "trainings", "steps", "time on one device", "disk"):
         table.add_column(column, justify="left" if column in ("data set", "") else "right")
-    hours = disk = 0.0
+    seconds = disk = 0.0
     for dataset, what, found in estimator.by_dataset():
-        numbers = (f"{found.runs:,}", f"{found.steps:,}", f"{found.seconds / 3600:,.1f}", f"{found.disk / 1e9:,.2f}")
+        numbers = (f"{found.runs:,}", f"{found.steps:,}", duration(found.seconds), decimal(int(found.disk)))
         table.add_row(dataset, what, *numbers)
-        hours, disk = hours + found.seconds / 3600, disk + found.disk / 1e9
-    pixels = sum((s.train + s.validation + s.test) * math.prod(s.shape) for s in estimator.sizes.values()) / 1e9
-    console = _console()
-    console.print(table)
+        seconds, disk = seconds + found.seconds, disk + found.disk
+    images = sum((s.train + s.validation + s.test) * math.prod(s.shape) for s in estimator.sizes.values())
+    out = console()
+    out.print(table)
     rates = [rate] if rate else list(estimator.rates.measured.values())
-    device = "as given" if rate else f"measured on {describe(estimator.rates.device)}, plain cross-entropy"
-    console.print(f"Rate: {min(rates) / 1e12:.3g} to {max(rates) / 1e12:.3g} TFLOP/s, {device}.")
-    kept = plan.settings.execution.keep_weights
-    console.print(
-        f"{hours:,.1f} hours on one such device; {disk + pixels:,.1f} GB ({pixels:.1f} of them images) on disk."
+    shown = list(
+        dict.fromkeys(f"{one / 1e9:,.0f}" if one >= 1e11 else f"{one / 1e9:.3g}" for one in (min(rates), max(rates)))
     )
-    console.print(
+    device = "as given" if rate else f"measured on {describe(estimator.rates.device)}, plain cross-entropy"
+    out.print(f"Rate: {' to '.join(shown)} GFLOP/s, {device}.")
+    out.print(
+        f"{duration(seconds)} on one such device; {decimal(int(disk + images))} on disk ({decimal(images)} of images)."
+    )
+    kept = plan.settings.execution.keep_weights
+    out.print(
         f"keep_weights: {kept}. Choices are counted as their first candidates; the data sets' archives are extra."
     )
 
 
-def show_proofs(verifier: Verifier, plan: Plan) -> None:
-    """A row a kind of artefact: how many there should be, are proven, missing, broken.
+def duration(seconds: float) -> str:
+    """A length of time with two or three figures in the unit that suits it."""
+    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 1.5 * size:
+            number = seconds / size
+            return f"{number:,.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
+    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.2g} seconds"
+
+
+def show_proofs(verifier: Verifier, study: Study) -> None:
+    """A row per kind of artefact: how many there should be, are proven, missing, out of date, broken.
 
     Raises:
         CollabpipeError: not everything is proven; the message names the first break and lists the others.
     """
-    from collabpipe.verify import Stale
+    from collabpipe.proofs import Stale
 
     counts: dict[str, Counter[str]] = {}
-    wrong: list[Broken] = []
+    wrong: dict[str, list[str]] = {"broken": [], "out of date": []}
     for check in verifier.checks():
-        broken = check.broken() if check.is_there else None
-        outcome = "broken" if broken else "proven" if check.is_there else "missing"
-        counts.setdefault(check.kind, Counter())[outcome] += 1
-        wrong += [broken] if broken else []
-    table = Table(title=f"study {plan.settings.study}", title_justify="left")
-    for column in ("", "asked for", "proven", "missing", "broken"):
+        found = check.broken() if check.is_there else None
+        outcome = "out of date" if isinstance(found, Stale) else "broken" if found else "proven"
+        counts.setdefault(check.kind, Counter())[outcome if check.is_there else "missing"] += 1
+        if found:
+            wrong[outcome].append(str(found))
+    outcomes = ("proven", "missing", *wrong)
+    table = Table()
+    for column in ("", "asked for", *outcomes):
         table.add_column(column, justify="right" if column else "left")
-    for kind, found in counts.items():
-        table.add_row(kind, str(found.total()), *(str(found[outcome]) for outcome in ("proven", "missing", "broken")))
-    _console().print(table)
-    missing = sum(found["missing"] for found in counts.values())
-    if wrong:
-        others = "".join(f"\n{one}" for one in wrong[1:])
-        stale = all(isinstance(one, Stale) for one in wrong)
-        remedy = "Run Snakemake: it makes this again." if stale else "Remove what is broken and run Snakemake."
-        raise CollabpipeError(f"first break: {wrong[0]}{others}\n{remedy}")
-    if missing:
-        raise CollabpipeError(f"{missing} artefacts are missing, so the tables are not proven. See: snakemake -n")
+    for kind, of_kind in counts.items():
+        table.add_row(kind, str(of_kind.total()), *(str(of_kind[outcome]) for outcome in outcomes))
+    print(f"study {study.name} ({study.label})")  # a table's title would be folded at its width
+    console().print(table)
+    messages = []
+    if wrong["broken"]:
+        lines = "\n".join(wrong["broken"])
+        messages.append(f"first break: {lines}\nRemove what is broken and make it again: {study.command}")
+    if wrong["out of date"]:
+        lines = "\n".join(wrong["out of date"])
+        messages.append(f"out of date: {lines}\nNothing of this needs to be removed. Make it again: {study.command}")
+    missing = sum(of_kind["missing"] for of_kind in counts.values())
+    if missing and not messages:
+        many = "1 artefact is" if missing == 1 else f"{missing} artefacts are"
+        messages.append(f"{many} missing, so the tables are not proven. Make what is missing: {study.command}")
+    if messages:
+        raise CollabpipeError("\n".join(messages))
     print("Every cell of the tables follows from its data, labels, recipes and checkpoints.")
 
 
@@ -144,66 +186,31 @@ def show_restored(found: Restored) -> None:
         print(f"removed, will be made again: {wrong}")
 
 
-def show_unasked(found: Unasked, configs: Sequence[Path]) -> None:
-    """What no configuration asks for, by kind, and what it takes."""
+def show_unasked(found: Unasked, studies: Sequence[Study]) -> None:
+    """What none of the studies asks for, by kind, and what it takes."""
     for kind, paths in found.items():
         for path in paths:
             print(f"{kind}: {path}")
     number = sum(len(paths) for paths in found.values())
-    asked = ", ".join(str(config) for config in configs)
+    asked = ", ".join(study.label for study in studies)
     if not number:
         print(f"Everything here is asked for by {asked}.")
         return
-    print(f"{number} files and folders that none of {asked} asks for; {freed_bytes(found) / 1e6:,.1f} MB.")
+    print(f"{number} files and folders that none of {asked} asks for; {decimal(freed_bytes(found))}.")
 
 
-def show_tables(paths: Paths) -> None:
-    """The main table as it was written, and the paths of everything beside it.
-
-    Raises:
-        CollabpipeError: there are no tables.
-    """
-    path = paths.tables / "main.md"
-    if not path.exists():
-        raise CollabpipeError(f"{path}: there are no tables yet. Make them: snakemake --cores all -- tables")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    table = Table(*rows[0])
-    for before, row in zip([rows[0], *rows[2:]], rows[2:], strict=False):
-        if before[:3] != row[:3]:
-            table.add_section()
-        table.add_row(*row)
-    console = _console()
-    console.print(table)
-    console.print(lines[-1], soft_wrap=False)
-    _show_claims(paths, console)
-    console.print("Tables: " + ", ".join(str(paths.tables / name) for name in TABLE_FILES[:-1]))
-    console.print("Figures: " + ", ".join(str(paths.figures / name) for name in FIGURE_FILES[:-1]))
-
-
-def _show_claims(paths: Paths, console: Console) -> None:
-    """The declared contrasts that the study's runs can judge."""
-    with (paths.tables / "claims.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["verdict"] != "not run" and "(" not in row["reading"]]
-    if not rows:
-        return
-    table = Table(title="claims (all of them, with other readings and places: claims.md)", title_justify="left")
-    for column in (
-        "claim",
-        "comparison",
-        "reading",
-        "expected",
-        "estimate",
-        "n",
-        "verdict",
-        "control",
-        "rival",
-        "survives",
-    ):
-        table.add_column(column)
-    for row in rows:
-        interval = f" [{float(row['low']):.2f}, {float(row['high']):.2f}]" if row["low"] else ""
-        estimate = f"{float(row['estimate']):.2f}{interval}" if row["estimate"] else ""
-        judged = (row["n"], row["verdict"], row["verdict_control"], row["verdict_rival"], row["survives"])
-        table.add_row(row["claim"], row["comparison"], row["reading"], row["expected"], estimate, *judged)
-    console.print(table)
+def advise_removal(found: Unasked, named: Sequence[Study], known: Sequence[Study], paths: Paths) -> None:
+    """How to remove what was found, unless a study that is known here and was not named asks for some of it."""
+    number = sum(len(of_kind) for of_kind in found.values())
+    needed = []
+    for study in known if named else ():
+        left = unasked([one.plan for one in (*named, study)], paths)
+        kept = number - sum(len(of_kind) for of_kind in left.values())
+        if kept:
+            needed.append(study)
+            print(f"{kept} of them are asked for by study {study.name} ({study.label}).")
+    if needed:
+        print(f"To list what no study asks for: {prune_command(paths)}")
+    else:
+        files = [file for study in named for file in study.plan.files]
+        print(f"Remove them with: {prune_command(paths, *files, '--remove')}")

@@ -31,6 +31,7 @@ from collabpipe.paths import (
 from collabpipe.plan import Plan
 from collabpipe.recipe import LabelsRecipe, TrainRecipe
 from collabpipe.reconcile import State, look
+from collabpipe.studies import note_study
 from collabpipe.workflow import Workflow
 
 OLD = 86400  # 2 January 1970: before any artefact, also out of an archive without times
@@ -142,13 +143,14 @@ class _Order:
 
 
 def settle(plan: Plan) -> State:
-    """Write the recipes of the plan and settle the times of the results; called while the Snakefile is read.
+    """Write the plan's recipes, record its study and settle the results' times; called while the Snakefile is read.
 
     Raises:
         CollabpipeError: the results are write-protected.
     """
     paths = plan.paths
     state = look(plan)
+    note_study(plan)
     paths.selection.mkdir(parents=True, exist_ok=True)  # an output for DVC, also where nothing is searched
     for name, data in plan.data.items():
         file, folder, raw = data.write(paths.recipes), plan.data_dir(name), paths.raw(name)

@@ -22,8 +22,10 @@ from collabpipe.files import file_digest, read_json
 from collabpipe.occupancy import alone, holding, refuse_link
 from collabpipe.paths import STAGES
 from collabpipe.plan import Plan
+from collabpipe.proofs import Stale
 from collabpipe.settle import settle
-from collabpipe.verify import Stale, Verifier
+from collabpipe.studies import Study
+from collabpipe.verify import Verifier
 
 DVC = (sys.executable, "-m", "dvc")
 LOCK = Path("dvc.lock")
@@ -231,11 +233,12 @@ def share(plan: Plan, remote: str | None, push: bool) -> None:
         if not settle(plan).complete(plan):
             raise CollabpipeError(
                 f"{plan.paths.root}: study {plan.settings.study} is not finished, and dvc.lock would say that it is. "
-                "See what is left with: snakemake -n. Finish it, or check out the configuration that it belongs to."
+                f"Finish it: {Study.of_files(plan).command}. Or check out the configuration that it belongs to."
             )
         for check in Verifier(plan, "sums").checks():
             if wrong := check.broken():
-                raise CollabpipeError(f"{wrong}. Nothing was shared. Remove it and run Snakemake.")
+                command = Study.of_files(plan).command
+                raise CollabpipeError(f"{wrong}. Nothing was shared. Remove it and make it again: {command}")
         if _dvc("commit", "--force", *STAGES) != 0:
             raise CollabpipeError("dvc commit failed, as DVC says above. dvc.lock may say what it said before.")
         link_again(plan)

@@ -155,7 +155,7 @@ def noise_table(runs: list[EvaluatedRun], paths: Paths) -> tuple[pd.DataFrame, l
     shown: dict[str, dict[str, Any]] = {}
     for recipe in {run.recipe.labels.digest: run.recipe.labels for run in runs}.values():
         path = paths.labels(recipe)
-        about = read_record(path.with_suffix(".json"), "Make it: collabpipe labels RECIPE.")
+        about = read_record(path.with_suffix(".json"), f"Make it: {recipe.command('labels', paths.root)}")
         names = {"dataset": recipe.data.dataset, "noise": recipe.noise_name, "seed": recipe.replicate}
         known = ("images", "validation", "rate_asked", "true_rate", "true_rate_training", "sha256")
         rows.append(names | {name: about[name] for name in known} | {"labels": paths.shown(path)})

@@ -6,10 +6,8 @@ changes a file and every digest above it is found by computing again, or by the 
 
 from __future__ import annotations
 
-import errno
 import tempfile
-from collections.abc import Callable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +15,7 @@ from typing import Any, Literal
 from collabpipe.adoption import key_of
 from collabpipe.alike import alike
 from collabpipe.data.own import known_sums, unchanged
-from collabpipe.errors import CollabpipeError
-from collabpipe.files import file_digest, is_sealed, json_text, read_record, record_of, seal_of, sealed
+from collabpipe.files import json_text, record_of, seal_of, sealed
 from collabpipe.labels import describe, read_labels
 from collabpipe.paths import (
     CHECKPOINT_FILES,
@@ -31,82 +28,11 @@ from collabpipe.paths import (
     files_in,
 )
 from collabpipe.plan import ChoiceKey, Plan
+from collabpipe.proofs import Broken, Check, Stale, check_same, check_sums, sealed_record
 from collabpipe.recipe import DataRecipe, LabelsRecipe, TrainRecipe, evaluation_key, training_digest
 
 Depth = Literal["sums", "follows", "recomputed"]
 """Sums alone; that metrics, choices and tables follow from what is below them too; labels and predictions anew too."""
-
-
-class Broken(Exception):
-    """An artefact that is not what its recipe and its inputs make."""
-
-
-class Stale(Broken):
-    """An artefact of another recipe or of other inputs: whole, but to be made again."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """An artefact: its kind, its files, its record, and what raises `Broken` unless they are what they claim to be."""
-
-    kind: str
-    files: Sequence[Path]
-    record: Path
-    prove: Callable[[], None]
-
-    def broken(self) -> Broken | None:
-        """What is wrong with the artefact, None if nothing is."""
-        lost = [file for file in self.files if not file.exists()]
-        if lost:
-            return Broken(f"{lost[0]}: is missing")
-        try:
-            self.prove()
-        except Broken as error:
-            return error
-        except OSError as error:
-            if error.errno not in (
-                None,
-                errno.ENOENT,
-            ):  # the disk's or the network's fault
-                raise
-            return Broken(str(error))
-        except CollabpipeError as error:
-            return Broken(str(error))
-        except (
-            AttributeError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            return Broken(f"{self.record}: was edited: it cannot be followed ({type(error).__name__}: {error})")
-        return None
-
-    @property
-    def is_there(self) -> bool:
-        """Whether any of the artefact's files exists."""
-        return any(file.exists() for file in self.files)
-
-
-def _sealed(path: Path) -> dict[str, Any]:
-    record = read_record(path)
-    if not is_sealed(record):
-        raise Broken(f"{path}: was edited after it was written")
-    return record
-
-
-def _sums(files: dict[str, Any], folder: Path, record: Path, wanted_names: Sequence[str]) -> None:
-    if set(files) != set(wanted_names) - {record.name}:
-        raise Broken(f"{record}: does not name the files that it should")
-    for name, about in files.items():
-        wanted = about["sha256"] if isinstance(about, dict) else about
-        if file_digest(folder / name) != wanted:
-            raise Broken(f"{folder / name}: its content is not the one that {record} names")
-
-
-def _same(path: Path, what: str, found: object, wanted: object, otherwise: type[Broken] = Broken) -> None:
-    if found != wanted:
-        raise otherwise(f"{path}: belongs to another {what} than the one that the study asks for")
 
 
 class Verifier:
@@ -161,13 +87,13 @@ class Verifier:
 
     def _input(self, path: Path, what: str, found: str, known: str | None) -> None:
         if known is not None:
-            _same(path, what, found, known, Stale)
+            check_same(path, what, found, known, Stale)
 
     def _data(self, recipe: DataRecipe) -> None:
         path = self.paths.data_record(recipe)
-        record = _sealed(path)
-        _same(path, "recipe", record["recipe"], recipe.digest, Stale)
-        _sums(record["files"], path.parent, path, DATA_FILES)
+        record = sealed_record(path)
+        check_same(path, "recipe", record["recipe"], recipe.digest, Stale)
+        check_sums(record["files"], path.parent, path, DATA_FILES)
         folder = self.plan.data_dir(recipe.dataset)
         known = {} if self.follows else known_sums(self.paths.raw(recipe.dataset))
         if unchanged(recipe, folder, record["made_from"], known) is None:
@@ -176,13 +102,13 @@ class Verifier:
 
     def _labels(self, recipe: LabelsRecipe) -> None:
         path = self.paths.labels(recipe)
-        record = _sealed(path.with_suffix(".json"))
-        _same(path.with_suffix(".json"), "recipe", record["recipe"], recipe.digest, Stale)
+        record = sealed_record(path.with_suffix(".json"))
+        check_same(path.with_suffix(".json"), "recipe", record["recipe"], recipe.digest, Stale)
         labels = read_labels(path, recipe)
         about = describe(recipe, labels, record["classes"], record["inputs"])
         if not alike(json_text(sealed(record)), json_text(sealed(about))):
             for name in ("recipe", "sha256"):
-                _same(path.with_suffix(".json"), name, record[name], about[name])
+                check_same(path.with_suffix(".json"), name, record[name], about[name])
             raise Broken(f"{path.with_suffix('.json')}: does not describe {path.name}")
         for name in LABEL_INPUTS:
             self._input(path, name, record["inputs"][name], self.data.get(recipe.data.dataset, {}).get(name))
@@ -199,8 +125,8 @@ class Verifier:
 
     def _training(self, recipe: TrainRecipe) -> None:
         path = self.paths.run(recipe.run) / "record.json"
-        record, run = _sealed(path), recipe.run
-        _same(path, "recipe", record["recipe"], recipe.digest, Stale)
+        record, run = sealed_record(path), recipe.run
+        check_same(path, "recipe", record["recipe"], recipe.digest, Stale)
         train = self.data.get(run.dataset, {}).get("train.arrow")
         self._input(path, "data set", record["inputs"]["train.arrow"], train)
         self._input(path, "label file", record["inputs"]["labels"], self.labels.get(self.paths.labels(recipe.labels)))
@@ -213,16 +139,16 @@ class Verifier:
 
             decided = decide(recipe, run.dataset, run.network, self.paths)[0].model_dump(mode="json")
             for name in ("composition", "training"):
-                _same(path, "choice", record[name], decided[name])
-        _same(path, "key", record["key"], key_of(recipe, record))
-        _same(path, "training", record["digest"], training_digest(record))
-        _sums(record["files"], path.parent, path, CHECKPOINT_FILES)
+                check_same(path, "choice", record[name], decided[name])
+        check_same(path, "key", record["key"], key_of(recipe, record))
+        check_same(path, "training", record["digest"], training_digest(record))
+        check_sums(record["files"], path.parent, path, CHECKPOINT_FILES)
         self.trainings[str(run)], self.statuses[str(run)] = record["digest"], record["status"]
 
     def _choice(self, key: ChoiceKey) -> None:
         path, selection = self.paths.choice(*key), self.plan.selections[key]
-        record = _sealed(path)
-        _same(path, "selection", record["recipe"], selection.digest, Stale)
+        record = sealed_record(path)
+        check_same(path, "selection", record["recipe"], selection.digest, Stale)
         runs = [str(run) for one in selection.candidates for run, _ in one.runs]
         for run, training in zip(runs, record["trainings"], strict=True):
             self._input(path, f"training of {run}", training, self.trainings.get(run))
@@ -237,18 +163,18 @@ class Verifier:
         from collabpipe.evaluation import metrics_of, outcome
 
         path = self.paths.evaluation(recipe.run) / "metrics.json"
-        metrics, name = _sealed(path), str(recipe.run)
-        _same(path, "recipe", metrics["recipe"], recipe.digest, Stale)
+        metrics, name = sealed_record(path), str(recipe.run)
+        check_same(path, "recipe", metrics["recipe"], recipe.digest, Stale)
         made_from = metrics["inputs"]
         self._input(path, "training", made_from["training"], self.trainings.get(name))
         test = self.data.get(recipe.run.dataset, {}).get("test.arrow")
         self._input(path, "test set", made_from["test.arrow"], test)
-        _same(path, "key", metrics["key"], metrics["digest"])
-        _same(path, "key", metrics["digest"], evaluation_key(made_from["training"], made_from["test.arrow"]))
-        _sums(metrics["files"], path.parent, path, EVALUATION_FILES)
-        _same(path, "outcome", metrics["status"], outcome(recipe, metrics))
+        check_same(path, "key", metrics["key"], metrics["digest"])
+        check_same(path, "key", metrics["digest"], evaluation_key(made_from["training"], made_from["test.arrow"]))
+        check_sums(metrics["files"], path.parent, path, EVALUATION_FILES)
+        check_same(path, "outcome", metrics["status"], outcome(recipe, metrics))
         if self.statuses.get(name) == "diverged":
-            _same(path, "outcome", metrics["status"], "diverged")
+            check_same(path, "outcome", metrics["status"], "diverged")
         if self.follows and not alike(json_text(metrics_of(path.parent)), json_text(metrics["last"])):
             raise Broken(f"{path}: its metrics are not those of its predictions")
         if self.recomputed and test and name in self.trainings:
@@ -269,13 +195,13 @@ class Verifier:
 
     def _overhead(self) -> None:
         path = self.paths.overhead / "overhead.json"
-        record = _sealed(path)
-        _same(path, "recipe", record["about"]["recipe"], self.plan.overhead.digest, Stale)
+        record = sealed_record(path)
+        check_same(path, "recipe", record["about"]["recipe"], self.plan.overhead.digest, Stale)
         for method, choices in zip(self.plan.overhead.methods, record["about"]["choices"], strict=True):
             for name, of in (method.undecided.choices if method.undecided else {}).items():
                 known = self.choices.get((self.plan.overhead.data.dataset, of.noise, method.network_name, name))
                 self._input(path, f"choice of {name}", choices[name], known)
-        _sums(record["files"], path.parent, path, OVERHEAD_FILES)
+        check_sums(record["files"], path.parent, path, OVERHEAD_FILES)
         self.overhead = True
 
     def _whole(self) -> bool:
@@ -292,11 +218,11 @@ class Verifier:
 
     def _shown(self, path: Path, names: Sequence[str]) -> None:
         """Hold the record at `path` and the files `names` beside it against the study's evaluations."""
-        record = _sealed(path)
-        _same(path, "study", record["study"], self.plan.study.digest, Stale)
+        record = sealed_record(path)
+        check_same(path, "study", record["study"], self.plan.study.digest, Stale)
         for name, evaluation in zip(self.plan.runs, record["evaluations"], strict=True):
             self._input(path, f"evaluation of {name}", evaluation, self.evaluations.get(name))
-        _sums(record["files"], path.parent, path, names)
+        check_sums(record["files"], path.parent, path, names)
 
     def _figures(self) -> None:
         self._shown(self.paths.figures / "record.json", FIGURE_FILES)
@@ -306,7 +232,7 @@ class Verifier:
         self._shown(path, TABLE_FILES)
         made_with = record_of(self.paths.provenance(self.paths.tables)).get("overhead")
         if self.overhead and made_with is not None:
-            _same(path, "overhead", made_with, seal_of(self.paths.overhead / "overhead.json"), Stale)
+            check_same(path, "overhead", made_with, seal_of(self.paths.overhead / "overhead.json"), Stale)
         if self.follows and self._whole():
             from collabpipe.evaluated import read_runs
             from collabpipe.tables import assemble_tables

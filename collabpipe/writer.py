@@ -161,6 +161,21 @@ def claimed_elsewhere(folder: Path) -> bool:
     return bool(_read(folder / CLAIM).get("kernel", _this_kernel()) != _this_kernel())
 
 
+def at_work(folder: Path) -> str | None:
+    """Who writes `folder` now, for a person; None if nobody does."""
+    owner, claim = _read(folder / CLAIM), folder / CLAIM
+    if not owner:
+        return None
+    if owner.get("kernel") != _this_kernel():
+        return described(owner) if time.time() - claim.stat().st_mtime < SILENT_SECONDS else None
+    lock = FileLock(folder / "lock")
+    with suppress(Timeout):
+        lock.acquire(blocking=False)
+        lock.release()
+        return None
+    return described(owner)
+
+
 def _wait(writer: Writer, lock: FileLock) -> None:
     """Return with the lock held and the claim made."""
     pause, slept, waited, remind = POLL_SECONDS, 0.0, 0.0, 0.0

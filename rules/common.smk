@@ -5,6 +5,7 @@ from collabpipe.joblines import shorten_job_lines
 from collabpipe.occupancy import occupy
 from collabpipe.paths import OVERHEAD_FILES, TABLE_FILES, Paths
 from collabpipe.plan import Plan
+from collabpipe.prune import left_over
 from collabpipe.reconcile import check_own_files
 from collabpipe.settle import settle
 from collabpipe.workflow import Workflow, for_all_blocks, missing_rules, slurm_step
@@ -28,6 +29,8 @@ try:
         shorten_job_lines(logger, workflow.logger_manager.settings.quiet or ())
         occupy(PLAN.paths.root)
         check_own_files(PLAN, settle(PLAN))
+        if left := left_over(PLAN):
+            logger.info(left)
 except (CollabpipeError, OSError) as error:
     raise WorkflowError(str(error))
 

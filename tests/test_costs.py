@@ -16,6 +16,7 @@ from collabpipe.errors import CollabpipeError
 from collabpipe.overhead import Entry, step_flops_and_parameters
 from collabpipe.paths import Paths
 from collabpipe.plan import Plan
+from collabpipe.report import duration
 from collabpipe.settings import NetworkSettings, check_settings
 from tests.conftest import REPOSITORY, SMALL, Lab, altered
 
@@ -189,12 +190,14 @@ def test_the_size_of_a_folder_of_images_is_known_once_it_is_prepared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = folder_study(tmp_path / "study.yaml")
-    with pytest.raises(CollabpipeError, match="faces: prepare it first, its size is not known: snakemake datasets"):
+    with pytest.raises(CollabpipeError, match="faces: prepare it first, its size is not known: snakemake --cores all "):
         dataset_size(Plan.from_files([config], tmp_path / "results"), "faces")
 
     assert main(["plan", str(config), "--estimate", "--rate", "1e10", "--results", str(tmp_path / "results")]) == 1
 
-    assert "faces: prepare it first, its size is not known: snakemake datasets" in capsys.readouterr().err
+    assert (
+        "faces: prepare it first, its size is not known: snakemake --cores all --configfile " in capsys.readouterr().err
+    )
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -207,16 +210,16 @@ def cells(printed: str) -> Iterator[list[str]]:
             yield [cell.strip() for cell in line.strip("│").split("│")]
 
 
-def test_the_command_prints_runs_hours_and_disk(
+def test_the_command_prints_runs_time_and_disk(
     default: Estimate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", str(DEFAULT), "--estimate", "--rate", "1e10", "--results", str(tmp_path / "results")]) == 0
 
     printed = capsys.readouterr().out
     [row] = cells(printed)
-    assert row == ["digits", "runs", "54", "12,150", f"{default.seconds / 3600:,.1f}", f"{default.disk / 1e9:,.2f}"]
-    assert "Rate: 0.01 to 0.01 TFLOP/s, as given." in printed
-    assert f"{default.seconds / 3600:,.1f} hours on one such device" in printed
+    assert row == ["digits", "runs", "54", "12,150", duration(default.seconds), f"{default.disk / 1e6:,.1f} MB"]
+    assert "Rate: 10 GFLOP/s, as given." in printed
+    assert f"{duration(default.seconds)} on one such device" in printed
     assert "keep_weights: all" in printed
     assert not (tmp_path / "results").exists(), "looking writes nothing"
 

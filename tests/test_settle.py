@@ -311,10 +311,10 @@ def test_snakemake_and_plan_explain_write_protected_results_without_a_traceback(
         assert "Traceback" not in printed
 
 
-def test_a_dry_settling_of_a_study_that_was_never_run_writes_recipes_and_no_results(fresh: Workspace) -> None:
+def test_settling_a_study_that_was_never_run_writes_recipes_its_record_and_no_results(fresh: Workspace) -> None:
     plan: Plan = fresh.plan
     settle(plan)
-    assert {path.name for path in fresh.results.iterdir()} == {"recipes", "selection"}
+    assert {path.name for path in fresh.results.iterdir()} == {"recipes", "selection", "studies"}
     assert list((fresh.results / "selection").iterdir()) == []
     for path in (fresh.results / "recipes").iterdir():
         assert json_digest(read_json(path)) == path.stem

@@ -24,7 +24,7 @@ from collabpipe.evaluated import EvaluatedRun
 from collabpipe.pairs import WORST_FIRST, Bar, Pair, verdict, weakest
 from collabpipe.paths import Paths
 from collabpipe.recipe import RunName, TrainRecipe
-from collabpipe.report import show_tables
+from collabpipe.report_tables import show_tables
 from collabpipe.statistics import p_value
 from collabpipe.study import StudyRecipe
 from collabpipe.verdicts import COLUMNS, assess, write_claims

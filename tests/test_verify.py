@@ -52,6 +52,7 @@ RUN = f"{CELL}/output/seed0"
 OTHER_RUN = f"{CELL}/output/seed1"
 LABELS = "labels/digits/symmetric-0.5/seed0.parquet"
 PROVEN = "Every cell of the tables follows from its data, labels, recipes and checkpoints."
+ADVICE = re.compile(r"(?:first break|out of date): (.*?)\n(?:Remove what is broken|Nothing of this needs to be) ", re.S)
 KINDS = ["data set", "label file", "checkpoint", "evaluation", "overhead", "tables", "figures"]
 
 
@@ -66,9 +67,9 @@ class Verdict:
     text: str
 
     def counts(self) -> dict[str, tuple[int, ...]]:
-        """Asked for, proven, missing and broken, by kind of artefact."""
-        rows = re.findall(r"│ ([\w ]+?) +│ +(\d+) │ +(\d+) │ +(\d+) │ +(\d+) │", self.text)
-        return {kind: tuple(map(int, numbers)) for kind, *numbers in rows}
+        """Asked for, proven, missing, and broken or out of date, by kind of artefact."""
+        rows = re.findall(r"│ ([\w ]+?) +│ +(\d+) │ +(\d+) │ +(\d+) │ +(\d+) │ +(\d+) │", self.text)
+        return {kind: (*map(int, n[:3]), int(n[3]) + int(n[4])) for kind, *n in rows}
 
     def missing(self) -> dict[str, int]:
         """How many artefacts are missing, of the kinds of which any is."""
@@ -87,12 +88,12 @@ def verify(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         capsys.readouterr()
         code = main(["verify", *options])
         printed = capsys.readouterr()
-        found = re.search(
-            r"first break: (.*)\n(?:Remove what is broken and r|R)un Snakemake(?:: it makes this again)?\.\n",
+        return Verdict(
+            code,
+            [line for found in ADVICE.findall(printed.err) for line in found.split("\n")],
             printed.err,
-            re.S,
+            printed.out,
         )
-        return Verdict(code, found.group(1).split("\n") if found else [], printed.err, printed.out)
 
     return verify
 
@@ -617,7 +618,9 @@ def test_what_is_missing_is_told_as_missing_and_nothing_else_is_blamed(
     number = 2 if kind == "label file" else 1
     assert verdict.missing() == {kind: number}
     assert verdict.code == 1
-    assert f"{number} artefacts are missing, so the tables are not proven. See: snakemake -n" in verdict.error
+    many = "1 artefact is" if number == 1 else f"{number} artefacts are"
+    make = "Make what is missing: snakemake --cores all\n"
+    assert f"error: {many} missing, so the tables are not proven. {make}" in verdict.error
     assert PROVEN not in verdict.text
 
 

@@ -1,0 +1,131 @@
+"""The numbers in the pages about the evidence study are those of the files that lie beside them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from collabpipe.statistics import t_interval
+
+REPOSITORY = Path(__file__).parents[1]
+EVIDENCE = REPOSITORY / "docs" / "results" / "evidence"
+FEW, WRONG = "none", "symmetric_inclusive-0.5"
+RIVALS = {FEW: "baseline_tuned", WRONG: "one_pass"}
+CONTROLLED = ["output", "intermediate", "representation", "kernel", "combined", "output_late", "multi_head", "gjs"]
+INTERVAL = re.compile(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]")
+
+
+def text(name: str) -> str:
+    return (REPOSITORY / name).read_text()
+
+
+@cache
+def table(name: str) -> pd.DataFrame:
+    return pd.read_csv(EVIDENCE / name, keep_default_na=False, na_values=[""])
+
+
+@cache
+def accuracies(noise: str) -> pd.DataFrame:
+    runs = table("accuracies.csv")
+    return runs[runs.noise == noise].pivot(index="seed", columns="method", values=["last", "best"])
+
+
+def written(mean: float, low: float, high: float) -> str:
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-0.00", "+0.00")
+
+
+def difference(noise: str, first: str, second: str, epochs: tuple[str, str] = ("last", "last")) -> str:
+    """As the pages write it; empty where the study has no such methods, or where they are the same."""
+    here = accuracies(noise)
+    pair = (epochs[0], first), (epochs[1], second)
+    if any(one not in here for one in pair) or first == second:
+        return ""
+    gain = t_interval((here[pair[0]] - here[pair[1]]).to_numpy())
+    return written(gain.mean, gain.low, gain.high)
+
+
+def row(noise: str, method: str) -> list[str]:
+    """Method, last and best epoch, differences: baseline, plain control, tuned control, rival (at its best epoch)."""
+    here = accuracies(noise)
+    last, best = here["last", method], here["best", method]
+    controls = [f"{method}_control", f"{method}_control_tuned"] if method in CONTROLLED else ["", ""]
+    against = [difference(noise, method, other) for other in ("baseline", *controls)]
+    rival = difference(noise, method, RIVALS[noise], ("last", "best"))
+    return [f"`{method}`", f"{last.mean():.2f} ± {last.std():.2f}", f"{best.mean():.2f}", *against, rival]
+
+
+def line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+@pytest.mark.parametrize("noise", [FEW, WRONG])
+@pytest.mark.parametrize(
+    "method",
+    ["baseline", "baseline_tuned", "one_pass", "combined_control", "combined_control_tuned", *CONTROLLED, "elr"],
+)
+def test_the_page_has_each_method_as_its_runs_say(noise: str, method: str) -> None:
+    assert line(row(noise, method)) in text("docs/results/README.md")
+
+
+@pytest.mark.parametrize(
+    ("noise", "method"),
+    [(WRONG, name) for name in ("baseline", "one_pass", "intermediate", "combined")]
+    + [(FEW, name) for name in ("baseline", "baseline_tuned", "combined")],
+)
+def test_the_first_table_of_the_readme_says_the_same(noise: str, method: str) -> None:
+    name, last, best, baseline, _, tuned, rival = row(noise, method)
+    label = {FEW: "few, right", WRONG: "half wrong"}[noise]
+    assert line([label, name, last, best, baseline, tuned, rival]) in text("README.md")
+
+
+def known_intervals() -> set[str]:
+    """Every paired difference of the study, at either epoch, and every interval of the claims."""
+    claims = table("claims.csv").dropna(subset=["low"])
+    known = {written(one.estimate, one.low, one.high) for one in claims.itertuples()}
+    names = list(accuracies(FEW)["last"].columns)
+    for noise, first, second, *epochs in product((FEW, WRONG), names, names, ("last", "best"), ("last", "best")):
+        known.add(difference(noise, first, second, (epochs[0], epochs[1])))
+        if first == second and epochs[0] != epochs[1]:
+            gain = t_interval((accuracies(noise)[epochs[0], first] - accuracies(noise)[epochs[1], first]).to_numpy())
+            known.add(written(gain.mean, gain.low, gain.high))
+    return known
+
+
+def test_every_interval_in_the_pages_is_one_of_the_study() -> None:
+    known = known_intervals()
+    for page in ("docs/results/README.md", "README.md", "docs/methods.md"):
+        found = INTERVAL.findall(text(page))
+        assert found, page
+        assert [one for one in found if one not in known] == [], page
+
+
+def test_the_tables_of_the_pipeline_agree_with_the_single_runs() -> None:
+    for one in table("main.csv").to_dict("records"):
+        here = accuracies(one["noise"])
+        assert np.isclose(here["last", one["method"]].mean(), one["accuracy_mean"], atol=1e-3)
+        assert np.isclose(here["best", one["method"]].mean(), one["best_mean"], atol=1e-3)
+        if one["method"] != "baseline":
+            gain = t_interval((here["last", one["method"]] - here["last", "baseline"]).to_numpy())
+            told = [one[f"diff_baseline{end}"] for end in ("", "_low", "_high")]
+            assert np.allclose([gain.mean, gain.low, gain.high], told, atol=1e-3)
+
+
+def test_each_choice_is_its_best_candidate_on_validation_labels() -> None:
+    for _, group in table("choices.csv").groupby(["noise", "method"]):
+        chosen = group[group.chosen]
+        assert len(group) == 8
+        assert chosen["mean"].item() == group["mean"].max()
+
+
+def test_the_baseline_memorises_the_wrong_labels() -> None:
+    runs = table("accuracies.csv")
+    fitted = runs[(runs.noise == WRONG) & (runs.method == "baseline")].memorised
+    page = text("docs/results/README.md")
+    assert f"{100 * fitted.mean():.1f}% of the wrong labels" in page
+    assert f"at least {100 * fitted.min():.1f}%" in page

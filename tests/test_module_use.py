@@ -206,7 +206,7 @@ DOCS = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "Snakefile", "Makefile", "dvc.yaml")),
     REPOSITORY / "config" / "README.md",
     # The page of errors shows one.
-    *(path for path in (REPOSITORY / "docs").glob("*.md") if path.name != "errors.md"),
+    *(path for path in (REPOSITORY / "docs").rglob("*.md") if path.name != "errors.md"),
 ]
 
 

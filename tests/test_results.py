@@ -18,7 +18,7 @@ EVIDENCE = REPOSITORY / "docs" / "results" / "evidence"
 FEW, WRONG = "none", "symmetric_inclusive-0.5"
 RIVALS = {FEW: "baseline_tuned", WRONG: "one_pass"}
 CONTROLLED = ["output", "intermediate", "representation", "kernel", "combined", "output_late", "multi_head", "gjs"]
-INTERVAL = re.compile(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]")
+INTERVAL = re.compile(r"[+-]\d+\.\d\d\s+\[[+-]\d+\.\d\d,\s+[+-]\d+\.\d\d\]")
 
 
 def text(name: str) -> str:
@@ -100,7 +100,7 @@ def known_intervals() -> set[str]:
 def test_every_interval_in_the_pages_is_one_of_the_study() -> None:
     known = known_intervals()
     for page in ("docs/results/README.md", "README.md", "docs/methods.md"):
-        found = INTERVAL.findall(text(page))
+        found = [" ".join(one.split()) for one in INTERVAL.findall(text(page))]
         assert found, page
         assert [one for one in found if one not in known] == [], page
 

@@ -37,7 +37,7 @@ def accuracies(noise: str) -> pd.DataFrame:
 
 
 def written(mean: float, low: float, high: float) -> str:
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-0.00", "+0.00")
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def difference(noise: str, first: str, second: str, epochs: tuple[str, str] = ("last", "last")) -> str:
@@ -129,3 +129,13 @@ def test_the_baseline_memorises_the_wrong_labels() -> None:
     page = text("docs/results/README.md")
     assert f"{100 * fitted.mean():.1f}% of the wrong labels" in page
     assert f"at least {100 * fitted.min():.1f}%" in page
+
+
+@pytest.mark.parametrize("page", ["docs/results/README.md", "docs/overhead.md"])
+@pytest.mark.parametrize(
+    "method", ["one_pass", "output", "intermediate", "representation", "kernel", "combined", "multi_head"]
+)
+def test_the_pages_say_what_a_step_costs(page: str, method: str) -> None:
+    cost = table("overhead.csv").set_index("method").loc[method]
+    ratios = [cost[f"{column}_ratio"] for column in ("flops", "saved_bytes", "peak_bytes", "step_seconds")]
+    assert line([f"`{method}`", *(f"×{ratio:.2f}" for ratio in ratios)]) in text(page)

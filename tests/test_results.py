@@ -86,8 +86,8 @@ def test_the_first_table_of_the_readme_says_the_same(noise: str, method: str) ->
 
 def known_intervals() -> set[str]:
     """Every paired difference of the study, at either epoch, and every interval of the claims."""
-    claims = table("claims.csv").dropna(subset=["low"])
-    known = {written(one.estimate, one.low, one.high) for one in claims.itertuples()}
+    claims = table("claims.csv").dropna(subset=["low"]).to_dict("records")
+    known = {written(one["estimate"], one["low"], one["high"]) for one in claims}
     names = list(accuracies(FEW)["last"].columns)
     for noise, first, second, *epochs in product((FEW, WRONG), names, names, ("last", "best"), ("last", "best")):
         known.add(difference(noise, first, second, (epochs[0], epochs[1])))

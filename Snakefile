@@ -1,9 +1,9 @@
-# Intra-model collaborative learning, reproduced: data, noisy labels, training, evaluation, tables.
+# A reproduction of intra-model collaborative learning: data, noisy labels, training, evaluation, tables.
 #
 #   snakemake --cores all                                        the default study
-#   snakemake --cores all --configfile config/fashion.yaml       another one
+#   snakemake --cores all --configfile config/fashion.yaml       another study
 #   snakemake --cores all --resources gpu=4                      on a machine with four GPUs
-#   snakemake --cores 2 -- labels                                as far as one target
+#   snakemake --cores 2 -- labels                                only up to one target
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -11,9 +11,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# Another study replaces the default one; the two are not merged key by key.
+# A study given by --configfile replaces the default study. The two are not merged.
 if not workflow.overwrite_configfiles:
-    # The working folder's, or where it has none the one beside this file.
+    # The configuration of the working folder, or the one beside this file if the working folder has none.
     DEFAULT = Path("config/config.yaml")
     BESIDE = workflow.current_basedir.join(DEFAULT).get_path_or_uri(secret_free=True)
 
@@ -38,7 +38,7 @@ rule all:
         rules.tables.input,
 
 
-# Snakemake ignores what is set for a rule that does not exist.
+# Snakemake silently ignores settings for a rule that does not exist, so this warns about them.
 if MODIFIER.is_main_snakefile() and workflow.is_main_process:
     SET = {*OVERRIDES.overwrite_resources, *OVERRIDES.overwrite_threads}
     hint = missing_rules(SET, (rule.name for rule in workflow.rules))

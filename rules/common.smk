@@ -10,8 +10,8 @@ from collabpipe.reconcile import check_own_files
 from collabpipe.settle import settle
 from collabpipe.workflow import Workflow, for_all_blocks, missing_rules, slurm_step
 
-# The commands and settling must know where a module's `prefix` puts the results. So it is in all paths from the start,
-# and Snakemake does not put it before them again.
+# The commands and settling must know where a module's `prefix` puts the results. So all paths contain the prefix from
+# the start, and Snakemake must not add it again.
 MODIFIER = workflow.modifier
 ROOT = Path(MODIFIER.modify_path(str(Paths().recipes))).parent
 MODIFIER.path_modifier.skip_properties |= {"input", "output", "log", "benchmark"}
@@ -24,7 +24,7 @@ try:
         ROOT,
         MODIFIER.namespace,
     )
-    # Jobs parse this file again; only the main process may set what exists against what is asked for.
+    # Jobs parse this file again, but only the main process may settle times.
     if workflow.is_main_process:
         shorten_job_lines(logger, workflow.logger_manager.settings.quiet or ())
         occupy(PLAN.paths.root)
@@ -49,9 +49,10 @@ for_all_blocks(
 )
 
 
-# Contents decide what is made again, and times tell Snakemake (collabpipe/settle.py): a file that is made newer says
-# so, though its contents are equal to those that Snakemake remembers. So Snakemake must not compare checksums, whatever
-# the profile. This can be set only once its graph exists, when it asks for the inputs, which all begin with a data set.
+# collabpipe compares contents to decide what is made again, and tells Snakemake by setting times
+# (collabpipe/settle.py). A recipe can become newer although its contents are those that Snakemake remembers. So
+# Snakemake must not compare checksums, whatever the profile says. The limit can be set only once Snakemake's graph
+# exists. The graph exists when Snakemake asks for inputs, and all chains of inputs begin with a data set.
 def data_recipe(wildcards):
     workflow.dag.max_checksum_file_size = 0
     return FILES.recipe_file(PLAN.data[wildcards.dataset])

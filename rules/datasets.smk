@@ -1,4 +1,4 @@
-# Nothing but fetching needs the internet, which compute nodes often lack.
+# Only fetching needs the internet. Compute nodes often have no access to it.
 rule fetch_dataset:
     input:
         recipe=data_recipe,

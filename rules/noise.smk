@@ -14,7 +14,7 @@ rule noisy_labels:
     params:
         options=FILES.options,
     shell:
-        # Also to the terminal: a class without validation images is worth a warning, and no error.
+        # The output also goes to the terminal: it warns of classes without validation images, which is no error.
         "collabpipe labels {input.recipe} {params.options} 2>&1 | tee {log} >&2"
 
 

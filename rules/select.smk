@@ -1,4 +1,4 @@
-# From the candidates' records alone: no test image has a part in it.
+# The choice depends only on the candidates' records and histories. It reads no test image.
 rule choose:
     input:
         recipe=lambda w: FILES.recipe_file(PLAN.selections[tuple(w)]),

@@ -1,5 +1,6 @@
-# Beside trainings the times would say nothing: it waits for all of them. What was measured before comes from the store.
-# (`ancient` would not do: beside evaluations that run again Snakemake 9.27 leaves out a job whose recipe is newer.)
+# Measured times would mean nothing while trainings run, so this rule waits for all of them. Earlier measurements come
+# from the store. (`ancient` does not work here: if evaluations run again, Snakemake 9.27 skips a job whose recipe is
+# newer.)
 rule measure_overhead:
     input:
         recipe=FILES.recipe_file(PLAN.overhead),
@@ -24,7 +25,8 @@ rule measure_overhead:
 rule assemble_tables:
     input:
         study=FILES.recipe_file(PLAN.study),
-        # Not rules.measure_overhead.output: beside it Snakemake hashes every list of inputs once for each file in it.
+        # Not rules.measure_overhead.output: with it, Snakemake hashes every list of inputs once for each file in the
+        # list.
         overhead=[PATHS.overhead / name for name in OVERHEAD_FILES],
         choices=rules.choices.input,
         labels=rules.labels.input,
@@ -59,7 +61,7 @@ rule assemble_tables:
         "collabpipe tables {input.study} {params.options} > {log} 2>&1"
 
 
-# A job of its own: Snakemake removes what a failed job made, and a figure must not take the tables with it.
+# A separate job, because Snakemake removes the outputs of a failed job: a failed figure must not remove the tables.
 rule draw_figures:
     input:
         study=rules.assemble_tables.input.study,

@@ -1,5 +1,5 @@
-# The seeds of a cell that share a block share a process (execution.seeds_per_job): one rule a block, so that
-# wildcards stay entities and every seed keeps artefacts of its own. Candidates of a search have blocks of their own.
+# The seeds of a block share a process (execution.seeds_per_job). There is one rule per block, so that wildcards name
+# only entities and every seed keeps its own artefacts. The candidates of a search have blocks of their own.
 for block in FILES.blocks:
 
     rule:
@@ -32,7 +32,7 @@ for block in FILES.blocks:
             f"{STEP}collabpipe train {{input.recipes}} {{params.options}} > {{log}} 2>&1"
 
 
-# Snakemake knows of no GPUs but those that it is told of.
+# Snakemake only knows about GPUs that the user names.
 onstart:
     hint = workflow.local_exec and FILES.gpu_hint(
         workflow.global_resources.get("gpu").value

@@ -1,11 +1,12 @@
-# make demo: the default study, from nothing to the printed table.   make test: the tests.   make lint: the checks.
-# make restore: a shared study, pulled and proven, so that nothing is made again.   make bench: docs/performance.md.
-# make test-slurm: a real SLURM on this machine, minutes; make test-slurm-all: with every fault and the default study.
+# make demo: run the default study and print its table.   make test: run the tests.   make lint: run the checks.
+# make restore: pull a shared study and prove it, so that nothing is made again.   make bench: write docs/performance.md.
+# make test-slurm: test on a real SLURM on this machine, in minutes.
+# make test-slurm-all: the same with every fault and the default study.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# Rules call `collabpipe`: the environment's commands come first.
+# Rules call `collabpipe`, so the environment's commands must come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -22,11 +23,11 @@ restore: $(READY)
 test: $(READY)
 	pytest -n 2
 
-# The same without this environment, as on a rented machine: python -m pytest -m gpu
+# Without this environment, for example on a rented machine: python -m pytest -m gpu
 test-gpu: $(READY)
 	pytest -m gpu tests/gpu
 
-# Writes its tables into docs/performance.md. With a GPU: python -m benchmarks --device cuda.
+# Writes its tables to docs/performance.md. On a GPU: python -m benchmarks --device cuda.
 bench: $(READY)
 	python -m benchmarks
 
@@ -36,7 +37,7 @@ test-slurm: $(READY) slurm
 test-slurm-all: $(READY) slurm
 	pytest tests/slurm
 
-# Only the packages: the tests start the daemons.
+# Installs only the packages. The tests start the daemons.
 slurm:
 	@for command in sbatch munged; do command -v $$command > /dev/null || missing=1; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
@@ -45,7 +46,7 @@ slurm:
 	        > /dev/null; \
 	fi
 
-# No container image of this project is published, so Snakemake's one complaint about that stands; any other fails.
+# This project publishes no container image, so Snakemake's complaint about that is allowed. Any other complaint fails.
 lint: $(READY)
 	ruff check .
 	ruff format --check .
@@ -63,9 +64,9 @@ format: $(READY)
 schema: $(READY)
 	collabpipe schema --out config/schema.json
 
-# The locks are complete, so pip resolves nothing. On Linux PyPI's torch brings gigabytes of CUDA libraries: a machine
-# without an NVIDIA driver first tries the CPU build, which pip finds where it is set up to (PIP_FIND_LINKS,
-# PIP_EXTRA_INDEX_URL), and takes PyPI's where it does not.
+# The lock files are complete, so pip resolves nothing. On Linux, PyPI's torch brings gigabytes of CUDA libraries. So a
+# machine without an NVIDIA driver first tries the CPU build, which pip finds if it is configured to (PIP_FIND_LINKS,
+# PIP_EXTRA_INDEX_URL). If pip does not find it, PyPI's torch is installed.
 INSTALL := $(BIN)/pip install --quiet --no-deps --require-hashes
 $(READY): requirements.lock requirements-cpu.lock requirements-cuda.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "python3.11 is missing: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
@@ -79,8 +80,8 @@ $(READY): requirements.lock requirements-cpu.lock requirements-cuda.lock pyproje
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Needs uv. What is locked stays as it is (make lock UPGRADE=--upgrade moves it). requirements-cpu.lock is written by hand:
-# uv does not know CPU builds of the same release.
+# Needs uv. Locked versions stay as they are (make lock UPGRADE=--upgrade upgrades them). requirements-cpu.lock is
+# written by hand, because uv does not know CPU builds of the same release.
 lock:
 	cat requirements.lock requirements-cuda.lock > all.lock
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev $(UPGRADE) \

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.report import as_record, table, write
 from benchmarks.rounds import Context, Row
-from collabpipe.files import write_json
+from collabpipe.common.files import write_json
 
 SECTIONS = {
     "input": "Input pipeline",

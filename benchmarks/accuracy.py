@@ -19,11 +19,11 @@ from scipy import stats
 
 from benchmarks import plain
 from benchmarks.ours import clean_labels, recipe
+from collabpipe.common.files import write_json
 from collabpipe.data.formats import read_idx
-from collabpipe.data.store import Images
-from collabpipe.files import write_json
-from collabpipe.labels import stratified
-from collabpipe.networks import build_network, initialise
+from collabpipe.data.labels import stratified
+from collabpipe.data.prepared import Images
+from collabpipe.model.networks import build_network, initialise
 from collabpipe.training.device import be_deterministic
 from collabpipe.training.engine import Training
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from collabpipe.cli import main
-from collabpipe.errors import CollabpipeError
-from collabpipe.paths import METRICS, RUN_RECORD, Paths
-from collabpipe.plan import ChoiceKey, Plan
-from collabpipe.recipe import Recipe, TrainRecipe, for_each
-from collabpipe.reconcile import look
-from collabpipe.selection import decide
-from collabpipe.settings import CANDIDATE, ExecutionSettings
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.jobs.choose import decide
+from collabpipe.plan.paths import METRICS, RUN_RECORD, Paths
+from collabpipe.plan.plan import ChoiceKey, Plan
+from collabpipe.plan.recipes import Recipe, TrainRecipe, for_each
+from collabpipe.results.state import look
+from collabpipe.settings.study import CANDIDATE, ExecutionSettings
 
 ROUNDS = 4
 """Trainings that a process is given at a time, per thread: its threads need not wait for the slowest of each round."""
@@ -39,9 +39,9 @@ class Worked:
 
 def train_and_evaluate(recipes: list[Path], root: Path, execution: ExecutionSettings, threads: int) -> str:
     """In a process of its own: train the recipes, so many at the same time, and evaluate runs; returns what failed."""
-    from collabpipe.evaluation import evaluate
-    from collabpipe.training.interruption import Interruption
-    from collabpipe.training.job import train
+    from collabpipe.host.signals import Interruption
+    from collabpipe.jobs.evaluate import evaluate
+    from collabpipe.jobs.train import train
 
     paths, interruption = Paths(root), Interruption()
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from collabpipe.cli import main
-from collabpipe.errors import CollabpipeError
-from collabpipe.files import read_json
-from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, OVERHEAD_FILES, RUN_RECORD, Paths
-from collabpipe.plan import Plan
-from collabpipe.reconcile import State, look
-from collabpipe.retention import thin
-from collabpipe.settle import settle
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import read_json
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, OVERHEAD_FILES, RUN_RECORD, Paths
+from collabpipe.plan.plan import Plan
+from collabpipe.results.retention import thin
+from collabpipe.results.state import State, look
+from collabpipe.results.timestamps import settle
 
 MOST_FILES, MOST_BYTES = 8, 15_000_000
 SLACK = 1 << 17

@@ -6,7 +6,7 @@ import os
 
 from benchmarks.rounds import Context, Goal, Row
 from benchmarks.studies import run, working_folder
-from collabpipe.files import read_json
+from collabpipe.common.files import read_json
 
 
 def measure(context: Context) -> list[Row]:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from collabpipe.cli import main
-from collabpipe.files import read_json, sealed, write_json
-from collabpipe.paths import CHECKPOINT_FILES, EVALUATION_FILES, LABEL_INPUTS, METRICS, RUN_RECORD
-from collabpipe.plan import Plan
-from collabpipe.recipe import TrainRecipe, evaluation_key, training_digest
+from collabpipe.common.files import read_json, sealed, write_json
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, LABEL_INPUTS, METRICS, RUN_RECORD
+from collabpipe.plan.plan import Plan
+from collabpipe.plan.recipes import TrainRecipe, evaluation_key, training_digest
 
 
 def run_command(plan: Plan, name: str, recipe: Path, *options: str) -> None:

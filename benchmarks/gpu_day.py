@@ -20,9 +20,9 @@ from typing import Any
 from benchmarks.by_hand import StudyByHand
 from benchmarks.carrying import pack, take_over
 from benchmarks.report import machine
-from collabpipe.errors import CollabpipeError
-from collabpipe.files import read_json, write_json, write_text
-from collabpipe.plan import Plan
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import read_json, write_json, write_text
+from collabpipe.plan.plan import Plan
 
 CONFIGS = (Path("config/evidence.yaml"), Path("config/fashion_full.yaml"))
 PARTS = ("tests", "benchmarks", "overhead", "studies", "prices")
@@ -109,7 +109,7 @@ def study(day: Day, config: Path, work: Path, folders: Mapping[str, Path], at_on
 
 def prices(day: Day, configs: Sequence[Path], work: Path, price: float) -> None:
     """Hours and price of each configuration on this device, from rates that are measured now."""
-    from collabpipe.costs import Estimator
+    from collabpipe.jobs.estimate import Estimator
 
     rows: dict[str, Any] = {}
     for config in configs:

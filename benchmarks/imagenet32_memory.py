@@ -18,17 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
+from collabpipe.common.files import file_digest
 from collabpipe.data.fetch import fetch
-from collabpipe.files import file_digest
-from collabpipe.recipe import DataRecipe
+from collabpipe.plan.recipes import DataRecipe
 
 TRAIN, TEST = 1_281_167, 50_000
 NEEDED_BYTES = 12 << 30
 CHILD = """
 import json, resource, sys, time
 from pathlib import Path
-from collabpipe.data.store import prepare
-from collabpipe.recipe import DataRecipe
+from collabpipe.data.prepared import prepare
+from collabpipe.plan.recipes import DataRecipe
 recipe, raw, out = DataRecipe.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 started = time.monotonic()
 prepare(recipe, raw, out)

@@ -8,10 +8,10 @@ import torch
 
 from benchmarks.rounds import Context, Goal, Row, Work, in_turns, paired, step_clock, synchronise
 from benchmarks.step import whole_loop
-from collabpipe.kinds.definitions import compose, read_methods
-from collabpipe.overhead import Entry, Subject
-from collabpipe.settings import NetworkSettings, TrainingSettings
+from collabpipe.methods.resolve import compose, read_methods
+from collabpipe.settings.study import NetworkSettings, TrainingSettings
 from collabpipe.training.device import be_deterministic
+from collabpipe.training.step_cost import Entry, Subject
 
 METHODS: dict[str, dict[str, object]] = {
     "baseline": {},

@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks.rounds import Context, Goal, Row
 from benchmarks.studies import environment
+from collabpipe.common.files import sealed, write_json
+from collabpipe.data.prepared import write_files
 from collabpipe.data.split import Split
-from collabpipe.data.store import write_files
-from collabpipe.files import sealed, write_json
-from collabpipe.recipe import DataRecipe
+from collabpipe.plan.recipes import DataRecipe
 
 TRAIN, TEST, CLASSES, SHAPE = 1_281_167, 50_000, 1000, (3, 32, 32)
 PORTION = 1 << 14
@@ -33,8 +33,8 @@ FIRST_BATCH = """
 import sys, time
 from pathlib import Path
 import torch
-from collabpipe.data.store import open_images
-from collabpipe.recipe import DataRecipe
+from collabpipe.data.prepared import open_images
+from collabpipe.plan.recipes import DataRecipe
 from collabpipe.training.batches import Pixels
 torch.set_num_threads(1)
 started = time.perf_counter()

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from collabpipe.data.store import Images
-from collabpipe.labels import LabelFile
-from collabpipe.paths import Paths
-from collabpipe.plan import Plan
-from collabpipe.recipe import TrainRecipe
-from collabpipe.settings import check_settings
+from collabpipe.data.labels import LabelFile
+from collabpipe.data.prepared import Images
+from collabpipe.plan.paths import Paths
+from collabpipe.plan.plan import Plan
+from collabpipe.plan.recipes import TrainRecipe
+from collabpipe.settings.study import check_settings
 
 
 def random_images(number: int, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10) -> Images:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from collabpipe.kinds.definitions import compose, read_methods
-from collabpipe.overhead import Entry, measure_overhead
-from collabpipe.overhead_files import write_overhead
-from collabpipe.settings import NetworkSettings, TrainingSettings
+from collabpipe.jobs.overhead_files import write_overhead
+from collabpipe.methods.resolve import compose, read_methods
+from collabpipe.settings.study import NetworkSettings, TrainingSettings
+from collabpipe.training.step_cost import Entry, measure_overhead
 
 PATTERNS = ("hierarchical", "simple", "instances")
 LAST_STAGE = {"resnet18": "stage4", "vgg16": "stage5"}

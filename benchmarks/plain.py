@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from collabpipe.data.store import Images
-from collabpipe.networks import StagedNetwork, _torchvision_models
+from collabpipe.data.prepared import Images
+from collabpipe.model.networks import StagedNetwork, _torchvision_models
 
 _torchvision_models()
 from torchvision import transforms  # noqa: E402

@@ -8,8 +8,8 @@ from pathlib import Path
 from benchmarks.finished import finish
 from benchmarks.rounds import Context, Goal, Row, in_turns, paired
 from benchmarks.studies import Used, large_study, run, working_folder
-from collabpipe.paths import Paths
-from collabpipe.plan import Plan
+from collabpipe.plan.paths import Paths
+from collabpipe.plan.plan import Plan
 
 DRY = ("snakemake", "--cores", "2", "--dry-run")
 

@@ -18,13 +18,13 @@ from benchmarks.apart import PlainApart
 from benchmarks.input import Captured, Pipeline
 from benchmarks.ours import clean_labels, random_images, recipe
 from benchmarks.rounds import Context, Goal, Row, Work, in_turns, paired, step_clock, synchronise
-from collabpipe.composition import Composition
-from collabpipe.networks import build_network, initialise
-from collabpipe.overhead import Entry, step_flops_and_parameters
-from collabpipe.settings import NetworkSettings
+from collabpipe.methods.composition import Composition
+from collabpipe.model.networks import build_network, initialise
+from collabpipe.settings.study import NetworkSettings
 from collabpipe.training.batches import Pixels
 from collabpipe.training.device import be_deterministic
 from collabpipe.training.engine import Training
+from collabpipe.training.step_cost import Entry, step_flops_and_parameters
 
 PRECISIONS = ("float32", "bfloat16")
 PEAK_SIZE = 8192

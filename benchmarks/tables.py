@@ -7,7 +7,7 @@ import statistics
 from benchmarks.finished import finish
 from benchmarks.rounds import Context, Goal, Row
 from benchmarks.studies import large_study, run, working_folder
-from collabpipe.plan import Plan
+from collabpipe.plan.plan import Plan
 
 
 def measure(context: Context) -> list[Row]:

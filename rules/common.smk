@@ -1,14 +1,14 @@
 from pathlib import Path
 
-from collabpipe.errors import CollabpipeError
-from collabpipe.joblines import shorten_job_lines
-from collabpipe.occupancy import occupy
-from collabpipe.paths import OVERHEAD_FILES, TABLE_FILES, Paths
-from collabpipe.plan import Plan
-from collabpipe.prune import left_over
-from collabpipe.reconcile import check_own_files
-from collabpipe.settle import settle
-from collabpipe.workflow import Workflow, for_all_blocks, missing_rules, slurm_step
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.job_lines import shorten_job_lines
+from collabpipe.host.results_lock import occupy
+from collabpipe.plan.paths import OVERHEAD_FILES, TABLE_FILES, Paths
+from collabpipe.plan.plan import Plan
+from collabpipe.plan.workflow import Workflow, for_all_blocks, missing_rules, slurm_step
+from collabpipe.results.prune import left_over
+from collabpipe.results.state import check_own_files
+from collabpipe.results.timestamps import settle
 
 # The commands and settling must know where a module's `prefix` puts the results. So all paths contain the prefix from
 # the start, and Snakemake must not add it again.

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from collabpipe.recipe import DataRecipe
+from collabpipe.plan.recipes import DataRecipe
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]

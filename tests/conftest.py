@@ -24,13 +24,13 @@ import yaml
 from filelock import FileLock
 
 from collabpipe.cli import main
-from collabpipe.data.store import Images, data_record, open_images
-from collabpipe.files import read_json
-from collabpipe.labels import LabelFile, make_labels, read_labels
-from collabpipe.paths import Paths
-from collabpipe.plan import Plan
-from collabpipe.recipe import TrainRecipe
-from collabpipe.settings import check_settings
+from collabpipe.common.files import read_json
+from collabpipe.data.labels import LabelFile, make_labels, read_labels
+from collabpipe.data.prepared import Images, data_record, open_images
+from collabpipe.plan.paths import Paths
+from collabpipe.plan.plan import Plan
+from collabpipe.plan.recipes import TrainRecipe
+from collabpipe.settings.study import check_settings
 
 if TYPE_CHECKING:  # most tests run the commands and need no torch of their own
     from collabpipe.training.engine import Training

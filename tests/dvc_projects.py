@@ -16,7 +16,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from collabpipe.files import json_digest, read_json
+from collabpipe.common.files import json_digest, read_json
 from tests.conftest import REPOSITORY, SMALL, Workspace
 
 CELL = "digits/symmetric-0.5/resnet8"

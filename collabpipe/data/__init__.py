@@ -1,1 +1,1 @@
-"""Data sets: where they come from, their formats, and the prepared form that training opens."""
+"""Data sets and labels: fetching, formats, the prepared form, label files and noise."""

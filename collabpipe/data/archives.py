@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from collabpipe.errors import CollabpipeError
+from collabpipe.common.errors import CollabpipeError
 
 MEMBER_BYTES = 1 << 28
 """The most that a member may unpack to: STL-10's test images take 221,184,000 bytes."""

@@ -13,10 +13,10 @@ from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO
 
+from collabpipe.catalogue.sources import SourceFile
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.progress import Progress
 from collabpipe.data.raw import WrongSum, verify
-from collabpipe.data.sources import SourceFile
-from collabpipe.errors import CollabpipeError
-from collabpipe.progress import Progress
 
 TIMEOUT_SECONDS = 30.0
 """The longest silence of a server."""

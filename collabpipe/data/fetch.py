@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from collabpipe.catalogue.sources import IMAGE_FOLDER, SOURCES, SourceFile
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import write_json
 from collabpipe.data.download import download
-from collabpipe.data.lock import alone
 from collabpipe.data.own import Sums, made_from, md5_of, note_sums, own_files, read_sums, stamp, stamps
 from collabpipe.data.raw import WrongSum, addresses, check_accept, lacking, listing, locate, verify, wanted_files
-from collabpipe.data.sources import IMAGE_FOLDER, SOURCES, SourceFile
-from collabpipe.errors import CollabpipeError
-from collabpipe.files import write_json
-from collabpipe.recipe import DataRecipe
+from collabpipe.host.folder_lock import alone
+from collabpipe.plan.recipes import DataRecipe
 
 
 def fetch(

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from collabpipe.catalogue.sources import IMAGE_FOLDER, SOURCES
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.seeds import derive_seed
 from collabpipe.data.archives import AGAIN, tar_members, torch_value, unpickle
 from collabpipe.data.image_folder import read_image_folder
 from collabpipe.data.imagenet32 import batch_images, int_labels, read_imagenet32
-from collabpipe.data.sources import IMAGE_FOLDER, SOURCES
 from collabpipe.data.split import Split
-from collabpipe.errors import CollabpipeError
-from collabpipe.recipe import DataRecipe
-from collabpipe.seeds import derive_seed
+from collabpipe.plan.recipes import DataRecipe
 
 IDX_UBYTE = 0x08
 IDX_BYTES = 60000 * 28 * 28

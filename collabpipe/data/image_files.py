@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from collabpipe.errors import CollabpipeError, listed
-from collabpipe.files import json_digest
+from collabpipe.common.errors import CollabpipeError, listed
+from collabpipe.common.files import json_digest
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LEFT_BY_SYSTEMS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"} | {

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from collabpipe.common.errors import CollabpipeError, listed
 from collabpipe.data.image_files import class_names, class_of
 from collabpipe.data.split import Split
-from collabpipe.errors import CollabpipeError, listed
 
 KINDS = ("PNG", "JPEG", "BMP", "WEBP")
 """The kinds that are read, by content: many files are not of the kind that their names say."""

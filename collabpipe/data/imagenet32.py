@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.archives import AGAIN, unpickle
 from collabpipe.data.split import Split, portions
-from collabpipe.errors import CollabpipeError
 
 MEMBER_BYTES = 1 << 29
 """The most that an array of a batch may unpack to: the last and largest takes 393,594,624 bytes."""

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from collabpipe.catalogue.sources import IMAGE_FOLDER
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import record_of, write_json, write_text
 from collabpipe.data.image_files import image_files, list_digest
 from collabpipe.data.raw import lacking, located, md5_sums
-from collabpipe.data.sources import IMAGE_FOLDER
-from collabpipe.errors import CollabpipeError
-from collabpipe.files import record_of, write_json, write_text
-from collabpipe.recipe import DataRecipe
+from collabpipe.plan.recipes import DataRecipe
 
 Sums = dict[str, list[Any]]
 """By file: size, times of its last change (of its content, of anything about it; in ns), MD5 sum."""

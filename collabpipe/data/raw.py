@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from collabpipe.catalogue.sources import IMAGE_FOLDER, SOURCES, SourceFile
+from collabpipe.common.errors import CollabpipeError, nearest
+from collabpipe.common.files import file_digest, read_record
 from collabpipe.data.image_files import image_files, list_digest
-from collabpipe.data.sources import IMAGE_FOLDER, SOURCES, SourceFile
-from collabpipe.errors import CollabpipeError, nearest
-from collabpipe.files import file_digest, read_record
-from collabpipe.recipe import DataRecipe
+from collabpipe.plan.recipes import DataRecipe
 
 FETCH = "Run Snakemake, or fetch the data set by hand: collabpipe fetch RECIPE."
 AGAIN = (

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from collabpipe.errors import CollabpipeError
+from collabpipe.common.errors import CollabpipeError
 
 PORTION = 4096
 """Images that are worked on together: few enough for a flat memory, enough to be quick."""

@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from collabpipe.data.lock import alone
-from collabpipe.errors import CollabpipeError
-from collabpipe.files import atomic_path, file_digest
-from collabpipe.progress import Progress
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import atomic_path, file_digest
+from collabpipe.common.progress import Progress
+from collabpipe.host.folder_lock import alone
 
 
 def staged(folder: Path, record: dict[str, Any], where: str) -> Path:

@@ -1,1 +1,1 @@
-"""The engine: batches, optimiser, the loop, and states from which a killed run continues to the same weights."""
+"""Training on a device: the engine, its batches, its measures and what it saves."""

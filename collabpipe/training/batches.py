@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from collabpipe.data.store import Images
+from collabpipe.data.prepared import Images
 
 FILL = 1 << 16
 """Images that are turned to channels last at a time, so that a large set is never in memory twice."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from collabpipe.errors import CollabpipeError
+from collabpipe.common.errors import CollabpipeError
 
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 """From glibc's malloc.h."""

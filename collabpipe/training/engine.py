@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from collabpipe.data.store import Images
-from collabpipe.labels import LabelFile
-from collabpipe.methods import Generators, build_method
-from collabpipe.networks import StagedNetwork, initialise
-from collabpipe.recipe import TrainRecipe
+from collabpipe.data.labels import LabelFile
+from collabpipe.data.prepared import Images
+from collabpipe.model.method import Generators, build_method
+from collabpipe.model.networks import StagedNetwork, initialise
+from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.training.batches import Augmentation, Cut, Pixels
 from collabpipe.training.graphs import Graphs, on_stream, scalar
 from collabpipe.training.measure import Measured, Probe

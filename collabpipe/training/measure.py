@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from collabpipe.scores import class_entropy
 from collabpipe.training.batches import Pixels
+from collabpipe.training.scores import class_entropy
 
 MEASURE_BATCH = 1000
 

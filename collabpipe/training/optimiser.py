@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from collabpipe.settings import TrainingSettings
+from collabpipe.settings.study import TrainingSettings
 
 
 class Sgd:

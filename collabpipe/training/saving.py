@@ -6,15 +6,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from collabpipe.errors import CollabpipeError
-from collabpipe.files import atomic_path
-from collabpipe.settings import ExecutionSettings
-from collabpipe.writer import Writer
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import atomic_path
+from collabpipe.host.writer import Writer
+from collabpipe.plan.paths import STATE_FILE
+from collabpipe.settings.study import ExecutionSettings
 
 if TYPE_CHECKING:
     from collabpipe.training.engine import Training, Weights
 
-STATE_FILE = "state.safetensors"
 DEVICE = "device"
 """In a state's metadata: the type of device that made it, as the numbers of another type differ."""
 MOST = 0.02

@@ -11,12 +11,12 @@ import torch
 import yaml
 
 from benchmarks.ours import random_images
-from collabpipe.kinds import KINDS
-from collabpipe.labels import LabelFile
-from collabpipe.paths import Paths
-from collabpipe.plan import Plan
-from collabpipe.recipe import TrainRecipe
-from collabpipe.settings import check_settings
+from collabpipe.data.labels import LabelFile
+from collabpipe.methods.registry import KINDS
+from collabpipe.plan.paths import Paths
+from collabpipe.plan.plan import Plan
+from collabpipe.plan.recipes import TrainRecipe
+from collabpipe.settings.study import check_settings
 from collabpipe.training.engine import Training
 from tests.conftest import REPOSITORY
 

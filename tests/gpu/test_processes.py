@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from collabpipe.files import read_json
-from collabpipe.plan import Plan
-from collabpipe.settings import check_settings
-from collabpipe.store import Store
+from collabpipe.common.files import read_json
+from collabpipe.plan.plan import Plan
+from collabpipe.results.store import Store
+from collabpipe.settings.study import check_settings
 from tests.conftest import Lab, altered, key_of
 from tests.gpu.conftest import ON, Terminal
 
@@ -103,7 +103,7 @@ def test_packed_alone_and_killed_trainings_have_equal_weights_and_keep_to_their_
 
 LEASE = """
 import sys
-from collabpipe.training.lease import lease_device
+from collabpipe.host.gpu_lease import lease_device
 print(lease_device(int(sys.argv[1])), flush=True)
 sys.stdin.read()
 """
@@ -132,7 +132,7 @@ LITTLE_MEMORY = """
 import sys
 import torch
 from collabpipe.cli import main
-from collabpipe.training.lease import lease_device
+from collabpipe.host.gpu_lease import lease_device
 lease_device(4)
 total = torch.cuda.get_device_properties(0).total_memory
 torch.cuda.set_per_process_memory_fraction((128 << 20) / total)  # less than weights and momentum take

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from collabpipe.kinds import KINDS
+from collabpipe.methods.registry import KINDS
+from collabpipe.training.checkpoint import weights_digest
 from collabpipe.training.engine import Training
-from collabpipe.training.weights import weights_digest
 from tests.gpu.recipes import LAST_STAGE, PRECISIONS, begin, definitions, recipes
 
 PARTS = 4

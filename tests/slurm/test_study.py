@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from collabpipe.training.weights import weights_digest
+from collabpipe.training.checkpoint import weights_digest
 from tests.conftest import REPOSITORY, Lab, Workspace, altered
 from tests.slurm.cluster import Cluster
 from tests.slurm.sessions import Session

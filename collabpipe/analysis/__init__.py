@@ -1,0 +1,1 @@
+"""From evaluated runs to tables, figures and verdicts."""

@@ -1,0 +1,78 @@
+"""The evaluated runs of a study, as tables, claims and figures read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import read_record
+from collabpipe.plan.paths import Paths
+from collabpipe.plan.recipes import RunName, TrainRecipe, read_recipe
+from collabpipe.plan.study_recipes import StudyRecipe
+from collabpipe.results.records import training_record
+from collabpipe.settings.claims import CHANCE
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run with what its folder records."""
+
+    recipe: TrainRecipe
+    record: dict[str, Any]
+    metrics: dict[str, Any]
+    if_diverged: float
+    """The test accuracy, in percent, that a diverged run counts as."""
+
+    @property
+    def name(self) -> RunName:
+        """The run's entities."""
+        return self.recipe.run
+
+    @property
+    def finished(self) -> bool:
+        """False for a diverged run, which has no accuracy of its own."""
+        return bool(self.metrics["status"] == "finished")
+
+    def accuracy(self, epoch: str) -> float:
+        """Test accuracy in percent at the 'last' or 'best' epoch; nan where no epoch was chosen."""
+        if not self.finished:
+            return self.if_diverged
+        return 100.0 * self.metrics[epoch]["accuracy"] if self.metrics.get(epoch) else float("nan")
+
+
+def read_runs(study: StudyRecipe, paths: Paths, partial: bool = False) -> list[EvaluatedRun]:
+    """The study's runs with their records; with `partial` those that are finished.
+
+    Raises:
+        CollabpipeError: a run is missing, of another recipe, or its metrics are of another training.
+    """
+    runs = []
+    for name, digest in study.runs:
+        try:
+            runs.append(_read_run(name, digest, paths, study.claims.diverged if study.claims else CHANCE))
+        except CollabpipeError:
+            if not partial:
+                raise
+    if not runs:
+        raise CollabpipeError(f"{paths.root}: no run of study {study.study} is evaluated yet.")
+    return runs
+
+
+def _read_run(name: RunName, digest: str, paths: Paths, diverged: float | Literal["chance"]) -> EvaluatedRun:
+    folder = paths.run(name)
+    recipe = read_recipe(paths.recipes / f"{digest}.json", TrainRecipe)
+    record = training_record(recipe, folder)
+    path = paths.evaluation(name) / "metrics.json"
+    metrics = read_record(path, f"Evaluate the run: {recipe.command('evaluate', paths.root)}")
+    if metrics.get("inputs", {}).get("training") != record["digest"]:
+        raise CollabpipeError(
+            f"{path}: belongs to another training than {folder / 'record.json'}. "
+            f"Evaluate the run again: {recipe.command('evaluate', paths.root)}"
+        )
+    counts_as = diverged
+    if counts_as == CHANCE:
+        labels = paths.labels(recipe.labels).with_suffix(".json")
+        finished = metrics["status"] == "finished"
+        counts_as = float("nan") if finished else 100.0 / len(read_record(labels)["classes"])
+    return EvaluatedRun(recipe.decided(record), record, metrics, counts_as)

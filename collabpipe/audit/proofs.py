@@ -1,0 +1,87 @@
+"""What a proof of an artefact is: its files, its record, and how both are held against what is asked for."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import file_digest, is_sealed, read_record
+
+
+class Broken(Exception):
+    """An artefact that is not what its recipe and its inputs make."""
+
+
+class Stale(Broken):
+    """An artefact of another recipe or of other inputs: whole, but to be made again."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """An artefact: its kind, its files, its record, and what raises `Broken` unless they are what they claim to be."""
+
+    kind: str
+    files: Sequence[Path]
+    record: Path
+    prove: Callable[[], None]
+
+    def broken(self) -> Broken | None:
+        """What is wrong with the artefact, None if nothing is."""
+        lost = [file for file in self.files if not file.exists()]
+        if lost:
+            return Broken(f"{lost[0]}: is missing")
+        try:
+            self.prove()
+        except Broken as error:
+            return error
+        except OSError as error:
+            if error.errno not in (
+                None,
+                errno.ENOENT,
+            ):  # the disk's or the network's fault
+                raise
+            return Broken(str(error))
+        except CollabpipeError as error:
+            return Broken(str(error))
+        except (
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            return Broken(f"{self.record}: was edited: it cannot be followed ({type(error).__name__}: {error})")
+        return None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether any of the artefact's files exists."""
+        return any(file.exists() for file in self.files)
+
+
+def sealed_record(path: Path) -> dict[str, Any]:
+    """The record in `path`; broken unless it is as it was written."""
+    record = read_record(path)
+    if not is_sealed(record):
+        raise Broken(f"{path}: was edited after it was written")
+    return record
+
+
+def check_sums(files: dict[str, Any], folder: Path, record: Path, wanted_names: Sequence[str]) -> None:
+    """Broken unless `folder` holds `wanted_names` with the sums that the record names in `files`."""
+    if set(files) != set(wanted_names) - {record.name}:
+        raise Broken(f"{record}: does not name the files that it should")
+    for name, about in files.items():
+        wanted = about["sha256"] if isinstance(about, dict) else about
+        if file_digest(folder / name) != wanted:
+            raise Broken(f"{folder / name}: its content is not the one that {record} names")
+
+
+def check_same(path: Path, what: str, found: object, wanted: object, otherwise: type[Broken] = Broken) -> None:
+    """Broken (or `otherwise`) unless what the record in `path` names is what is wanted."""
+    if found != wanted:
+        raise otherwise(f"{path}: belongs to another {what} than the one that the study asks for")

@@ -1,0 +1,248 @@
+"""Shares a finished study through DVC and restores it elsewhere, so that nothing is trained a second time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import yaml
+
+from collabpipe.audit.proofs import Stale
+from collabpipe.audit.verify import Verifier
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import file_digest, read_json
+from collabpipe.host.results_lock import alone, holding, refuse_link
+from collabpipe.plan.paths import STAGES
+from collabpipe.plan.plan import Plan
+from collabpipe.results.adoption import link_again
+from collabpipe.results.studies import Study
+from collabpipe.results.timestamps import settle
+
+DVC = (sys.executable, "-m", "dvc")
+LOCK = Path("dvc.lock")
+SITE_CACHE = Path(".dvc/tmp/site")
+"""Where DVC keeps its index: a killed pull can leave one here that the next stumbles over."""
+HALF_CHECKED_OUT = re.compile(r"\.[0-9A-Za-z_-]{22}\.tmp")
+"""What a killed checkout leaves in the results; DVC refuses to go on beside it."""
+
+
+@dataclass
+class Restored:
+    """What a restore found, by kind of artefact in the order of the work."""
+
+    proven: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
+    stale: list[str] = field(default_factory=list)
+    """Of other recipes or inputs: they stay until Snakemake makes them again."""
+    removed: list[str] = field(default_factory=list)
+    """What is wrong with the others that do not fit; their files are removed, so that they are made again."""
+
+
+def restore(plan: Plan, remote: str | None, stages: Sequence[str], pull: bool, force: bool) -> Restored:
+    """Pull what dvc.lock names, prove it by content, remove what does not fit, and set things right for Snakemake.
+
+    Raises:
+        CollabpipeError: a run is going, DVC cannot bring what dvc.lock names, or what it brought is write-protected.
+    """
+    _is_where_dvc_works(plan)
+    with alone(plan.paths.root, "restoring"):
+        if pull:
+            _pull(plan.paths.root, remote, stages, force)
+        found = _proven(plan)
+        settle(plan)
+    return found
+
+
+def _is_where_dvc_works(plan: Plan) -> None:
+    refuse_link(plan.paths.root)
+    if plan.paths.root.resolve() != Path("results").resolve():
+        raise CollabpipeError(f"{plan.paths.root}: DVC keeps the folder results of this checkout, and no other one.")
+
+
+def configured_study() -> list[Path]:
+    """The configuration that dvc.yaml names (vars: study), which its stages run and dvc.lock speaks of.
+
+    Raises:
+        CollabpipeError: there is no dvc.yaml here.
+    """
+    try:
+        variables = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["vars"]
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise CollabpipeError(f"dvc.yaml: cannot be read, or names no study in vars: {error}") from error
+    return [Path(entry["study"]) for entry in variables if "study" in entry]
+
+
+def _proven(plan: Plan) -> Restored:
+    found = Restored()
+    for check in Verifier(plan, "sums").checks():
+        wrong = check.broken() if check.is_there else None
+        if isinstance(wrong, Stale):
+            found.stale.append(str(wrong))
+        elif wrong:
+            found.removed.append(str(wrong))
+            for file in check.files:
+                file.unlink(missing_ok=True)
+        else:
+            (found.proven if check.is_there else found.missing)[check.kind] += 1
+    return found
+
+
+def _pull(results: Path, remote: str | None, stages: Sequence[str], force: bool) -> None:
+    options = [*_from(remote), *["--force"] * force, *stages]
+    if not LOCK.exists():
+        raise CollabpipeError(
+            f"{LOCK}: is missing, so nothing says what there is to restore. It comes with the checkout of a study that "
+            "was shared: collabpipe share writes it, and git keeps it."
+        )
+    for file in results.rglob(".*.tmp"):
+        if HALF_CHECKED_OUT.fullmatch(file.name):
+            file.unlink()
+    if _dvc("pull", *options) != 0:
+        shutil.rmtree(SITE_CACHE, ignore_errors=True)
+        if _dvc("pull", *options) != 0:
+            raise CollabpipeError(_why(_lacking(remote, stages), stages))
+    if damaged := list(_damaged_lists(stages)):  # to DVC a list that can be read is a good one
+        raise CollabpipeError(_why(damaged, stages))
+
+
+def _why(lacking: Iterable[tuple[str, str]], stages: Sequence[str]) -> str:
+    """What a failed pull means and what mends it, by the files (and MD5 sums) that it did not bring."""
+    found, outputs = list(lacking), list(_outputs(stages))
+    if not found:
+        return (
+            "dvc pull failed, as DVC says above. Results that were never shared are overwritten by: "
+            "collabpipe restore --force"
+        )
+    if {name for name, _ in found} >= {path for path, _, _ in outputs}:
+        return (
+            "dvc pull failed and brought nothing, as DVC says above. Is the remote the right one, and can it be "
+            "reached? See: dvc remote list"
+        )
+    # What did not come is damaged, missing, or was cut off: nothing here tells which, so removing comes last.
+    named = "".join(f"\n  {name} ({_object(md5)})" for name, md5 in found[:10])
+    more = f"\n  and {len(found) - 10} more" if len(found) > 10 else ""
+    folders = [(path, md5) for path, md5, _ in outputs if md5.endswith(".dir")]
+    lists = sorted({_object(md5) for path, md5 in folders if any(name.startswith(path) for name, _ in found)})
+    return (
+        f"dvc pull failed. Not brought, because the remote has it damaged or not at all, or because the connection or "
+        f"the disk gave out:{named}{more}\n"
+        "Restore again first. If the same files stay out: DVC pushes nothing that it believes to be there, so keep a "
+        f"copy of the remote, remove these from it with the lists that name them ({', '.join(lists)}), and push from a "
+        "checkout that has them: collabpipe share. Or restore the other stages: collabpipe restore --only STAGE. Until "
+        "then nothing is set right for Snakemake."
+    )
+
+
+def _object(md5: str) -> str:
+    """Where DVC keeps what has this sum, below its cache and its remotes."""
+    return f"files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def _outputs(stages: Sequence[str]) -> Iterator[tuple[str, str, Path]]:
+    """What dvc.lock names for `stages` (none: all): path, MD5 sum, and where it lies in DVC's cache if it is there."""
+    shown = subprocess.run([*DVC, "cache", "dir"], capture_output=True, text=True, check=False)  # noqa: S603
+    cache = Path(shown.stdout.strip())
+    for name, stage in yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"].items():
+        for out in stage.get("outs", ()) if not stages or name in stages else ():
+            yield out["path"], out["md5"], cache / _object(out["md5"])
+
+
+def _damaged_lists(stages: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The lists that are not what dvc.lock names: DVC keeps none that it found damaged, and goes by it all the same."""
+    for path, md5, file in _outputs(stages):
+        if md5.endswith(".dir") and not (file.exists() and file_digest(file, "md5") == md5.removesuffix(".dir")):
+            file.unlink(missing_ok=True)
+            yield path, md5
+
+
+def _lacking(remote: str | None, stages: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The files that a pull did not bring into the cache: DVC throws away what is damaged."""
+    for path, md5, file in _outputs(stages):
+        entries = None
+        if md5.endswith(".dir"):
+            entries = read_json(file) if file.exists() else _list_in_remote(remote, md5)
+        elif file.exists():
+            continue
+        lost = [e for e in entries or () if not (file.parent.parent / e["md5"][:2] / e["md5"][2:]).exists()]
+        if entries is None or (lost and len(lost) == len(entries) and not file.exists()):
+            yield path, md5
+        for entry in lost:
+            yield f"{path}/{entry['relpath']}", entry["md5"]
+
+
+def _list_in_remote(remote: str | None, md5: str) -> list[dict[str, str]] | None:
+    """A folder's list as the remote has it: DVC brings none whose files it could not bring."""
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            odb = repo.cloud.get_remote_odb(remote)
+            text = odb.fs.cat_file(odb.oid_to_path(md5))
+        found: list[dict[str, str]] = json.loads(text)
+    except Exception:  # whatever the remote's library raises: then the list is not to be had
+        return None
+    return found
+
+
+def _forget_the_dead() -> None:
+    """DVC takes a killed process that nobody has reaped yet for one that is at work, and refuses to begin."""
+    path = Path(".dvc/tmp/rwlock")
+    if path.exists():
+        pids = re.findall(r'"pid": (\d+)', path.read_text(encoding="utf-8"))
+        if not any(_is_alive(int(pid)) for pid in pids):
+            path.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _dvc(*arguments: str) -> int:
+    """Run DVC; what it prints is shown."""
+    _forget_the_dead()
+    environment = os.environ | {"DVC_SITE_CACHE_DIR": str(SITE_CACHE.resolve())}
+    # The hold on the results goes with it: if this process is killed, DVC may still be writing.
+    held = [file.fileno() for file in holding()]
+    return subprocess.run([*DVC, *arguments], env=environment, pass_fds=held, check=False).returncode  # noqa: S603
+
+
+def _from(remote: str | None) -> list[str]:
+    return ["--remote", remote] if remote else []
+
+
+def share(plan: Plan, remote: str | None, push: bool) -> None:
+    """Write the finished study into dvc.lock as it is, whoever made it, and push it.
+
+    Raises:
+        CollabpipeError: something is left to be done or is not what it claims to be, or DVC fails.
+    """
+    _is_where_dvc_works(plan)
+    with alone(plan.paths.root, "sharing"):
+        if not settle(plan).complete(plan):
+            raise CollabpipeError(
+                f"{plan.paths.root}: study {plan.settings.study} is not finished, and dvc.lock would say that it is. "
+                f"Finish it: {Study.of_files(plan).command}. Or check out the configuration that it belongs to."
+            )
+        for check in Verifier(plan, "sums").checks():
+            if wrong := check.broken():
+                command = Study.of_files(plan).command
+                raise CollabpipeError(f"{wrong}. Nothing was shared. Remove it and make it again: {command}")
+        if _dvc("commit", "--force", *STAGES) != 0:
+            raise CollabpipeError("dvc commit failed, as DVC says above. dvc.lock may say what it said before.")
+        link_again(plan)
+        if push and _dvc("push", *_from(remote), *STAGES) != 0:
+            raise CollabpipeError(
+                f"dvc push failed, as DVC says above. {LOCK} is written: push again with collabpipe share or dvc push."
+            )

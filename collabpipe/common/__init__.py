@@ -1,0 +1,1 @@
+"""Shared ground: errors, files, seeds, progress, validated models, and where something was made."""

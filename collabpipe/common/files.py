@@ -1,0 +1,167 @@
+"""Files that are whole or absent: atomic writing, digests, links."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from collabpipe.common.errors import CollabpipeError
+
+
+@contextmanager
+def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside `path`; on success it is flushed to disk and renamed, on failure removed.
+
+    Not `durable` is what costs nothing to make again: after a power failure it may be empty. The umask decides who may
+    read and write the file, as for any other.
+
+    Raises:
+        CollabpipeError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise CollabpipeError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        yield temporary
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CollabpipeError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write `text` to `path` atomically."""
+    with atomic_path(path, durable) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """`value` as indented JSON with sorted keys."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any, durable: bool = True) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically."""
+    write_text(path, json_text(value), durable)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`.
+
+    Raises:
+        CollabpipeError: the file is missing or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CollabpipeError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise CollabpipeError(f"{path} is no valid JSON: {error}. Remove it and run again.") from error
+
+
+def read_record(path: Path, remedy: str = "") -> dict[str, Any]:
+    """The JSON mapping in `path`; `remedy` says what makes the file.
+
+    Raises:
+        CollabpipeError: the file is missing, is no JSON or holds no mapping.
+    """
+    if not path.exists():
+        raise CollabpipeError(f"{path}: is missing.{remedy and ' ' + remedy}")
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise CollabpipeError(f"{path}: holds no keys. Remove it.{remedy and ' ' + remedy}")
+    return record
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    """A record, or nothing where it is missing or broken: then it is made again."""
+    if not path.exists():
+        return {}
+    try:
+        record = read_json(path)
+    except CollabpipeError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def json_digest(value: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON form of `value`."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """`record` with the digest of all else in it, so that an edit shows."""
+    content = {name: value for name, value in record.items() if name != "seal"}
+    return {**content, "seal": json_digest(content)}
+
+
+def seal_of(path: Path) -> str | None:
+    """The seal of the record in `path`, None where there is none."""
+    return read_record(path).get("seal") if path.exists() else None
+
+
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record is as it was written."""
+    return bool(sealed(record)["seal"] == record.get("seal"))
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Digest (hex) of a file's content, read in chunks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put `source` at `target` atomically, with the time of now: as a hard link, or a copy where that cannot be.
+
+    Links share one time: a file that is linked elsewhere already is copied, so that touching one leaves the other.
+    """
+    if not (target.exists() and target.samefile(source)):
+        with atomic_path(target) as temporary:
+            temporary.unlink()
+            try:
+                if source.stat().st_nlink > 1:
+                    raise OSError
+                temporary.hardlink_to(source)
+            except OSError:
+                shutil.copyfile(source, temporary)
+    try:
+        os.utime(target)
+    except OSError as error:
+        raise CollabpipeError(f"cannot write {target}: {error.strerror}") from error
+
+
+def set_time(path: Path, ns: int, or_later: bool = False) -> None:
+    """Set the modification time of a file to `ns` nanoseconds; of another user's file to now, if `or_later` will do.
+
+    Only its owner may choose a file's time. Who may write the file may set it to now, and who may write its folder may
+    put a copy of their own in its place.
+
+    Raises:
+        CollabpipeError: this user may do neither.
+    """
+    try:
+        os.utime(path, ns=(ns, ns))
+    except PermissionError:
+        if or_later and ns <= time.time_ns() and os.access(path, os.W_OK):
+            os.utime(path)
+            return
+        with atomic_path(path) as temporary:
+            shutil.copyfile(path, temporary)
+            os.utime(temporary, ns=(ns, ns))

@@ -1,0 +1,222 @@
+"""The label file of a replicate: which images, their clean and noisy labels, and which of them are for validation.
+
+The order is: a stratified subset, noise on it with an exact count, then the validation split of the noisy labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import atomic_path, sealed, write_json
+from collabpipe.common.seeds import numpy_generator
+from collabpipe.data.noise import NOISE, Clean, Unfit, transition_counts
+from collabpipe.data.prepared import Images
+from collabpipe.plan.recipes import LabelsRecipe
+
+DENSE_CLASSES = 100
+"""Transitions between more classes than these are recorded without their zeros."""
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A replicate's labels, a row an image: position in the training set, labels, membership in validation."""
+
+    index: NDArray[np.int64]
+    clean: NDArray[np.int64]
+    noisy: NDArray[np.int64]
+    validation: NDArray[np.bool_]
+
+    @property
+    def sha256(self) -> str:
+        """Digest (hex) of the four columns."""
+        digest = hashlib.sha256()
+        for column in (self.index, self.clean, self.noisy, self.validation):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
+
+
+def stratified(labels: NDArray[np.int64], size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """`size` positions, sorted, drawn so that every class keeps its share to within one image.
+
+    Places that rounding leaves over go to the classes with the largest remainders.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    share = counts * (size / len(labels))
+    take = np.floor(share).astype(np.int64)
+    for position in np.argsort(take - share, kind="stable")[: size - take.sum()]:
+        take[position] += 1
+    drawn = [generator.permutation(np.flatnonzero(labels == c))[:n] for c, n in zip(classes, take, strict=True)]
+    return np.sort(np.concatenate(drawn))
+
+
+def make_labels(recipe: LabelsRecipe, images: Images, annotations: Mapping[str, NDArray[np.int64]]) -> LabelFile:
+    """The label file that `recipe` asks for, from the whole training set and its annotations by name, (N,) each.
+
+    Raises:
+        CollabpipeError: training and validation ask for more images than there are, a class is left without a training
+            image, or the noise asks for annotations or classes that the data set does not have.
+    """
+    available = len(images.labels)
+    wanted = available if recipe.train_size is None else recipe.train_size + recipe.validation_size
+    if wanted > available or recipe.validation_size > wanted - 2:
+        raise CollabpipeError(
+            f"{recipe.data.dataset}: validation_size {recipe.validation_size} and train_size "
+            f"{recipe.train_size or 'of all others'} ask for more than the {available} training images. "
+            "Lower one of them."
+        )
+    index = np.arange(available, dtype=np.int64)
+    if wanted < available:
+        index = stratified(images.labels, wanted, numpy_generator(recipe.seeds.subset))
+    clean = Clean(images.labels, len(images.classes), images.images, index, annotations)
+    try:
+        noisy = NOISE[recipe.noise.kind](clean, recipe.noise, numpy_generator(recipe.seeds.noise))
+    except Unfit as error:
+        raise CollabpipeError(
+            f"{recipe.data.dataset}: noise {recipe.noise_name} {error}. "
+            "Choose another noise, or prepare the data set again: collabpipe prepare RECIPE."
+        ) from None
+    validation = np.zeros(len(index), dtype=bool)
+    validation[stratified(noisy, recipe.validation_size, numpy_generator(recipe.seeds.split))] = True
+    labels = LabelFile(index, clean.labels, noisy, validation)
+    _check_training(recipe, images, labels)
+    return labels
+
+
+def _check_training(recipe: LabelsRecipe, images: Images, labels: LabelFile) -> None:
+    """Refuse labels in which the subset or the split has left a class without a training image."""
+    train = ~labels.validation
+    lost = np.union1d(np.setdiff1d(images.labels, labels.clean[train]), np.setdiff1d(labels.noisy, labels.noisy[train]))
+    if len(lost):
+        key, raised = f"datasets.{recipe.data.dataset}", ""
+        if recipe.train_size is not None:
+            raised = f"raise {key}.train_size (now {recipe.train_size}), "
+        raise CollabpipeError(
+            f"{recipe.data.dataset}: no training image is left for: {_listed([images.classes[one] for one in lost])} "
+            f"(noise {recipe.noise_name}, seed {recipe.replicate}). Every class needs at least one: {raised}lower "
+            f"{key}.validation_size (now {recipe.validation_size}), or add images."
+        )
+
+
+def validation_warning(recipe: LabelsRecipe, lost: Sequence[str]) -> str:
+    """What a user is told where classes have no validation image."""
+    return (
+        f"warning: {recipe.data.dataset}: no validation image has the label: {_listed(lost)} (noise "
+        f"{recipe.noise_name}, seed {recipe.replicate}). The best epoch is chosen without them. To change that, raise "
+        f"datasets.{recipe.data.dataset}.validation_size (now {recipe.validation_size})."
+    )
+
+
+def _listed(classes: Sequence[str], most: int = 10) -> str:
+    return ", ".join([*classes[:most], *([f"{len(classes) - most} more"] if len(classes) > most else [])])
+
+
+def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return shares
+
+
+def _transitions(counts: NDArray[np.int64]) -> dict[str, Any]:
+    """What the record says of (K, K) counts; beyond `DENSE_CLASSES` {from: {to: count}}, megabytes of zeros less."""
+    if len(counts) <= DENSE_CLASSES:
+        return {"transition_counts": counts.tolist(), "transition_matrix": _shares(counts).tolist()}
+    rows = (np.flatnonzero(row) for row in counts)
+    return {"transition_counts": {str(i): {str(j): int(counts[i, j]) for j in row} for i, row in enumerate(rows)}}
+
+
+def transition_matrix(about: Mapping[str, Any]) -> NDArray[np.float64]:
+    """(K, K) of a label file's record: the share of each class (row) that carries each label.
+
+    The row of a class without images is zero.
+    """
+    if "transition_matrix" in about:
+        return np.array(about["transition_matrix"], dtype=np.float64)
+    counts = np.zeros((len(about["classes"]), len(about["classes"])), dtype=np.int64)
+    for i, row in about["transition_counts"].items():
+        for j, count in row.items():
+            counts[int(i), int(j)] = count
+    return _shares(counts)
+
+
+def describe(
+    recipe: LabelsRecipe, labels: LabelFile, classes: Sequence[str], inputs: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the record of a label file says: all that follows from its recipe, its labels and the sums of its inputs.
+
+    `rate_asked` is the rate in the noise's name, None where that has none; `true_rate` is the share of wrong labels;
+    `not_validated` names the classes that label training images and no validation image.
+    """
+    wrong = labels.clean != labels.noisy
+    lost = np.setdiff1d(labels.noisy[~labels.validation], labels.noisy[labels.validation])
+    about: dict[str, Any] = {
+        "recipe": recipe.digest,
+        "inputs": dict(inputs),
+        "sha256": labels.sha256,
+        "noise": recipe.noise.model_dump(mode="json"),
+        "noise_name": recipe.noise_name,
+        "replicate": recipe.replicate,
+        "images": len(labels.index),
+        "validation": int(labels.validation.sum()),
+        "rate_asked": None if recipe.noise.kind in ("none", "human") else recipe.noise.rate,
+        "true_rate": float(wrong.mean()),
+        "true_rate_training": float(wrong[~labels.validation].mean()),
+        "classes": list(classes),
+        "not_validated": [classes[label] for label in lost],
+    }
+    return about | _transitions(transition_counts(labels.clean, labels.noisy, len(classes)))
+
+
+def write_labels(
+    path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: Sequence[str], inputs: Mapping[str, str]
+) -> dict[str, Any]:
+    """Write the labels as Parquet, and their description as JSON and without the transitions into its metadata.
+
+    Returns the description.
+    """
+    about = describe(recipe, labels, classes, inputs)
+    short = {name: value for name, value in about.items() if not name.startswith("transition")}
+    table = pa.table(
+        {
+            "index": labels.index,
+            "clean": labels.clean,
+            "noisy": labels.noisy,
+            "validation": labels.validation,
+        }
+    ).replace_schema_metadata({"collabpipe": json.dumps(short, sort_keys=True)})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+    write_json(path.with_suffix(".json"), sealed(about))
+    return about
+
+
+def read_labels(path: Path, recipe: LabelsRecipe) -> LabelFile:
+    """The labels in `path`.
+
+    Raises:
+        CollabpipeError: missing, broken, of another recipe, or not those that their recorded sum belongs to.
+    """
+    try:
+        table = pq.read_table(path)
+        about = json.loads(table.schema.metadata[b"collabpipe"])
+        made_from, sha256 = str(about["recipe"]), about["sha256"]
+        labels = LabelFile(*(table.column(name).to_numpy() for name in ("index", "clean", "noisy", "validation")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CollabpipeError(f"{path}: cannot be read: {error}. Make it again: collabpipe labels RECIPE.") from error
+    if made_from != recipe.digest:
+        raise CollabpipeError(
+            f"{path}: was made from recipe {made_from[:12]}, not {recipe.digest[:12]}. "
+            "Make it again: collabpipe labels RECIPE."
+        )
+    if labels.sha256 != sha256:
+        raise CollabpipeError(f"{path}: the labels were changed after they were written. Make them again.")
+    return labels

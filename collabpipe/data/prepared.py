@@ -1,0 +1,203 @@
+"""The prepared form of a data set: two Arrow files that are memory-mapped and never copied, labels, a record."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from collabpipe.catalogue.sources import SOURCES
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import atomic_path, file_digest, read_record, sealed, write_json
+from collabpipe.data.formats import READERS
+from collabpipe.data.image_files import class_names
+from collabpipe.data.raw import verified_files
+from collabpipe.data.split import Split, channel_statistics
+from collabpipe.host.folder_lock import alone
+from collabpipe.plan.recipes import DataRecipe
+
+ANNOTATIONS = "annotations.parquet"
+VERIFY_BYTES = 1 << 29
+"""Files up to this size are checked by content before every training; reading larger ones whole would take seconds."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """A split of a prepared data set, mapped into memory.
+
+    images: (N, C, H, W) uint8, read-only; labels: (N,) int64, read-only; mean, std: (C,) of the training pixels
+    scaled to [0, 1].
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
+    """Turn the verified files that `raw` tells of into the prepared form in `folder`.
+
+    That is train.arrow, test.arrow, annotations.parquet (a row a training image) and record.json. A second process
+    that prepares into `folder` waits for the first.
+
+    Raises:
+        CollabpipeError: files missing, changed or broken.
+    """
+    files = verified_files(recipe, raw)
+    splits = dict(zip(("train", "test"), READERS[recipe.source](recipe, files), strict=True))
+    if recipe.image_size is not None:
+        splits = {name: split.shrunk(recipe.image_size) for name, split in splits.items()}
+    source = SOURCES[recipe.source]
+    classes = source.classes or class_names(files, recipe.quality)
+    for name, split in splits.items():
+        _check_labels(split.labels, len(classes), f"{recipe.source} ({name})")
+    shape, mean, std = channel_statistics(splits["train"])
+    about = {"classes": list(classes), "shape": list(shape), "mean": mean, "std": std}
+    record = {"recipe": recipe.digest, "dataset": recipe.dataset, **about}
+    fetched = read_record(raw / "fetched.json") if files else {}
+    made_from = {"md5": fetched.get("md5"), "images": fetched.get("images")}
+    coarse = {"coarse_classes": list(source.coarse)} if source.coarse else {}
+    with alone(folder, "prepares"):
+        for left in folder.glob(".*.part"):  # by a process that was killed: gigabytes that nobody would ever use
+            left.unlink()
+        (folder / "record.json").unlink(missing_ok=True)  # an old one would vouch for what is about to be replaced
+        files_record = write_files(folder, splits, shape, about)
+        write_json(folder / "record.json", sealed(record | coarse | {"files": files_record, "made_from": made_from}))
+
+
+def write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], about: dict[str, Any]) -> Any:
+    """Write the prepared form of `splits` but for the record, which is to say of the files what is returned."""
+    written = {}
+    for name, split in splits.items():
+        _write_images(folder / f"{name}.arrow", split, shape, about)
+        written[f"{name}.arrow"] = _file_record(folder / f"{name}.arrow") | {"images": len(split.labels)}
+    columns = {"label": splits["train"].labels, **splits["train"].annotations}
+    with atomic_path(folder / ANNOTATIONS) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+    written[ANNOTATIONS] = _file_record(folder / ANNOTATIONS) | {"columns": list(columns)}
+    return written
+
+
+def _check_labels(labels: NDArray[np.int64], classes: int, origin: str) -> None:
+    if not len(labels) or labels.min() < 0 or labels.max() >= classes:
+        found = f"{labels.min()} to {labels.max()}" if len(labels) else "none"
+        raise CollabpipeError(
+            f"{origin}: has labels {found} where 0 to {classes - 1} belong. Fetch the data set again."
+        )
+
+
+def _file_record(path: Path) -> dict[str, Any]:
+    return {"sha256": file_digest(path), "bytes": path.stat().st_size}
+
+
+def _write_images(path: Path, split: Split, shape: tuple[int, ...], about: dict[str, Any]) -> None:
+    """One record batch, so that it is mapped in one piece, without ever holding its pixels together.
+
+    The file is laid out with pixels of zero, which take no memory: nobody touches the pages that np.zeros stands for.
+    Then the parts are written over them.
+    """
+    number = len(split.labels)
+    flat = pa.array(np.zeros(number * math.prod(shape), dtype=np.uint8))
+    columns = [pa.FixedSizeListArray.from_arrays(flat, math.prod(shape)), pa.array(split.labels)]
+    schema = pa.schema(
+        [pa.field("image", columns[0].type), pa.field("label", columns[1].type)],
+        metadata={"collabpipe": json.dumps(about, sort_keys=True)},
+    )
+    large = pa.ipc.IpcWriteOptions(allow_64bit=True)  # ImageNet32 has more than 2**31 pixels
+    with atomic_path(path) as temporary:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema, options=large) as writer:
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+        misfit = CollabpipeError(
+            f"{path}: the source has not {number} images of shape {shape}, one a label. Fetch the data set again."
+        )
+        written = 0
+        with temporary.open("r+b") as file:
+            file.seek(_pixel_offset(temporary))
+            for part in split.parts():
+                written += len(part)
+                if part.shape[1:] != shape or written > number:
+                    raise misfit
+                file.write(np.ascontiguousarray(part).data)
+        if written != number:
+            raise misfit
+
+
+def _pixel_offset(path: Path) -> int:
+    """Where in an Arrow file the pixels begin, in bytes."""
+    with pa.memory_map(str(path)) as source:
+        base = source.read_buffer(1).address
+        pixels = pa.ipc.open_file(source).get_batch(0).column("image").flatten().buffers()[1]
+        return int(pixels.address - base)
+
+
+def data_record(recipe: DataRecipe, folder: Path) -> dict[str, Any]:
+    """The record of the prepared data set in `folder`.
+
+    Raises:
+        CollabpipeError: missing, or prepared from another recipe.
+    """
+    record = read_record(folder / "record.json", "Prepare the data set: collabpipe prepare RECIPE.")
+    if record.get("recipe") != recipe.digest:
+        raise CollabpipeError(
+            f"{folder}: was prepared from recipe {str(record.get('recipe'))[:12]}, not {recipe.digest[:12]}. "
+            f"Prepare it again: collabpipe prepare RECIPE."
+        )
+    return record
+
+
+def open_images(recipe: DataRecipe, folder: Path, split: str) -> Images:
+    """Map `split` ("train" or "test") of the data set in `folder` into memory.
+
+    Raises:
+        CollabpipeError: missing, cut short, or prepared from another recipe.
+    """
+    name = f"{split}.arrow"
+    path = folder / name
+    record = data_record(recipe, folder)
+    try:
+        size = path.stat().st_size
+        if size != record["files"][name]["bytes"]:
+            raise pa.ArrowInvalid(f"{size} bytes where {record['files'][name]['bytes']} belong")
+        if size <= VERIFY_BYTES and file_digest(path) != record["files"][name]["sha256"]:
+            raise pa.ArrowInvalid("its content was changed after it was prepared")
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise CollabpipeError(f"{path}: cannot be read: {error}. Remove it and prepare the data set again.") from error
+    about = json.loads(table.schema.metadata[b"collabpipe"])
+    image = table.column("image").chunk(0)
+    return Images(
+        images=image.flatten().to_numpy(zero_copy_only=True).reshape(-1, *about["shape"]),
+        labels=table.column("label").chunk(0).to_numpy(zero_copy_only=True),
+        classes=tuple(about["classes"]),
+        mean=tuple(about["mean"]),
+        std=tuple(about["std"]),
+    )
+
+
+def read_annotations(recipe: DataRecipe, folder: Path) -> dict[str, NDArray[np.int64]]:
+    """The labels of the training images by column, (N,) int64 each.
+
+    `label` always; `coarse` (CIFAR-100); `human_aggre`, `human_random1` to 3, `human_worst` (CIFAR-10) and `human_fine`
+    (CIFAR-100) where the recipe has `human_labels`.
+
+    Raises:
+        CollabpipeError: missing, changed, or prepared from another recipe.
+    """
+    path = folder / ANNOTATIONS
+    record = data_record(recipe, folder)
+    try:
+        if file_digest(path) != record["files"][ANNOTATIONS]["sha256"]:
+            raise pa.ArrowInvalid("its content was changed after it was prepared")
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise CollabpipeError(f"{path}: cannot be read: {error}. Remove it and prepare the data set again.") from error
+    return {name: table.column(name).to_numpy() for name in table.column_names}

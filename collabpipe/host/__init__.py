@@ -1,0 +1,1 @@
+"""What this machine lends: locks, writers, devices and signals."""

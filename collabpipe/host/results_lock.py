@@ -1,0 +1,107 @@
+"""The results folder as a place to work in: restoring and sharing are kept apart from runs, which they would mix up."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from collabpipe.common.errors import CollabpipeError
+
+_held: list[IO[str]] = []
+
+
+def linked(root: Path) -> tuple[str, str] | None:
+    """What keeps DVC from the results folder `root` and what helps, if it is a symbolic link.
+
+    DVC refuses outputs below a linked folder, but takes outputs that are links themselves.
+    """
+    if not root.is_symlink():
+        return None
+    target, here = shlex.quote(str(root.resolve())), shlex.quote(str(root))
+    kept = " ".join(f"{target}/{name}" for name in ("provenance", "tables"))  # whose files are outputs one by one
+    large = " ".join(f"{target}/{name}" for name in ("raw", "datasets", "runs", "evaluations", "store"))
+    remedy = (
+        f"rm {here} && mkdir -p {here} {kept} {large} && ln -s {target}/* {here}/ && "
+        f"rm {here}/provenance {here}/tables && cp -a {kept} {here}/"
+    )
+    return f"{root} is a symbolic link, and DVC keeps nothing that lies behind it", remedy
+
+
+def refuse_link(root: Path) -> None:
+    """Refuse to let DVC work on the results folder `root` if it is a symbolic link: it would fail after the work.
+
+    Raises:
+        CollabpipeError: it is one.
+    """
+    if found := linked(root):
+        raise CollabpipeError(
+            f"{found[0]}. Snakemake alone works with the link. For DVC make {root} a folder, and links of the large "
+            f"folders in it:\n  {found[1]}"
+        )
+
+
+def _hold(root: Path, how: int, otherwise: str) -> IO[str]:
+    """A lock on the results that the kernel frees on any death; on shared file systems as far as those lock."""
+    if root.is_symlink() and not root.exists():
+        raise CollabpipeError(
+            f"{root} is a symbolic link to {root.resolve()}, which is not there. Mount its disk, or make the folder: "
+            f"mkdir -p {shlex.quote(str(root.resolve()))}"
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        file = (root / ".lock").open("a", encoding="utf-8")
+    except OSError as error:
+        raise CollabpipeError(f"cannot write {root}: {error.strerror}") from error
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise CollabpipeError(otherwise) from None
+    except OSError as error:
+        file.close()
+        raise CollabpipeError(
+            f"{root}: its file system has no file locks (flock: {error.strerror}), so a restore could meet a run. "
+            "Mount it with them, or put the results elsewhere."
+        ) from error
+    return file
+
+
+def occupy(root: Path) -> None:
+    """Work in the results folder `root` until this process ends, beside any others that do.
+
+    Raises:
+        CollabpipeError: somebody restores, shares or prunes it, or DVC runs this and cannot keep what comes out.
+    """
+    if "DVC_STAGE" in os.environ:
+        refuse_link(root)
+    message = f"{root}: is being restored, shared or pruned by another process. Wait until it has finished."
+    _held.append(_hold(root, fcntl.LOCK_SH, message))
+
+
+@contextmanager
+def alone(root: Path, work: str) -> Iterator[None]:
+    """Have the results folder `root` for oneself.
+
+    Raises:
+        CollabpipeError: a run is going there; `work` is what it keeps from being done.
+    """
+    message = (
+        f"{root}: Snakemake or a command of collabpipe is at work here, and {work} now would mix up its results. "
+        "Wait until it has finished, or stop it."
+    )
+    with _hold(root, fcntl.LOCK_EX, message) as file:
+        _held.append(file)
+        try:
+            yield
+        finally:
+            _held.remove(file)
+
+
+def holding() -> tuple[IO[str], ...]:
+    """The open files that this process's holds hang on, for a child that works on the results in its name."""
+    return tuple(_held)

@@ -1,0 +1,1 @@
+"""The work of the rules: one module per command that a job runs."""

@@ -1,0 +1,158 @@
+"""The evaluate command: test predictions and metrics of trained runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import atomic_path, sealed, write_json
+from collabpipe.common.whereabouts import whereabouts
+from collabpipe.data.prepared import Images, data_record, open_images
+from collabpipe.host.gpu_lease import lease_device
+from collabpipe.plan.paths import Paths
+from collabpipe.plan.recipes import TrainRecipe, evaluation_key
+from collabpipe.results.provenance import note
+from collabpipe.results.records import training_record
+from collabpipe.results.retention import Keep, thin
+from collabpipe.results.store import Store
+from collabpipe.training.scores import is_collapsed, score
+
+PREDICTIONS = "predictions.parquet"
+
+
+def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu: int = 1) -> None:
+    """Write predictions.parquet and metrics.json of a run, from the store or by running its weights on the test set.
+
+    Afterwards the run keeps of its weights what `keep` says.
+
+    Raises:
+        CollabpipeError: inputs that are missing, broken or of another recipe.
+    """
+    folder = paths.run(recipe.run)
+    record = training_record(recipe, folder)
+    dataset = paths.dataset(recipe.run.dataset)
+    test = data_record(recipe.labels.data, dataset)["files"]["test.arrow"]["sha256"]
+    key = evaluation_key(record["digest"], test)
+    store = Store(paths.store)
+    with store.writing(key):
+        stored = store.find(key) is not None
+    if not stored:
+        lease_device(jobs_per_gpu)  # between two claims, as in training
+    with store.writing(key) as writer:
+        result = store.find(key)
+        if result is None:
+            images = open_images(recipe.labels.data, dataset, "test")
+            from collabpipe.training.device import enough_memory
+
+            with enough_memory(str(recipe.run)):
+                logits, metrics, device = evaluated(recipe, record, folder, images)
+            inputs = {"training": record["digest"], "test.arrow": test}
+            _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(logits)], logits, inputs)
+            about = {"inputs": inputs, **metrics, "where": whereabouts(device)}
+            writer.check()
+            result = store.finish(key, [PREDICTIONS], about)
+        folder = paths.evaluation(recipe.run)
+        store.place(key, result, folder)
+        where = result.pop("where")
+        about = {**result, "digest": key, "recipe": recipe.digest, "run": recipe.run.model_dump()}
+        write_json(folder / "metrics.json", sealed(about))
+        note(paths, folder, {**where, "evaluation": key})
+    thin(recipe.run, paths, keep)
+
+
+SMALL: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["label", "prediction"],
+    # The last bytes of all logits lie together: in bfloat16 they are zero.
+    "column_encoding": {"index": "DELTA_BINARY_PACKED", "logits.list.element": "BYTE_STREAM_SPLIT"},
+}
+"""How predictions are written: a third of the bytes that Parquet takes by default."""
+
+
+def evaluated(
+    recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images
+) -> tuple[NDArray[np.float32], dict[str, Any], str]:
+    """The last epoch's logits (N, K), status and metrics of the last and of the best weights, and the device.
+
+    A run whose weights, the last or the best, give an image a logit that is not finite has diverged, although its
+    training has not: a test image can be larger than all that were trained on.
+
+    Raises:
+        CollabpipeError: weights that were not kept or are not those of the record.
+    """
+    if record["status"] == "diverged":
+        nothing = np.zeros((0, len(images.classes)), np.float32)
+        return nothing, {"status": "diverged", "last": None, "best": None, "collapsed": None}, "cpu"
+    from collabpipe.training import device as devices
+
+    if record.get("kept", "all") != "all":
+        raise CollabpipeError(
+            f"{folder}: its weights were not kept (keep_weights: {record['kept']}), so it cannot be evaluated anew. "
+            "Train it again: collabpipe train RECIPE."
+        )
+    logits = {which: _logits(recipe, record, folder, images, which) for which in scored(recipe)}
+    metrics: dict[str, Any] = {"best": None}
+    metrics |= {which: score(found, images.labels) for which, found in logits.items()}
+    metrics["status"] = outcome(recipe, metrics)
+    metrics["collapsed"] = is_collapsed(logits["last"]) if metrics["status"] == "finished" else None
+    if metrics["best"] is not None:
+        metrics["best"]["epoch"] = record["best_epoch"]
+    return logits["last"], metrics, devices.describe(devices.choose_device())
+
+
+def scored(recipe: TrainRecipe) -> tuple[str, ...]:
+    """The weights that have metrics: after a refit no epoch was chosen."""
+    return ("last",) if recipe.refit else ("last", "best")
+
+
+def outcome(recipe: TrainRecipe, metrics: dict[str, Any]) -> str:
+    """The status of a run by its metrics: diverged where weights have none."""
+    return "diverged" if any(metrics[which] is None for which in scored(recipe)) else "finished"
+
+
+def _logits(
+    recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images, which: str
+) -> NDArray[np.float32]:
+    from collabpipe.model.networks import build_network
+    from collabpipe.training.batches import Pixels
+    from collabpipe.training.checkpoint import read_weights
+    from collabpipe.training.device import be_deterministic, choose_device
+    from collabpipe.training.measure import predict
+
+    be_deterministic(recipe.training.threads)
+    device = choose_device()
+    network = build_network(recipe.network, images.images.shape[1], len(images.classes))
+    network.load_state_dict(read_weights(folder, which, record))
+    logits = predict(network.to(device), Pixels.of(images, None, device), recipe.training.precision)
+    found: NDArray[np.float32] = logits.cpu().numpy()
+    return found
+
+
+def metrics_of(folder: Path) -> dict[str, float] | None:
+    """The metrics of the last epoch from the predictions in `folder`, None if it diverged."""
+    table = pq.read_table(folder / PREDICTIONS, columns=["label", "logits"])
+    labels = table["label"].to_numpy()
+    logits = table["logits"].combine_chunks().flatten().to_numpy()
+    return score(logits.reshape(len(labels), -1), labels) if len(labels) else None
+
+
+def _write_predictions(
+    path: Path, labels: NDArray[np.int64], logits: NDArray[np.float32], inputs: dict[str, str]
+) -> None:
+    size, classes = logits.shape
+    table = pa.table(
+        {
+            "index": np.arange(size),
+            "label": labels,
+            "prediction": logits.argmax(1),
+            "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), classes),
+        }
+    )
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(inputs), temporary, **SMALL)

@@ -1,0 +1,244 @@
+"""The train command: each recipe looked up in the store, else trained, saved on the way and placed."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import atomic_path, sealed, write_json
+from collabpipe.common.progress import Progress
+from collabpipe.common.whereabouts import whereabouts
+from collabpipe.data.labels import LabelFile, read_labels
+from collabpipe.data.prepared import data_record, open_images
+from collabpipe.data.stage import staged
+from collabpipe.host.gpu_lease import lease_device
+from collabpipe.host.signals import Interruption
+from collabpipe.host.writer import Writer
+from collabpipe.jobs.choose import decide
+from collabpipe.plan.paths import STATE_FILE, Paths
+from collabpipe.plan.recipes import TrainRecipe, evaluation_key, training_digest
+from collabpipe.results.provenance import note
+from collabpipe.results.store import ASKED_FILE, Store
+from collabpipe.settings.study import CANDIDATE, ExecutionSettings
+from collabpipe.training.saving import DEVICE, Saver, save_tensors
+
+if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in the store need not wait for
+    from collabpipe.training.engine import Training, Weights
+
+RESULT_FILES = ("last.safetensors", "best.safetensors", "history.parquet")
+MAKING = ("cost", "where")
+"""What a stored result says of its making, which belongs beside a run's record and not in it."""
+
+
+class Job:
+    """The training of one recipe: what it is made from, and its place in the store.
+
+    Args:
+        asked: the recipe, maybe with places that choices fill.
+        paths: of the results.
+        execution: how it is saved.
+
+    Raises:
+        CollabpipeError: an input is missing, broken or of another recipe.
+    """
+
+    def __init__(self, asked: TrainRecipe, paths: Paths, execution: ExecutionSettings):
+        self.asked, self.paths, self.execution = asked, paths, execution
+        self.recipe, self.choices = decide(asked, asked.run.dataset, asked.run.network, paths)
+        self.data = data_record(self.recipe.labels.data, paths.dataset(self.recipe.run.dataset))
+        self.labels = read_labels(paths.labels(self.recipe.labels), self.recipe.labels)
+        self.inputs = {"train.arrow": self.data["files"]["train.arrow"]["sha256"], "labels": self.labels.sha256}
+        self.key = self.recipe.key(self.inputs)
+        self.store = Store(paths.store)
+
+    def find(self) -> dict[str, Any] | None:
+        """The stored result, if there is one that will do."""
+        return _find(self.recipe, self.key, self.data, self.store)
+
+    def place(self, result: dict[str, Any]) -> None:
+        """Link the result into the run's folder, with the run's record."""
+        recipe, folder = self.recipe, self.paths.run(self.recipe.run)
+        self.store.place(self.key, result, folder)
+        making = {name: result.pop(name) for name in MAKING}
+        record = {**result, "recipe": self.asked.digest, "run": recipe.run.model_dump(), "inputs": self.inputs}
+        if self.choices:
+            resolved = recipe.model_dump(mode="json", include={"composition", "training"})
+            record |= {"choices": self.choices, **resolved}
+        digest = training_digest(result)
+        write_json(folder / "record.json", sealed(record | {"digest": digest}))
+        note(self.paths, folder, {**making["where"], "training": digest, "cost": making["cost"]})
+
+    def begin(self, writer: Writer) -> Training:
+        """The training at its beginning, or where a saved state left it."""
+        write_json(writer.folder / ASKED_FILE, {"asked": self.recipe.asked_digest, "run": str(self.recipe.run)})
+        training = _begin(self.recipe, self.paths, self.data, self.labels, self.execution)
+        _resume(training, writer.folder / STATE_FILE, self.key)
+        return training
+
+    def finish(self, training: Training, writer: Writer) -> dict[str, Any]:
+        """The result of a training at its end, in the store."""
+        return _finish(training, self.store, self.key, writer)
+
+
+def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interruption: Interruption) -> None:
+    """Bring the result of the recipe to its run's folder, from the store or by training.
+
+    Raises:
+        CollabpipeError: inputs that are missing, broken or of another recipe; a full disk; another writer took over.
+        Interrupted: by a signal; what was trained is saved.
+    """
+    interruption.check()
+    job = Job(asked, paths, execution)
+    with job.store.writing(job.key):
+        if result := job.find():
+            Progress(str(job.recipe.run)).say("in the store already")
+            return job.place(result)
+    # Between two claims: who has a GPU may wait for a claim, but never for that of one who waits for the GPU.
+    lease_device(execution.jobs_per_gpu)
+    with job.store.writing(job.key) as writer:
+        result = job.find()
+        if result is None:
+            from collabpipe.training.device import enough_memory
+
+            with enough_memory(str(job.recipe.run)):
+                training = job.begin(writer)
+                with interruption.deferred():
+                    _run(training, Saver(training, writer, job.key, execution), interruption)
+                    result = job.finish(training, writer)
+        return job.place(result)
+
+
+def _find(recipe: TrainRecipe, key: str, data: dict[str, Any], store: Store) -> dict[str, Any] | None:
+    """The stored result, if it will do: one without weights does for a candidate, or if it is evaluated already."""
+    result = store.find(key)
+    if result is None or result.get("kept", "all") == "all" or CANDIDATE.search(recipe.run.method):
+        return result
+    evaluation = evaluation_key(training_digest(result), data["files"]["test.arrow"]["sha256"])
+    return result if store.find(evaluation) else None
+
+
+def _begin(
+    recipe: TrainRecipe, paths: Paths, data: dict[str, Any], labels: LabelFile, execution: ExecutionSettings
+) -> Training:
+    """A training at its beginning."""
+    from collabpipe.training import device as devices
+    from collabpipe.training.engine import Training
+
+    devices.be_deterministic(recipe.training.threads)
+    folder = paths.dataset(recipe.run.dataset)
+    if execution.stage:
+        folder = staged(folder, data, execution.stage)
+    images = open_images(recipe.labels.data, folder, "train")
+    return Training(recipe, images, labels, devices.choose_device())
+
+
+def _finish(training: Training, store: Store, key: str, writer: Writer) -> dict[str, Any]:
+    from collabpipe.training.device import describe
+
+    writer.check()
+    about = {
+        "status": "diverged" if training.divergence else "finished",
+        "divergence": asdict(training.divergence) if training.divergence else None,
+        "weights": _write_results(training, writer.folder, key),
+        "best_epoch": training.best_epoch,
+        "cost": _cost(training),
+        "where": whereabouts(describe(training.device)),
+    }
+    writer.check()
+    result = store.finish(key, RESULT_FILES, about)
+    (writer.folder / STATE_FILE).unlink(missing_ok=True)
+    return result
+
+
+def _resume(training: Training, path: Path, key: str) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return
+    try:
+        with safe_open(path, framework="pt") as file:
+            if file.metadata().get("key") != key:
+                raise ValueError("it is of another training")
+            _check_device(path, file.metadata().get(DEVICE), training.device.type)
+            training.restore({k: file.get_tensor(k) for k in file.keys()}, file.metadata())  # noqa: SIM118
+    except (SafetensorError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CollabpipeError(
+            f"{path}: this saved state cannot be read ({error}). Remove it; the training starts again."
+        ) from error
+    Progress(str(training.recipe.run)).say(f"continues after epoch {training.epoch}, step {training.step}")
+
+
+def _check_device(path: Path, saved: str | None, here: str) -> None:
+    """Refuse a state that another type of device made: the run would be neither device's."""
+    if saved is not None and saved != here:
+        mend = "Let it see a GPU again" if saved == "cuda" else "Set execution.jobs_per_gpu to 0 for this run"
+        raise CollabpipeError(
+            f"{path}: this training was saved on {saved} and would continue on {here}, where the numbers differ. "
+            f"{mend} and call the same command, or remove this file: then the training starts again on {here}."
+        )
+
+
+def _run(training: Training, saver: Saver, interruption: Interruption) -> None:
+    settings = training.recipe.training
+    with Progress(str(training.recipe.run), settings.epochs * training.steps) as progress:
+        for _ in training.run():
+            progress.advance(training.epoch * training.steps + training.step)
+            if training.step == 0 and not training.finished:
+                progress.describe(_summary(training))
+            if interruption.caught and not training.finished:
+                saver.save()
+                progress.say(f"saved after epoch {training.epoch}, step {training.step}")
+                interruption.check()
+            saver.save_if_due()
+    if not training.divergence:
+        progress.say(f"finished: {_summary(training)}")
+    else:
+        where = training.divergence
+        progress.say(f"diverged in epoch {where.epoch}, step {where.step}: {', '.join(where.terms)} not finite")
+
+
+def _summary(training: Training) -> str:
+    row = training.history[-1]
+    text = f"epoch {training.epoch}/{training.settings.epochs}  loss {row['loss']:.4f}"
+    measured = row["validation_accuracy"]
+    return text if measured != measured else f"{text}  validation {100 * measured:.1f}%"
+
+
+def _write_results(training: Training, folder: Path, key: str) -> dict[str, str]:
+    """Write weights and history; returns the digests of the weights. A diverged training has none to write."""
+    from collabpipe.training.checkpoint import weights_digest
+
+    status = "diverged" if training.divergence else "finished"
+    last: Weights = {} if training.divergence else training.method.network.state_dict()
+    best: Weights = {} if training.divergence else training.best
+    for name, weights in (("last", last), ("best", best)):
+        contiguous = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+        # One entry: safetensors writes several in an order that changes from process to process.
+        about = {"collabpipe": json.dumps({"key": key, "status": status, "which": name})}
+        save_tensors(folder / f"{name}.safetensors", contiguous, about)
+    with atomic_path(folder / "history.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(training.history).replace_schema_metadata({"key": key}), temporary)
+    return {"last": weights_digest(last), "best": weights_digest(best)}
+
+
+def _cost(training: Training) -> dict[str, Any]:
+    import torch
+
+    on_gpu = training.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated() if on_gpu else None
+    return {
+        "seconds": sum(training.epoch_seconds),
+        "epoch_seconds": training.epoch_seconds[: len(training.history)],
+        "steps": training.steps * len(training.history),
+        "peak_device_bytes": peak,
+        "peak_process_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "parameters_training": sum(p.numel() for p in training.method.parameters()),
+        "parameters_inference": sum(p.numel() for p in training.method.network.parameters()),
+    }

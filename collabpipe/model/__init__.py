@@ -1,0 +1,1 @@
+"""Networks, passes and losses: the tensors of a training step."""

@@ -1,0 +1,1 @@
+"""From settings to recipes, paths, and what the rules ask for."""

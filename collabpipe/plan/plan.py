@@ -1,0 +1,356 @@
+"""From settings to runs: the one place that expands a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.seeds import Purpose, derive_seed
+from collabpipe.common.validation import Place, lasting, merge_files, option_places, place_of
+from collabpipe.methods.base import Kind
+from collabpipe.methods.composition import Composition
+from collabpipe.methods.paper import Baseline, Control
+from collabpipe.methods.resolve import candidate, compose, involved, own_training, tuned_controls
+from collabpipe.methods.search import Searched
+from collabpipe.plan.paths import Paths
+from collabpipe.plan.recipes import (
+    Candidate,
+    ChoiceOf,
+    DataRecipe,
+    LabelSeeds,
+    LabelsRecipe,
+    RunName,
+    SelectionRecipe,
+    TrainRecipe,
+    TrainSeeds,
+    Undecided,
+)
+from collabpipe.plan.study_recipes import MeasuredMethod, OverheadRecipe, StudyRecipe
+from collabpipe.settings.claims import Claims, load_claims
+from collabpipe.settings.study import Settings, check_settings
+
+Cell = tuple[str, str, str]
+"""Data set, noise, network."""
+ChoiceKey = tuple[str, str, str, str]
+"""Data set, noise, network, method."""
+LabelsKey = tuple[str, str, int]
+"""Data set, noise, seed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The recipes of a study."""
+
+    settings: Settings
+    paths: Paths
+    places: Mapping[Place, str] = field(default_factory=dict)
+    """At which file and line each key of the configuration stands."""
+    files: tuple[Path, ...] = ()
+    """The YAML files that the study comes from."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The merged configuration as it was written, which the settings come from."""
+
+    @classmethod
+    def from_files(cls, files: Sequence[Path], results: Path) -> Plan:
+        """The plan of the study in the YAML `files`."""
+        values, places = merge_files(files)
+        return cls(check_settings(values, places), Paths(results), places, tuple(files), values)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        files: Sequence[str | Path],
+        options: Mapping[str, Any] = MappingProxyType({}),
+        results: Path = Paths.root,
+        module: str | None = None,
+    ) -> Plan:
+        """The plan of a configuration that Snakemake has merged.
+
+        Args:
+            config: the merged configuration.
+            files: what it was merged from, for error messages and for paths beside them.
+            options: what `--config` gave, which wins over the files.
+            results: the results folder.
+            module: the name of the module that the workflow is, whose configuration another workflow gives.
+
+        Raises:
+            CollabpipeError: a file is a pipe, or the configuration is wrong.
+        """
+        paths = () if module is not None else tuple(Path(file) for file in files)
+        if module is not None:
+            places: dict[Place, str] = {(): f"config of module {module}"}
+        else:
+            places = merge_files([lasting(file) for file in paths])[1] | option_places(options)
+        return cls(check_settings(config, places), Paths(results), places, paths, config)
+
+    @cached_property
+    def data(self) -> dict[str, DataRecipe]:
+        """The recipe of each data set, by its name."""
+        return {
+            name: DataRecipe(
+                dataset=name,
+                source=data.source,
+                image_size=data.image_size,
+                quality=data.quality,
+                human_labels=data.human_labels,
+                accept=data.accept,
+            )
+            for name, data in self.settings.datasets.items()
+        }
+
+    def data_dir(self, dataset: str) -> Path | None:
+        """The folder with the user's own copies of a data set's files; None: they are downloaded."""
+        folder = self.settings.datasets[dataset].data_dir
+        return None if folder is None else Path(folder).expanduser().resolve()
+
+    def place(self, *keys: str) -> str:
+        """`file:line: key` of a key of the configuration, for an error about its value."""
+        return place_of(keys, self.places)
+
+    @cached_property
+    def labels(self) -> dict[LabelsKey, LabelsRecipe]:
+        """The recipe of each label file, by (data set, noise, seed): of the study's seeds, then of its searches'."""
+        return {
+            (name, noise_name, seed): LabelsRecipe(
+                data=self.data[name],
+                noise_name=noise_name,
+                noise=noise,
+                train_size=data.train_size,
+                validation_size=data.validation_size,
+                replicate=seed,
+                seeds=LabelSeeds(
+                    subset=self._seed(seed, "subset"),
+                    noise=self._seed(seed, "noise"),
+                    split=self._seed(seed, "split"),
+                ),
+            )
+            for name, data in self.settings.datasets.items()
+            for noise_name, noise in self.settings.noise_of(name).items()
+            for seed in (*self.settings.seeds, *self._search_seeds(noise_name))
+        }
+
+    def _seed(self, seed: int, purpose: Purpose) -> int:
+        return derive_seed(self.settings.seed_for(purpose, seed), purpose)
+
+    def _search_seeds(self, noise: str) -> list[int]:
+        selects = [kind.select for kind in self.settings.searches.values()]
+        return sorted({seed for select in selects if noise not in select.carry for seed in select.seeds})
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every data set with each of its kinds of noise and each network."""
+        settings = self.settings
+        return tuple(
+            (dataset, noise, network)
+            for dataset in settings.datasets
+            for noise in settings.noise_of(dataset)
+            for network in settings.networks
+        )
+
+    @cached_property
+    def _variants(self) -> dict[str, tuple[str, dict[str, Kind]]]:
+        """By the name in a run's folder, method or candidate: the method, and all methods as that one sees them."""
+        methods = self.settings.methods
+        found = {name: (name, methods) for name in methods}
+        for name, kind in self.settings.searches.items():
+            for number, one in enumerate(kind.candidates):
+                found[f"{name}.candidate{number}"] = (name, {**methods, name: one})
+        return found
+
+    @cached_property
+    def compositions(self) -> dict[tuple[str, str, str], Composition]:
+        """What each method and candidate asks of a training, by data set, network and name."""
+        return {
+            (dataset, network, name): compose(methods, method, self.settings.stages_of(dataset, network))
+            for dataset, network in product(self.settings.datasets, self.settings.networks)
+            for name, (method, methods) in self._variants.items()
+        }
+
+    def undecided(self, cell: Cell, name: str) -> Undecided | None:
+        """The choices that a method's (or candidate's) training waits for."""
+        dataset, noise, network = cell
+        method, methods = self._variants[name]
+        kinds = {other: methods[other] for other in involved(methods, method)}
+        if not any(isinstance(kind, Searched) for kind in kinds.values()):
+            return None
+        definitions, choices = {}, {}
+        for other, kind in kinds.items():
+            if isinstance(kind, Searched):
+                source = kind.select.carry.get(noise, noise)
+                selection = self._selection((dataset, source, network), other).digest
+                choices[other] = ChoiceOf(noise=source, selection=selection)
+            else:
+                definitions[other] = kind.model_dump(mode="json")
+        stages = self.settings.stages_of(dataset, network)
+        return Undecided(method=method, definitions=definitions, choices=choices, stages=stages)
+
+    def _train_recipe(self, cell: Cell, name: str, undecided: Undecided | None, seed: int) -> TrainRecipe:
+        dataset, noise, network = cell
+        data, training = self.settings.datasets[dataset], self.settings.training_of(dataset)
+        if undecided is None:
+            method, methods = self._variants[name]
+            training = training.model_copy(update=own_training(methods, method))
+        return TrainRecipe(
+            run=RunName(dataset=dataset, noise=noise, network=network, method=name, seed=seed),
+            labels=self.labels[dataset, noise, seed],
+            network=self.settings.networks[network],
+            composition=self.compositions[dataset, network, name],
+            undecided=undecided,
+            training=training,
+            crop=data.crop,
+            flip=data.flip,
+            refit=self.settings.refits(dataset) and name in self.settings.methods,
+            seeds=TrainSeeds(
+                initialisation=self._seed(seed, "initialisation"),
+                order=self._seed(seed, "order"),
+                augmentation=self._seed(seed, "augmentation"),
+                dropout=self._seed(seed, "dropout"),
+                method=self._seed(seed, "method"),
+            ),
+        )
+
+    def _recipes(self, cell: Cell, name: str, seeds: Sequence[int]) -> list[TrainRecipe]:
+        undecided = self.undecided(cell, name)
+        return [self._train_recipe(cell, name, undecided, seed) for seed in seeds]
+
+    @cached_property
+    def runs(self) -> dict[str, TrainRecipe]:
+        """The recipe of each run, by the run's name, in the order of the configuration."""
+        recipes = (
+            self._recipes(cell, name, self.settings.seeds) for cell in self.cells for name in self.settings.methods
+        )
+        return {str(recipe.run): recipe for of_method in recipes for recipe in of_method}
+
+    @cached_property
+    def _selected(self) -> dict[tuple[Cell, str], tuple[SelectionRecipe, list[TrainRecipe]]]:
+        return {}  # filled by _selection, members before those that build on them
+
+    def _selection(self, cell: Cell, method: str) -> SelectionRecipe:
+        if (cell, method) not in self._selected:
+            kind = self.settings.searches[method]
+            candidates, trainings = [], []
+            for number, (values, one) in enumerate(zip(kind.values, kind.candidates, strict=True)):
+                recipes = self._recipes(cell, f"{method}.candidate{number}", kind.select.seeds)
+                runs = tuple((recipe.run, recipe.digest) for recipe in recipes)
+                candidates.append(Candidate(values=values, definition=one.model_dump(mode="json"), runs=runs))
+                trainings += recipes
+            names = dict(zip(("dataset", "noise", "network"), cell, strict=True))
+            recipe = SelectionRecipe(**names, method=method, on=kind.select.on, candidates=tuple(candidates))
+            self._selected[cell, method] = recipe, trainings
+        return self._selected[cell, method][0]
+
+    @cached_property
+    def selections(self) -> dict[ChoiceKey, SelectionRecipe]:
+        """The recipe of each choice by (data set, noise, network, method), those that others build on first."""
+        for cell in self.cells:
+            for method, kind in self.settings.searches.items():
+                if cell[1] not in kind.select.carry:
+                    self._selection(cell, method)
+        return {(*cell, method): recipe for (cell, method), (recipe, _) in self._selected.items()}
+
+    @cached_property
+    def candidates(self) -> dict[str, TrainRecipe]:
+        """The recipe of each candidate's training, by the run's name."""
+        selected = (
+            self._selected[(dataset, noise, network), method] for dataset, noise, network, method in self.selections
+        )
+        return {str(recipe.run): recipe for _, trainings in selected for recipe in trainings}
+
+    @cached_property
+    def trainings(self) -> dict[str, TrainRecipe]:
+        """Candidates and runs."""
+        return self.candidates | self.runs
+
+    @cached_property
+    def study(self) -> StudyRecipe:
+        """The recipe of the tables."""
+        return StudyRecipe(
+            study=self.settings.study,
+            runs=tuple((recipe.run, recipe.digest) for recipe in self.runs.values()),
+            baseline=next((n for n, m in self.settings.methods.items() if isinstance(candidate(m), Baseline)), None),
+            controls=self._controls(),
+            selections=tuple(recipe.digest for recipe in self.selections.values()),
+            tuned_controls=tuned_controls(self.settings.methods),
+            claims=self._claims(),
+            overhead=self.overhead.digest,
+        )
+
+    def _claims(self) -> Claims | None:
+        """The claims to judge.
+
+        Raises:
+            CollabpipeError: a rival is a method of the study that runs several passes or has a term.
+        """
+        if not self.settings.claims:
+            return None
+        claims = load_claims(Path(self.settings.claims))
+        composed = {recipe.run.method: recipe.composition for recipe in self.runs.values()}
+        plain = [
+            name for name, composition in composed.items() if composition.passes.heads == 1 and not composition.terms
+        ]
+        for name in sorted(claims.rivals & (composed.keys() - set(plain))):
+            raise CollabpipeError(
+                f"{self.settings.claims}: rival: method {name!r} is not allowed: it has several passes or a term "
+                f"beside the label's loss. Allowed: {', '.join(plain) or 'no method of this study'}."
+            )
+        return claims
+
+    def _controls(self) -> dict[str, str]:
+        """Each method's matched control: the one that is named for it, or a method that is composed like it."""
+        named = {
+            k.control_of: name for name, k in self.settings.methods.items() if isinstance(k, Control) and k.is_plain
+        }
+        controls = {}
+        for network in self.settings.networks:
+            for name, kind in self.settings.methods.items():
+                match = named.get(name) or self._composed_like_control(network, name)
+                if match and not isinstance(candidate(kind), Control):
+                    controls[f"{network}/{name}"] = match
+        return controls
+
+    def _composed_like_control(self, network: str, name: str) -> str | None:
+        """A method that is the control of `name` whatever is chosen; None for one that is its own: it has none."""
+        if any(self._waits(other) for other in involved(self.settings.methods, name)[1:]):
+            return None
+        # A control has no terms, and all else is equal on every data set. The method's entry is its first candidate.
+        composed = {n: self.compositions[next(iter(self.data)), network, n] for n in self._variants}
+        trained = {n: own_training(methods, method) for n, (method, methods) in self._variants.items()}
+        variants = [n for n, (method, _) in self._variants.items() if method == name]
+        control, training = composed[name].control(), trained[name]
+        if (
+            any((composed[n].control(), trained[n]) != (control, training) for n in variants)
+            or composed[name] == control
+        ):
+            return None
+        fixed = [n for n in self.settings.methods if not self._waits(n)]
+        return next((n for n in fixed if (composed[n], trained[n]) == (control, training)), None)
+
+    def _waits(self, name: str) -> bool:
+        return any(isinstance(self.settings.methods[n], Searched) for n in involved(self.settings.methods, name))
+
+    @cached_property
+    def overhead(self) -> OverheadRecipe:
+        """The recipe of the overhead table: every method and network, on the first data set's images."""
+        dataset, noise, _ = self.cells[0]
+        return OverheadRecipe(
+            data=self.data[dataset],
+            training=self.settings.training_of(dataset),
+            methods=tuple(
+                MeasuredMethod(
+                    network_name=network,
+                    network=settings,
+                    method=method,
+                    composition=self.compositions[dataset, network, method],
+                    undecided=self.undecided((dataset, noise, network), method),
+                )
+                for network, settings in self.settings.networks.items()
+                for method in self.settings.methods
+            ),
+        )

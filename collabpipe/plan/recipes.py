@@ -1,0 +1,304 @@
+"""Recipes: all that an artefact was asked to be, resolved to the last default; the only link from config to work.
+
+A recipe is an immutable JSON file named by its digest. A training's recipe holds those of its labels and its data,
+so that each command can tell whether an input is the one that was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import repeat
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from collabpipe.catalogue.stages import Stages
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import json_digest, read_record, write_json
+from collabpipe.common.validation import Strict, Wrong, explain
+from collabpipe.methods.composition import Composition, problem
+from collabpipe.settings.data import NoiseSettings, SourceName
+from collabpipe.settings.study import NAME, NetworkSettings, TrainingSettings
+
+NUMERICS = 4
+"""Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made anew."""
+
+EVALUATION_NUMERICS = 3
+"""Raised whenever the same weights would be evaluated to other numbers; then everything is evaluated anew."""
+
+DIGEST = re.compile("[0-9a-f]{64}")
+FolderName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
+
+
+class Recipe(Strict):
+    """What every recipe can do."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the recipe's canonical JSON."""
+        return json_digest(self.model_dump(mode="json"))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that is asked for its own digest."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("digest", None)
+        return copied
+
+    def write(self, folder: Path) -> Path:
+        """Put the recipe into `folder` under its digest, unless it is there, whole and unedited."""
+        path = folder / f"{self.digest}.json"
+        if not self._lies_in(path):
+            write_json(path, self.model_dump(mode="json"), durable=False)
+        return path
+
+    def command(self, verb: str, results: Path) -> str:
+        """The command that makes what the recipe asks for in the folder `results`, as it is typed."""
+        where = [] if results == Path("results") else ["--results", str(results)]
+        return shlex.join(["collabpipe", verb, *where, str(results / "recipes" / f"{self.digest}.json")])
+
+    def _lies_in(self, path: Path) -> bool:
+        try:
+            return json_digest(json.loads(path.read_bytes())) == self.digest
+        except (OSError, ValueError):
+            return False
+
+
+class DataRecipe(Recipe):
+    """A prepared data set."""
+
+    kind: Literal["data"] = "data"
+    dataset: FolderName
+    source: SourceName
+    image_size: int | None
+    quality: str | None = None
+    """The quality level of an image folder."""
+    human_labels: bool = False
+    """Whether the annotators' labels (CIFAR-10N, CIFAR-100N) are prepared beside the images."""
+    accept: dict[str, str] = Field(default_factory=dict)
+    """MD5 sums that the user accepts in place of the published ones, by file."""
+    numerics: int = NUMERICS
+
+
+class LabelSeeds(Strict):
+    """The seeds behind a label file."""
+
+    subset: int
+    noise: int
+    split: int
+
+
+class LabelsRecipe(Recipe):
+    """The images of a replicate, their noisy labels and which of them are for validation."""
+
+    kind: Literal["labels"] = "labels"
+    data: DataRecipe
+    noise_name: FolderName
+    noise: NoiseSettings
+    train_size: int | None
+    validation_size: int
+    replicate: int
+    seeds: LabelSeeds
+    numerics: int = NUMERICS
+
+
+class TrainSeeds(Strict):
+    """The seeds of a training, one a purpose."""
+
+    initialisation: int
+    order: int
+    augmentation: int
+    dropout: int
+    method: int
+
+
+class RunName(Strict):
+    """The entities that name a run and its folder."""
+
+    dataset: FolderName
+    noise: FolderName
+    network: FolderName
+    method: FolderName
+    seed: int = Field(ge=0)
+
+    @property
+    def cell(self) -> str:
+        """The run without its seed."""
+        return f"{self.dataset}/{self.noise}/{self.network}/{self.method}"
+
+    def __str__(self) -> str:
+        return f"{self.cell}/seed{self.seed}"
+
+
+class ChoiceOf(Strict):
+    """Which selection a choice is taken from."""
+
+    noise: FolderName
+    """The noise that the selection was made under; another one where a choice is carried over."""
+    selection: str
+    """The digest of its recipe."""
+
+
+class Undecided(Strict):
+    """What a training takes from the choices of searched methods, which are an input of it."""
+
+    method: str
+    definitions: dict[str, dict[str, Any]]
+    """The method and those it builds on, as configured; the searched among them are filled in by their choices."""
+    choices: dict[str, ChoiceOf]
+    stages: Stages
+    """What the chosen method is composed for."""
+
+
+class TrainRecipe(Recipe):
+    """One training."""
+
+    kind: Literal["train"] = "train"
+    run: RunName
+    labels: LabelsRecipe
+    network: NetworkSettings
+    composition: Composition
+    """While undecided: that of each searched method's first candidate, in whose place the choice comes."""
+    undecided: Undecided | None = None
+    training: TrainingSettings
+    """While undecided: the study's, in which the choice's own keys then come."""
+    crop: int
+    flip: bool
+    refit: bool = False
+    """Whether it trains on the validation images too: nothing is then measured on them, and no epoch is chosen."""
+    seeds: TrainSeeds
+    numerics: int = NUMERICS
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainRecipe:
+        """A recipe written by hand is held to what a configuration is held to."""
+        found = problem(self.composition, self.network.stages)
+        if found:
+            key, value, allowed = found
+            raise Wrong(value, allowed, key, ("composition",))
+        return self
+
+    def key(self, inputs: Mapping[str, str]) -> str:
+        """The digest that training results are stored under: of all but the names, and of the inputs' contents."""
+        return json_digest({"asked": self._asked, "inputs": inputs})
+
+    @property
+    def asked_digest(self) -> str:
+        """A digest that tells before the inputs exist which result will be asked for."""
+        return json_digest({"asked": self._asked, "labels": self.labels.digest})
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        if self.undecided is not None:
+            raise ValueError("an undecided training has no key")
+        return self.model_dump(mode="json", exclude={"run", "labels", "undecided"})
+
+    def decided(self, record: Mapping[str, Any]) -> TrainRecipe:
+        """The recipe with what was chosen in the places that it holds open, as the run's record has it."""
+        if self.undecided is None or not {"composition", "training"} <= record.keys():
+            return self
+        composition = Composition.model_validate(record["composition"])
+        training = TrainingSettings.model_validate(record["training"])
+        return self.model_copy(update={"composition": composition, "training": training, "undecided": None})
+
+
+class Candidate(Strict):
+    """One setting of a searched method and the trainings that speak for it."""
+
+    values: dict[str, Any]
+    definition: dict[str, Any]
+    runs: tuple[tuple[RunName, str], ...]
+    """Names and recipes' digests."""
+
+
+class SelectionRecipe(Recipe):
+    """The choice of a searched method's hyper-parameters for one data set, noise and network."""
+
+    kind: Literal["selection"] = "selection"
+    dataset: FolderName
+    noise: FolderName
+    network: FolderName
+    method: FolderName
+    on: Literal["validation"]
+    candidates: tuple[Candidate, ...]
+
+
+def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
+    """The recipe in `path`.
+
+    Raises:
+        CollabpipeError: the file is missing, of another kind, edited below its digest, invalid, or of other numerics.
+    """
+    value = read_record(path)
+    kind = model.model_fields["kind"].default
+    if value.get("kind") != kind:
+        raise CollabpipeError(f"{path}: is a recipe of kind {value.get('kind')!r}; this command takes kind {kind!r}.")
+    try:
+        recipe = model.model_validate(value)
+    except ValidationError as error:
+        raise CollabpipeError(explain(error, model, {(): str(path)})) from None
+    if DIGEST.fullmatch(path.stem) and path.stem != recipe.digest:
+        raise CollabpipeError(
+            f"{path}: was edited, so that its name is no longer its digest. Give your recipe a name of its own, or "
+            "remove it: collabpipe plan --write makes it again."
+        )
+    part: object = recipe
+    while isinstance(part, DataRecipe | LabelsRecipe | TrainRecipe):
+        if part.numerics != NUMERICS:
+            raise CollabpipeError(
+                f"{path}: asks for numerics {part.numerics}, and this version of collabpipe computes numerics "
+                f"{NUMERICS}. Write the recipes again: collabpipe plan --write."
+            )
+        part = getattr(part, "labels", None) or getattr(part, "data", None)
+    return recipe
+
+
+def training_digest(result: Mapping[str, Any]) -> str:
+    """The digest of a training, by its key and its outcome: equal trainings have equal digests."""
+    return json_digest({name: result[name] for name in ("key", "weights", "status")})
+
+
+def evaluation_key(training: str, test: str) -> str:
+    """The digest that an evaluation is stored under: of the training's digest and of the test file's."""
+    return json_digest({"evaluation": EVALUATION_NUMERICS, "training": training, "test": test})
+
+
+def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None], at_once: int = 1) -> None:
+    """Do `work` for every training recipe; one that fails does not keep the others from finishing.
+
+    Args:
+        paths: of the recipes.
+        work: what to do.
+        at_once: for how many at a time, each in a thread of its own.
+
+    Raises:
+        CollabpipeError: what went wrong, for all that failed.
+    """
+    if at_once == 1:
+        failures = [_failure(path, work) for path in paths]
+    else:
+        with ThreadPoolExecutor(at_once) as pool:
+            failures = list(pool.map(_failure, paths, repeat(work)))
+    if told := [failure for failure in failures if failure]:
+        raise CollabpipeError("\n".join(told))
+
+
+def _failure(path: Path, work: Callable[[TrainRecipe], None]) -> str:
+    """What went wrong with one recipe; empty if nothing did."""
+    try:
+        work(read_recipe(path, TrainRecipe))
+    except CollabpipeError as error:
+        return str(error) if str(path) in str(error) else f"{path}: {error}"
+    except OSError as error:
+        return f"{path}: {error.filename or 'input or output'}: {error.strerror or error}"
+    except Exception as error:  # a defect: it is reported in full, and the other recipes continue
+        traceback.print_exc()
+        return f"{path}: {type(error).__name__}: {error}"
+    return ""

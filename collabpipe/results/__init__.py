@@ -1,0 +1,1 @@
+"""What exists and whether it fits what the study asks for."""

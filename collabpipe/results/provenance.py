@@ -1,0 +1,14 @@
+"""Notes of where results were made: kept beside artefacts, never in them (Paths.provenance)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from collabpipe.common.files import write_json
+from collabpipe.plan.paths import Paths
+
+
+def note(paths: Paths, artefact: Path, about: dict[str, Any]) -> None:
+    """Write what is known `about` the making of the data set, label file, run, evaluation or tables at `artefact`."""
+    write_json(paths.provenance(artefact), about)

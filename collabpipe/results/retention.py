@@ -1,0 +1,51 @@
+"""What stays of a run's weights: thousands of runs would fill a disk with checkpoints that nobody opens again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from collabpipe.common.files import file_digest, link_or_copy, read_json, sealed, write_json
+from collabpipe.plan.paths import Paths
+from collabpipe.plan.recipes import RunName
+from collabpipe.results.store import Store
+
+Keep = Literal["all", "half", "none"]
+ORDER: tuple[Keep, ...] = ("none", "half", "all")
+WEIGHTS = ("last.safetensors", "best.safetensors")
+
+
+def thin(run: RunName, paths: Paths, keep: Keep) -> None:
+    """Keep of a finished run's weights those of the last epoch in half precision ("half") or nothing ("none").
+
+    Its record, history, predictions and metrics stay, and so do all times: nothing has to be made again.
+    """
+    folder = paths.run(run)
+    record = read_json(folder / "record.json")
+    if not record.pop("unfinished", False) and ORDER.index(record.get("kept", "all")) <= ORDER.index(keep):
+        return
+    store = Store(paths.store)
+    with store.writing(record["key"]) as writer:
+        kept = writer.folder
+        # Both the old files and the new are the result until all are exchanged, whenever this process dies.
+        spare = {name: _thinned(folder / name, kept / f".{name}.part", keep, record["key"]) for name in WEIGHTS}
+        times = {name: (folder / name).stat() for name in (*WEIGHTS, "record.json")}
+        writer.check()
+        store.exchange(record["key"], spare, {"kept": keep})
+        for name in WEIGHTS:
+            link_or_copy(kept / name, folder / name)
+        files = record["files"] | {name: file_digest(folder / name) for name in WEIGHTS}
+        write_json(folder / "record.json", sealed(record | {"kept": keep, "files": files}))
+        for name, before in times.items():
+            os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _thinned(weights: Path, target: Path, keep: Keep, key: str) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    kept: dict[str, Any] = load_file(weights) if keep == "half" and weights.name == WEIGHTS[0] else {}
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in kept.items()}
+    save_file(halved, target, {"collabpipe": json.dumps({"kept": keep, "key": key})})
+    return target

@@ -1,0 +1,122 @@
+"""Results by key: what was computed once from the same recipe and the same inputs is linked, not computed again.
+
+A key's folder holds the result's files and, written last, result.json with their sums. Before that file exists the
+folder holds a half-finished result, such as the state that a killed training continues from.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from collabpipe.common.files import file_digest, link_or_copy, read_json, write_json
+from collabpipe.host.writer import Writer, claimed_elsewhere, writing
+
+ASKED_FILE = "asked.json"
+"""In a training's folder: by which recipe it was first asked for, so that what nobody asks for any more can be told."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of results by key."""
+
+    root: Path
+
+    def folder(self, key: str) -> Path:
+        """Where the files of `key` lie."""
+        return self.root / key[:2] / key
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Writer]:
+        """Be the one process that writes the key's folder; a second one waits."""
+        with writing(self.folder(key)) as writer:
+            for part in writer.folder.glob(".*.part"):  # of a process that was killed while it wrote
+                part.unlink(missing_ok=True)
+            yield writer
+
+    def find(self, key: str) -> dict[str, Any] | None:
+        """The finished result of `key`, its files verified; None if there is none or a file is damaged."""
+        path = self.folder(key) / "result.json"
+        if not path.exists():
+            return None
+        if path.stat().st_size == 0:  # adopted, and then the power failed
+            path.unlink()
+            return None
+        result: dict[str, Any] = read_json(path)
+        exchange = result.pop("exchange", {"files": {}, "about": {}})
+        for name, digest in result["files"].items():
+            file = self.folder(key) / name
+            found = file_digest(file) if file.exists() else None
+            if found == digest:
+                continue
+            if found is not None and found == exchange["files"].get(name):
+                # A process died while it exchanged files: what is no longer there is no longer promised.
+                result = {**result, **exchange["about"], "files": {**result["files"], name: found}, "unfinished": True}
+            else:
+                path.unlink()
+                return None
+        return result
+
+    def finish(self, key: str, names: Sequence[str], about: Mapping[str, Any]) -> dict[str, Any]:
+        """Declare the files `names` in the key's folder the result of `key`."""
+        folder = self.folder(key)
+        result = {**about, "key": key, "files": {name: file_digest(folder / name) for name in names}}
+        write_json(folder / "result.json", result)
+        return result
+
+    def adopt(self, key: str, source: Path, files: Mapping[str, str], about: Mapping[str, Any]) -> None:
+        """Take in a finished result that came from elsewhere: `files` in `source` by their recorded sums.
+
+        Nothing is read: sums are checked when the result is used.
+        """
+        folder = self.folder(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / "lock").acquire(blocking=False):
+                if not (folder / "result.json").exists() and not claimed_elsewhere(folder):
+                    _link(files, source, folder)
+                    write_json(folder / "result.json", {**about, "key": key, "files": dict(files)}, durable=False)
+        except Timeout:
+            return  # somebody is making it
+
+    def link_again(self, key: str, source: Path, files: Mapping[str, str]) -> None:
+        """Put links to the files in `source` into the place of the result's own that have the same sums."""
+        folder = self.folder(key)
+        path = folder / "result.json"
+        promised = read_json(path)["files"] if path.exists() else {}
+        same = [name for name, digest in files.items() if promised.get(name) == digest and (folder / name).exists()]
+        _link((name for name in same if not (folder / name).samefile(source / name)), source, folder)
+
+    def exchange(self, key: str, files: Mapping[str, Path], about: Mapping[str, Any]) -> None:
+        """Put `files` in the place of the result's own of these names; the result, if any, is whole at every moment."""
+        path = self.folder(key) / "result.json"
+        if not path.exists():  # of a run that came from elsewhere, without its store
+            for name, file in files.items():
+                file.replace(self.folder(key) / name)
+            return
+        result = {name: value for name, value in read_json(path).items() if name != "exchange"}
+        digests = {name: file_digest(file) for name, file in files.items()}
+        write_json(path, {**result, "exchange": {"files": digests, "about": about}})
+        for name, file in files.items():
+            file.replace(self.folder(key) / name)
+        write_json(path, {**result, **about, "files": {**result["files"], **digests}})
+
+    def place(self, key: str, result: Mapping[str, Any], target: Path) -> None:
+        """Link the result's files into `target`."""
+        for name in result["files"]:
+            link_or_copy(self.folder(key) / name, target / name)
+
+
+def _link(names: Iterable[str], source: Path, target: Path) -> None:
+    for name in names:
+        (target / name).unlink(missing_ok=True)
+        try:
+            (target / name).hardlink_to(source / name)
+        except OSError:
+            shutil.copyfile(source / name, target / name)

@@ -1,0 +1,247 @@
+"""The studies whose results lie in a folder: each is recorded when it is planned, so that no command has to guess.
+
+A record holds the configuration as it was merged, so that what a study asks for is known wherever its files lie, what
+`--config` put into their place, and after the files are gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import file_digest, json_digest, read_record, record_of, write_text
+from collabpipe.common.validation import Place
+from collabpipe.plan.paths import Paths
+from collabpipe.plan.plan import Plan
+from collabpipe.settings.study import check_settings
+
+CONFIGS = Path("config")
+DEFAULT = CONFIGS / "config.yaml"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study, and how to name it for a person."""
+
+    plan: Plan
+    label: str
+    options: str = ""
+    """What follows `snakemake --cores all` to go on with it."""
+
+    @property
+    def name(self) -> str:
+        """The study's own name."""
+        return self.plan.settings.study
+
+    @property
+    def command(self) -> str:
+        """The command that makes what is missing or out of date."""
+        return f"snakemake --cores all{self.options}"
+
+    @classmethod
+    def of_files(cls, plan: Plan) -> Study:
+        """A study by its files as they are now."""
+        given = [] if plan.files == (DEFAULT,) else ["--configfile", *map(str, plan.files)]
+        return cls(plan, ", ".join(map(str, plan.files)), f" {shlex.join(given)}" if given else "")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A study as it was planned here last."""
+
+    path: Path
+    about: Mapping[str, Any]
+    paths: Paths
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of its configuration, as they are named from here."""
+        return tuple(_from_here(self.paths.root.resolve().parent / file) for file in self.about["files"])
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether a file of its configuration is missing, or another workflow gave it."""
+        return not self.files or not all(file.is_file() for file in self.files)
+
+    @cached_property
+    def study(self) -> Study:
+        """By its files as they are now, if they still describe it; else as it is recorded.
+
+        Raises:
+            CollabpipeError: its configuration is not valid, or not any more.
+        """
+        if not self.is_gone and self.about["files"] != _files(self.files, self.paths):
+            now = Study.of_files(Plan.from_files(self.files, self.paths.root))
+            if now.name == self.about["study"]:
+                return now
+        try:
+            places: dict[Place, str] = {(): f"{self.path}: config"}
+            settings = check_settings(self.about["config"], places)
+        except CollabpipeError as error:
+            raise CollabpipeError(
+                f"{error}\nThis study was planned here. To give it up, remove {self.path}."
+            ) from error
+        plan = Plan(settings, self.paths, places, self.files, self.about["config"])
+        if self.is_gone:
+            if not self.files:
+                return Study(plan, str(self.path))
+            files = " ".join(map(str, self.files))
+            again = f" --configfile {files}, with its configuration in {files} again"
+            return Study(plan, f"{self.path}, as its files ({files}) are gone", again)
+        of_files = Study.of_files(Plan.from_files(self.files, self.paths.root))
+        if of_files.plan.study.digest == plan.study.digest:
+            return of_files
+        with_config = f"{of_files.options} --config KEY=VALUE, as it was started"
+        return Study(plan, f"{self.path}, which is {of_files.label} with other values", with_config)
+
+
+def _plain(value: Any) -> Any:
+    """A value of YAML as one of JSON; the key `on`, which YAML reads as true, is a word again."""
+    if isinstance(value, Mapping):
+        return {"on" if key is True else str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _with_paths(plan: Plan) -> dict[str, Any]:
+    """The configuration, with its paths as they are named from the working folder and not from its files."""
+    config: dict[str, Any] = _plain(plan.config)
+    if plan.settings.claims:
+        config["claims"] = plan.settings.claims
+    for name, data in plan.settings.datasets.items():
+        if data.data_dir:
+            config["datasets"][name]["data_dir"] = data.data_dir
+    return config
+
+
+def _from_here(path: Path) -> Path:
+    """The same path, relative where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _files(files: tuple[Path, ...], paths: Paths) -> dict[str, str]:
+    """The sum of each file that lies on a disk, by its path from the folder that holds the results."""
+    base = paths.root.resolve().parent
+    found = [file.absolute() for file in files if file.is_file()]
+    return {str(f.relative_to(base) if f.is_relative_to(base) else f): file_digest(f) for f in found}
+
+
+def note_study(plan: Plan) -> None:
+    """Record that the study is planned here, as the last one, also in the place of one whose files were renamed."""
+    if not plan.config:
+        return
+    files = _files(plan.files, plan.paths)
+    name = plan.settings.study
+    about = {"study": name, "tables": plan.study.digest, "files": files, "config": _with_paths(plan)}
+    text = json.dumps(about, indent=2) + "\n"  # in the order of the configuration, which is that of its runs
+    path = plan.paths.studies / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:80]}-{json_digest([name, *files])[:8]}.json"
+    others = [other for other in plan.paths.studies.glob("*.json") if other != path]
+    if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+        write_text(path, text, durable=False)
+    elif any(other.stat().st_mtime_ns >= path.stat().st_mtime_ns for other in others):
+        os.utime(path)
+    for other in others:
+        if record_of(other).get("study") == name and Recorded(other, record_of(other), plan.paths).is_gone:
+            other.unlink()
+
+
+def recorded(paths: Paths) -> list[Recorded]:
+    """The studies that were planned here, the last one first.
+
+    Raises:
+        CollabpipeError: a record cannot be read: nobody knows what it asks for.
+    """
+    files = sorted(paths.studies.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    found = [Recorded(path, read_record(path), paths) for path in files]
+    for one in found:
+        if one.about.keys() != {"study", "tables", "files", "config"}:
+            raise CollabpipeError(
+                f"{one.path}: is no record of a study, so nobody knows what it asks for. Remove it, and start its "
+                "study again with snakemake -n: that writes the record."
+            )
+    return found
+
+
+def _named_study(paths: Paths) -> str | None:
+    """The name of the study whose tables lie here, if any do."""
+    name = record_of(paths.tables / "record.json").get("name")
+    return name if isinstance(name, str) else None
+
+
+def study_here(paths: Paths) -> Study:
+    """The study whose tables lie here; without tables the one that was planned last, or else the default one.
+
+    Raises:
+        CollabpipeError: tables lie here of a study that is not known here.
+    """
+    found = recorded(paths)
+    name = _named_study(paths)
+    if name is None:
+        return found[0].study if found else _default(paths)
+    made = record_of(paths.tables / "record.json").get("study")
+    of_name = [one for one in found if one.about["study"] == name]
+    for one in (*(one for one in of_name if one.about["tables"] == made), *of_name):
+        return one.study
+    default = _default(paths)
+    if default.name != name:
+        raise CollabpipeError(
+            f"{paths.tables}: holds tables of study {name}, and no configuration of it is recorded in {paths.studies}. "
+            "Name its files: collabpipe verify CONFIG..."
+        )
+    return default
+
+
+def _default(paths: Paths) -> Study:
+    return Study.of_files(Plan.from_files([DEFAULT], paths.root))
+
+
+def studies_in(folder: Path) -> list[Path]:
+    """The YAML files in `folder` that describe a study.
+
+    Raises:
+        CollabpipeError: a file cannot be read: what it asks for would be removed.
+    """
+    found = []
+    for file in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+        try:
+            value = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise CollabpipeError(f"{file}: cannot be read, so nobody knows what it asks for: {error}") from error
+        if not isinstance(value, dict | None):
+            raise CollabpipeError(f"{file}: holds no keys, so nobody knows what it asks for. Remove or fix it.")
+        if value and "study" in value:
+            found.append(file)
+    return found
+
+
+def known_studies(paths: Paths) -> list[Study]:
+    """The studies in config/, and those that were planned here from elsewhere or with other values.
+
+    Raises:
+        CollabpipeError: there is none, or one cannot be read: what it asks for would be removed.
+    """
+    studies = [Study.of_files(Plan.from_files([file], paths.root)) for file in studies_in(CONFIGS)]
+    studies += _from_elsewhere(studies, paths)
+    if not studies:
+        raise CollabpipeError(f"{CONFIGS}: holds no study, so everything would be removed. Name your configurations.")
+    return studies
+
+
+def _from_elsewhere(studies: list[Study], paths: Paths) -> Iterator[Study]:
+    names, digests = {study.name for study in studies}, {study.plan.study.digest for study in studies}
+    for one in recorded(paths):
+        if one.is_gone and one.about["study"] in names:
+            continue  # its file was renamed
+        if one.study.plan.study.digest not in digests:
+            digests.add(one.study.plan.study.digest)
+            yield one.study

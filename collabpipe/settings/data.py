@@ -1,0 +1,192 @@
+"""The settings of a study's data: where the images come from, how they are cut, and the noise on their labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from collabpipe.catalogue.sources import SOURCES
+from collabpipe.common.validation import Strict, Wrong
+
+SourceName = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "stl10", "imagenet32", "image_folder"]
+NoiseKind = Literal[
+    "none",
+    "symmetric",
+    "symmetric_inclusive",
+    "pair",
+    "asymmetric",
+    "superclass",
+    "superclass_legacy",
+    "instance",
+    "human",
+]
+Annotator = Literal["aggre", "random1", "random2", "random3", "worst", "fine"]
+RATE = re.compile(r"0(\.[0-9]{1,9})?")
+MD5 = re.compile("[0-9a-f]{32}")
+# Kinds of noise that only some sources can have; of the annotators each source has its own.
+NEEDS_SOURCE: dict[str, tuple[str, ...]] = {
+    "asymmetric": ("cifar10",),
+    "superclass": ("cifar100",),
+    "superclass_legacy": ("cifar100",),
+    "human": ("cifar10", "cifar100"),
+}
+ANNOTATORS: dict[str, tuple[Annotator, ...]] = {
+    "cifar10": ("aggre", "random1", "random2", "random3", "worst"),
+    "cifar100": ("fine",),
+}
+
+
+class NoiseSettings(Strict):
+    """A kind of label noise and its rate, written `kind-rate` (`human-annotator`) in a configuration."""
+
+    kind: NoiseKind
+    rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    annotator: Annotator | None = None
+
+
+NOISE_KINDS: tuple[str, ...] = NoiseKind.__args__  # type: ignore[attr-defined]
+ALL_ANNOTATORS: tuple[str, ...] = Annotator.__args__  # type: ignore[attr-defined]
+
+
+def parse_noise(name: str) -> NoiseSettings:
+    """`symmetric-0.5` or `human-worst` as settings; `none` stands alone.
+
+    Raises:
+        Wrong: an unknown kind or annotator, or a rate outside [0, 1).
+    """
+    kind, _, rest = name.partition("-")
+    if kind not in NOISE_KINDS:
+        raise Wrong(kind, NOISE_KINDS, "noise")
+    if kind == "none":
+        if rest:
+            raise Wrong(name, ("none",), "noise")
+        return NoiseSettings(kind="none")
+    if kind == "human":
+        if rest not in ALL_ANNOTATORS:
+            raise Wrong(name, tuple(f"human-{annotator}" for annotator in ALL_ANNOTATORS), "noise")
+        return NoiseSettings.model_validate({"kind": kind, "annotator": rest})
+    if not RATE.fullmatch(rest):
+        raise Wrong(name, (f"{kind}-RATE with RATE in [0, 1), as in {kind}-0.5",), "noise")
+    return NoiseSettings.model_validate({"kind": kind, "rate": float(rest)})
+
+
+def parse_noises(value: Any) -> dict[str, NoiseSettings]:
+    """A list of noise names as settings by name.
+
+    Raises:
+        Wrong: no list, a name twice, or a name that is wrong itself.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise Wrong(value, ("a list such as [none, symmetric-0.5]",), "value")
+    parsed: dict[str, NoiseSettings] = {}
+    for position, name in enumerate(value):
+        if str(name) in parsed:
+            raise Wrong(name, ("each noise once",), "noise", (position,))
+        try:
+            parsed[str(name)] = parse_noise(str(name))
+        except Wrong as wrong:
+            wrong.place = (str(position),)
+            raise
+    return parsed
+
+
+class DatasetSettings(Strict):
+    """A data set as the study uses it."""
+
+    source: SourceName
+    data_dir: str | None = None
+    """A folder with the user's own copies of the files; None: download."""
+    mirrors: tuple[str, ...] = ()
+    """Folders on web servers, tried before the source's own."""
+    accept: dict[str, str] = Field(default_factory=dict)
+    """MD5 sums to accept in place of the published ones, by file name."""
+    image_size: int | None = Field(default=None, ge=8)
+    """Scale to this many pixels a side by area averaging: down; an image folder's images also up."""
+    quality: str | None = None
+    """Of an image folder: the folder of one quality level, such as c23."""
+    human_labels: bool = False
+    """Also fetch the annotators' labels (CIFAR-10N, CIFAR-100N)."""
+    train_size: int | None = Field(default=None, ge=2)
+    """Images to train on, a stratified subset that the run's seed draws; None: all that validation leaves."""
+    validation_size: int = Field(ge=1)
+    """Images, cut from the noisy training data, that choose the best epoch and hyper-parameters."""
+    refit: bool | None = None
+    """Whether final trainings also use the validation images; None: as the study says."""
+    crop: int = Field(default=0, ge=0, le=16)
+    """Padding of the random crop; 0: no crop."""
+    flip: bool = False
+    """Random horizontal flip."""
+    noise: dict[str, NoiseSettings] | None = None
+    """The noise on this data set; None: the study's."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `training` that differ for this data set."""
+
+    @field_validator("noise", mode="before", json_schema_input_type=list[str] | None)
+    @classmethod
+    def _noise_names(cls, value: Any) -> Any:
+        noises = None if value is None else parse_noises(value)
+        if noises is not None and not noises:
+            raise Wrong(value, ("at least one entry",), "value")
+        return noises
+
+    @field_validator("accept")
+    @classmethod
+    def _sums(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, md5 in value.items():
+            if not MD5.fullmatch(md5):
+                raise Wrong(md5, ("an MD5 sum of 32 hexadecimal digits",), "value", (name,))
+        return value
+
+    @model_validator(mode="after")
+    def _fits_source(self) -> DatasetSettings:
+        folder = self.source == "image_folder"
+        if folder and (self.data_dir is None or self.image_size is None):
+            key = "data_dir" if self.data_dir is None else "image_size"
+            raise Wrong(None, ("a value: an image folder has no default",), "value", (key,))
+        # A key that would do nothing is a misunderstanding.
+        for key in ("mirrors", "accept") if folder else ("data_dir", "mirrors", "accept"):
+            if not SOURCES[self.source].files and (value := getattr(self, key)):
+                why = "its images have no published sums" if folder else "it comes with scikit-learn, without files"
+                raise Wrong(value, (f"nothing for source {self.source}: {why}",), "value", (key,))
+        if self.quality is not None and not folder:
+            raise Wrong(self.quality, ("nothing: only an image_folder has quality levels",), "value", ("quality",))
+        if self.human_labels and self.source not in ANNOTATORS:
+            raise Wrong("true", (f"false: only {' and '.join(ANNOTATORS)} have them",), "value", ("human_labels",))
+        return self
+
+    @model_validator(mode="after")
+    def _enough_images(self) -> DatasetSettings:
+        source = SOURCES[self.source]
+        if self.image_size is not None and source.pixels and self.image_size > source.pixels:
+            raise Wrong(self.image_size, (f"up to {source.pixels}, the images' own size",), "value", ("image_size",))
+        least = max(2, len(source.classes))
+        if self.train_size is not None and self.train_size < least:
+            allowed = (f"from {least}: one image of each of the {least} classes",)
+            raise Wrong(self.train_size, allowed, "value", ("train_size",))
+        wanted = self.validation_size + (least if self.train_size is None else self.train_size)
+        if source.images and wanted > source.images:
+            allowed = (f"up to {source.images} training images, those for validation included",)
+            raise Wrong(self.validation_size, allowed, "value", ("validation_size",))
+        return self
+
+    @property
+    def pixels(self) -> int:
+        """Pixels a side of the images that are trained on."""
+        return self.image_size or SOURCES[self.source].pixels or 0  # an image folder states its size
+
+    def refuses(self, noise: NoiseSettings) -> Wrong | None:
+        """Why this data set cannot have `noise`, placed at its key that does not fit; None if it can."""
+        sources = NEEDS_SOURCE.get(noise.kind, ())
+        if sources and self.source not in sources:
+            allowed = (f"only for {' and '.join(sources)}",)
+            return Wrong(noise.kind, allowed, f"noise for source {self.source}", ("noise",))
+        if noise.annotator is not None:
+            known = tuple(f"human-{annotator}" for annotator in ANNOTATORS[self.source])
+            if f"human-{noise.annotator}" not in known:
+                return Wrong(f"human-{noise.annotator}", known, f"noise for source {self.source}", ("noise",))
+            if not self.human_labels:
+                return Wrong("false", ("true: the noise human-… needs it",), "human_labels", ("human_labels",))
+        return None

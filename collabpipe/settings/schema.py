@@ -1,0 +1,59 @@
+"""The JSON schema of a configuration, generated from the settings models, for editors and for readers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from collabpipe.methods.paper import Control
+from collabpipe.methods.registry import KINDS
+from collabpipe.methods.search import Select
+from collabpipe.settings.data import ALL_ANNOTATORS, NOISE_KINDS, RATE
+from collabpipe.settings.study import Settings
+
+
+def settings_schema() -> dict[str, Any]:
+    """The schema; methods and noise are written as a configuration writes them."""
+    kinds: list[type[BaseModel]] = [*KINDS.values(), Control]
+    everything: list[type[BaseModel]] = [Settings, Select, *kinds]
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in everything]
+    references, schema = models_json_schema(models, title="A study of collabpipe")
+    definitions = schema["$defs"]
+    settings = definitions.pop("Settings")
+    settings["properties"]["methods"]["additionalProperties"] = {
+        "anyOf": [references[(kind, "validation")] for kind in kinds]
+    }
+    for kind in kinds:
+        keys = definitions[kind.__name__]["properties"]
+        own = {name: key for name, key in keys.items() if name not in ("kind", "control_of")}
+        one = {"type": "object", "additionalProperties": False, "properties": own}
+        definitions[kind.__name__]["properties"] = {
+            **keys,
+            **{name: _searchable(key) for name, key in own.items()},
+            "candidates": {"type": "array", "items": one, "minItems": 1},
+            "select": references[(Select, "validation")],
+        }
+    rated = "|".join(kind for kind in NOISE_KINDS if kind not in ("none", "human"))
+    pattern = f"^(none$|({rated})-{RATE.pattern}$|human-({'|'.join(ALL_ANNOTATORS)})$)"
+    noise = {"type": "array", "items": {"type": "string", "pattern": pattern}}
+    settings["properties"]["noise"] = noise
+    definitions["DatasetSettings"]["properties"]["noise"] = {"anyOf": [noise, {"type": "null"}]}
+    # A network or data set named after its kind or source need not repeat it.
+    for model, key in (("NetworkSettings", "kind"), ("DatasetSettings", "source")):
+        definitions[model]["required"] = [name for name in definitions[model].get("required", []) if name != key]
+    return {**settings, "$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": definitions}
+
+
+def _searchable(key: dict[str, Any]) -> dict[str, Any]:
+    """A key that takes one value also takes a list of them, to be searched."""
+    options = key.get("anyOf", [key])
+    if any(option.get("type") == "array" for option in options):
+        return key
+    if key.get("type") == "object":
+        inner = key["additionalProperties"]
+        return key | {"additionalProperties": {"anyOf": [inner, {"type": "array", "items": inner}]}}
+    about: dict[str, Any] = {name: key[name] for name in ("default", "description", "title") if name in key}
+    one = {name: value for name, value in key.items() if name not in about}
+    return {"anyOf": [one, {"type": "array", "items": one}], **about}

@@ -1,0 +1,291 @@
+"""The settings of a study: one YAML file, every key checked, every error with its place and what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+
+from collabpipe.catalogue.stages import LAYOUTS, Stages
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.seeds import Purpose
+from collabpipe.common.validation import Fraction, Place, Positive, Strict, Weight, Wrong, beside, explain, merge_files
+from collabpipe.methods.base import Kind
+from collabpipe.methods.composition import Composition, Passes, problem
+from collabpipe.methods.paper import Control
+from collabpipe.methods.resolve import candidate, compose, involved, read_methods
+from collabpipe.methods.search import Searched, Seeds
+from collabpipe.settings.data import DatasetSettings, NoiseSettings, parse_noises
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+CANDIDATE = re.compile(r"\.candidate\d+$")
+
+
+class NetworkSettings(Strict):
+    """A network in its small-image form."""
+
+    kind: Literal["resnet8", "resnet18", "vgg16"]
+    width: int | None = Field(default=None, ge=4, le=256)
+    """Channels of the first stage; None: 16 for resnet8, 64 else."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of its stages."""
+        return LAYOUTS[self.kind].names
+
+    def stages_of(self, pixels: int, batch: int) -> Stages:
+        """Its stages in a training on images of `pixels` a side, `batch` at a time."""
+        return Stages.of(self.kind, self.width, pixels, batch)
+
+
+class TrainingSettings(Strict):
+    """The recipe's share of training, equal for all methods of a study."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(default=128, ge=3)
+    """The most images per step: an epoch is cut into as few batches as hold them all, of sizes at most one apart. (Of
+    3 at least: an odd number of images in pairs would leave a batch of one, which has no batch statistics.)"""
+    learning_rate: Positive = 0.1
+    momentum: Fraction = 0.9
+    nesterov: bool = True
+    weight_decay: Weight = 5e-4
+    schedule: Literal["cosine", "steps"] = "cosine"
+    milestones: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = (0.3, 0.6, 0.8)
+    """Shares of training at which `steps` divides the rate by 5."""
+    measure_every: int = Field(default=1, ge=1)
+    """Epochs between two measurements of validation accuracy and memorisation."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    """Have torch.compile fuse the stages' operations: other roundings, a minute at the start, faster steps on a GPU."""
+    threads: int = Field(default=1, ge=1)
+
+
+class ExecutionSettings(Strict):
+    """How jobs are cut and saved; it changes no result and is in no recipe."""
+
+    seeds_per_job: int = Field(default=1, ge=1)
+    save_seconds: Annotated[float, Field(ge=0.0)] = 30.0
+    """Time between two saved states, if saving then takes no more than 2% of it; 0: every epoch, whatever it takes."""
+    save_epochs: int | None = Field(default=None, ge=1)
+    """Epochs between two saved states, where they pass sooner than that time."""
+    jobs_per_gpu: int = Field(default=1, ge=0)
+    """Trainings that may share a GPU of a host without a scheduler; 0: no job asks for a GPU or uses one."""
+    trainings_at_once: int = Field(default=1, ge=1)
+    """Trainings that a job of several seeds runs at the same time in its one process; small ones then fill a GPU."""
+    stage: str | None = None
+    """A folder on each host's own disk that trainings copy the images to, such as $TMPDIR."""
+    keep_weights: Literal["all", "half", "none"] = "all"
+    """What stays of a run's weights once it is evaluated: last and best epoch, the last in half precision, nothing."""
+    overhead_seconds: Positive = 10.0
+    """Time to spend on the overhead of each network's methods; at least five rounds are timed."""
+    offline: bool = False
+    """Ask no server for a data set."""
+
+    def block(self, seed: int) -> int:
+        """The job that a seed's run shares: it does not change when other seeds come or go."""
+        return seed // self.seeds_per_job
+
+
+class Settings(Strict):
+    """A whole study."""
+
+    study: str
+    datasets: dict[str, DatasetSettings]
+    noise: dict[str, NoiseSettings]
+    networks: dict[str, NetworkSettings]
+    methods: dict[str, SerializeAsAny[Kind]]
+    seeds: Seeds
+    replicates: dict[Purpose, tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]] = Field(default_factory=dict)
+    """Seeds of single purposes, each a list beside `seeds`; a purpose that is left out follows the run's seed."""
+    training: TrainingSettings
+    refit: bool = False
+    """Whether final trainings also use the validation images, which then choose hyper-parameters and no epoch."""
+    execution: ExecutionSettings = ExecutionSettings()
+    claims: str | None = None
+    """A file of published claims to judge; a path is relative to the file that names it."""
+
+    @field_validator("datasets", "networks", mode="before")
+    @classmethod
+    def _name_is_default(cls, value: Any, info: Any) -> Any:
+        """`resnet18: {}` is a network of kind resnet18: the name stands in for a missing kind."""
+        key = "source" if info.field_name == "datasets" else "kind"
+        if not isinstance(value, Mapping):
+            return value
+        return {k: {key: k, **v} if isinstance(v, Mapping) else v for k, v in value.items()}
+
+    @field_validator("noise", mode="before")
+    @classmethod
+    def _noise_names(cls, value: Any) -> Any:
+        return parse_noises(value)
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _method_kinds(cls, value: Any) -> Any:
+        return read_methods(value) if isinstance(value, Mapping) else value
+
+    @field_validator("datasets", "noise", "networks", "methods")
+    @classmethod
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not value:
+            raise Wrong("{}", ("at least one entry",), "value")
+        for name in value:
+            # Candidates' names are longer.
+            if not NAME.fullmatch(name) or CANDIDATE.search(name) or len(name) > 80:
+                allowed = ("at most 80 letters, digits and _ . -, as it names a folder, not ending in .candidateN",)
+                raise Wrong(name, allowed, "name", (name,))
+        return value
+
+    @model_validator(mode="after")
+    def _replicates_fit(self) -> Settings:
+        for purpose, listed in self.replicates.items():
+            if len(listed) != len(self.seeds):
+                allowed = (f"{len(self.seeds)}, one beside each of the study's seeds",)
+                raise Wrong(len(listed), allowed, "number of seeds", ("replicates", purpose))
+        return self
+
+    @model_validator(mode="after")
+    def _methods_fit(self) -> Settings:
+        places = (
+            (network, self.stages_of(dataset, network)) for dataset, network in product(self.datasets, self.networks)
+        )
+        for network, stages in dict.fromkeys(places):
+            for name in self.methods:
+                self._fits(compose(self.methods, name, stages), name, self.networks[network])
+                for other in involved(self.methods, name):
+                    kind = self.methods[other]
+                    for one in kind.candidates if isinstance(kind, Searched) else ():
+                        self._fits(compose({**self.methods, other: one}, name, stages), name, self.networks[network])
+        return self
+
+    def _fits(self, composition: Composition, name: str, network: NetworkSettings) -> None:
+        found = problem(composition, network.stages)
+        if found:
+            key, value, allowed = found
+            raise Wrong(value, allowed, f"{key} for network {network.kind}", ("methods", name, key))
+        # Independent views of images that are neither cropped nor flipped are one view.
+        still = [other for other, data in self.datasets.items() if not (data.crop or data.flip)]
+        passes = composition.passes
+        if still and isinstance(passes, Passes) and passes.views == "independent":
+            alike = passes.model_copy(update={"views": "same"})
+            if problem(composition.model_copy(update={"passes": alike}), network.stages):
+                allowed = (f"dropout behind the split, or crop or flip for data set {still[0]}: else heads are equal",)
+                raise Wrong("independent", allowed, "value", ("methods", name, "views"))
+
+    @model_validator(mode="after")
+    def _searches_fit(self) -> Settings:
+        for name, kind in self.searches.items():
+            place = ("methods", name, "select")
+            for seed in set(kind.select.seeds) & set(self.seeds):
+                raise Wrong(seed, ("seeds that the final runs do not use",), "seed", (*place, "seeds"))
+            known = {noise for data in self.datasets for noise in self.noise_of(data)}
+            for carried in kind.select.carry.keys() - known:
+                raise Wrong(carried, tuple(known), "noise", (*place, "carry"))
+            for data in self.datasets:
+                self._carries_fit(kind.select.carry, self.noise_of(data), (*place, "carry"))
+            self._same_budget(name, kind)
+        return self
+
+    def _carries_fit(
+        self, carry: Mapping[str, str], noise: Mapping[str, NoiseSettings], place: tuple[str, ...]
+    ) -> None:
+        for carried, source in carry.items():
+            allowed = tuple(set(noise) - set(carry))
+            if carried in noise and source not in allowed:
+                raise Wrong(source, allowed, "noise", (*place, carried))
+
+    def _same_budget(self, name: str, kind: Searched) -> None:
+        control = candidate(kind)
+        if not isinstance(control, Control):
+            return
+        method = self.methods[control.control_of]
+        if not any(isinstance(self.methods[other], Searched) for other in involved(self.methods, control.control_of)):
+            allowed = (f"no search: {control.control_of} has none",)
+            raise Wrong(len(kind.values), allowed, "number of candidates", ("methods", name))
+        if isinstance(method, Searched):
+            budget, own = ((len(k.values), k.select.seeds) for k in (method, kind))
+            if budget != own:
+                allowed = (f"{budget[0]} with seeds {list(budget[1])}, as for what it controls",)
+                raise Wrong(f"{own[0]} with seeds {list(own[1])}", allowed, "number of candidates", ("methods", name))
+
+    @model_validator(mode="after")
+    def _datasets_fit(self) -> Settings:
+        for name, data in self.datasets.items():
+            for noise in self.noise_of(name).values():
+                wrong = data.refuses(noise)
+                if wrong:
+                    wrong.place = ("datasets", name, *wrong.place)
+                    raise wrong
+            self.training_of(name)
+        return self
+
+    def noise_of(self, dataset: str) -> dict[str, NoiseSettings]:
+        """The noise on a data set, by name."""
+        own = self.datasets[dataset].noise
+        return self.noise if own is None else own
+
+    def training_of(self, dataset: str) -> TrainingSettings:
+        """The training of a data set: the study's, with the data set's own keys in their place."""
+        own = self.datasets[dataset].training
+        if not own:
+            return self.training
+        try:
+            return TrainingSettings.model_validate(self.training.model_dump() | own)
+        except ValidationError as error:
+            raise Wrong.first_of(error, ("datasets", dataset, "training"), TrainingSettings) from None
+
+    def seed_for(self, purpose: Purpose, seed: int) -> int:
+        """The seed that a purpose is derived from in the run of `seed`."""
+        own = self.replicates.get(purpose)
+        return own[self.seeds.index(seed)] if own and seed in self.seeds else seed
+
+    def refits(self, dataset: str) -> bool:
+        """Whether the final trainings on a data set also use its validation images."""
+        own = self.datasets[dataset].refit
+        return self.refit if own is None else own
+
+    def stages_of(self, dataset: str, network: str) -> Stages:
+        """The stages of a network when it trains on a data set."""
+        return self.networks[network].stages_of(self.datasets[dataset].pixels, self.training_of(dataset).batch_size)
+
+    @property
+    def searches(self) -> dict[str, Searched]:
+        """The methods whose hyper-parameters the pipeline chooses."""
+        return {name: kind for name, kind in self.methods.items() if isinstance(kind, Searched)}
+
+
+def load_settings(files: Sequence[Path]) -> Settings:
+    """The study that the YAML `files` describe, later files over earlier ones.
+
+    Raises:
+        CollabpipeError: with file, line, key, value and what is allowed.
+    """
+    values, places = merge_files(files)
+    return check_settings(values, places)
+
+
+def check_settings(values: Mapping[str, Any], places: Mapping[Place, str]) -> Settings:
+    """`values` as settings; `places` says at which file and line a key stands.
+
+    Raises:
+        CollabpipeError: with file, line, key, value and what is allowed.
+    """
+    try:
+        settings = Settings.model_validate(dict(values))
+    except ValidationError as error:
+        raise CollabpipeError(explain(error, Settings, places)) from None
+    return _with_paths_beside(settings, places)
+
+
+def _with_paths_beside(settings: Settings, places: Mapping[Place, str]) -> Settings:
+    datasets = {
+        name: data.model_copy(update={"data_dir": beside(data.data_dir, ("datasets", name, "data_dir"), places)})
+        if data.data_dir
+        else data
+        for name, data in settings.datasets.items()
+    }
+    claims = beside(settings.claims, ("claims",), places) if settings.claims else None
+    return settings.model_copy(update={"datasets": datasets, "claims": claims})

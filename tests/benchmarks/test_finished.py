@@ -1,0 +1,28 @@
+"""The generator of finished studies that benchmarks measure on: what it makes passes for what the pipeline makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.finished import finish
+from collabpipe.cli import main
+from collabpipe.plan.paths import Paths
+from collabpipe.plan.plan import Plan
+from collabpipe.results.state import look
+from collabpipe.settings.study import check_settings
+from tests.conftest import altered
+
+
+def test_a_generated_study_is_current_and_its_tables_can_be_made(tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "results")
+    plan = Plan(check_settings(altered({"noise": ["none", "symmetric-0.5"], "seeds": [0, 1, 2]}), {}), paths)
+
+    finish(plan)
+
+    state = look(plan)
+    assert state.trained == state.evaluated == frozenset(plan.runs)
+    assert (state.labels, state.overhead, state.tables) == (frozenset(plan.labels), True, False)
+    study = paths.recipes / f"{plan.study.digest}.json"
+    for command in ("tables", "figures"):
+        assert main([command, str(study), "--results", str(paths.root)]) == 0
+    assert look(plan).complete(plan)

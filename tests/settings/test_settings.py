@@ -1,0 +1,908 @@
+"""Configurations: every mistake ends in one message that says where it is, what it is and what would be right."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.methods.composition import AgreementTerm, Branches, Passes
+from collabpipe.methods.resolve import compose
+from collabpipe.settings.data import parse_noise
+from collabpipe.settings.study import Settings, check_settings, load_settings
+from tests.conftest import REPOSITORY, altered
+
+COLLABPIPE = Path(sys.executable).parent / "collabpipe"
+GOOD = """\
+study: small
+datasets:
+  digits:
+    validation_size: 50
+noise: [none, symmetric-0.5]
+networks:
+  resnet8:
+    width: 4
+methods:
+  baseline: {}
+  output: {heads: 2, split: stage2}
+  output_control: {control_of: output}
+seeds: [0, 1]
+training:
+  epochs: 2
+"""
+
+
+class Mistake(NamedTuple):
+    """A good configuration with `old` replaced by `new`, and the message it must end in."""
+
+    old: str
+    new: str
+    at: str
+    """The text whose line the message names; empty: the file alone."""
+    key: str
+    says: tuple[str, ...]
+
+
+METHOD = "  baseline: {}\n"
+KINDS = ("baseline", "dropout", "output", "intermediate", "representation", "kernel", "combined", "multi_head")
+MISTAKES = {
+    "unknown key at the top": Mistake(
+        "training:\n", "trainig: {}\ntraining:\n", "trainig", "trainig", ("unknown key", "seeds", "'training'?")
+    ),
+    "unknown key in a method": Mistake(
+        "heads: 2", "heads: 2, wieght: 3", "output: {", "methods.output.wieght", ("ramp", "views", "'weight'?")
+    ),
+    "unknown key in a data set": Mistake(
+        "    validation_size: 50\n",
+        "    validation_size: 50\n    imagesize: 8\n",
+        "imagesize",
+        "datasets.digits.imagesize",
+        ("unknown key", "crop", "train_size", "'image_size'?"),
+    ),
+    "unknown key in training": Mistake(
+        "epochs: 2\n", "epochs: 2\n  epoch: 3\n", "epoch: 3", "training.epoch", ("schedule", "'epochs'?")
+    ),
+    "unknown key in a network": Mistake(
+        "width: 4", "widht: 4", "widht", "networks.resnet8.widht", ("unknown key", "kind", "'width'?")
+    ),
+    "unknown key beside control_of": Mistake(
+        "{control_of: output}",
+        "{control_of: output, heads: 2}",
+        "output_control",
+        "methods.output_control.heads",
+        ("unknown key", "control_of"),
+    ),
+    "unknown method kind": Mistake(
+        METHOD, "  plain: {kind: baselin}\n", "plain", "methods.plain.kind", ("'baselin'", *KINDS, "'baseline'?")
+    ),
+    "unknown method kind by its name": Mistake(
+        METHOD, "  baselin: {}\n", "baselin", "methods.baselin.kind", ("'baselin'", *KINDS, "'baseline'?")
+    ),
+    "a method kind that is a list": Mistake(
+        METHOD, "  plain: {kind: [baseline]}\n", "plain", "methods.plain.kind", ("baseline", "output")
+    ),
+    "unknown network": Mistake(
+        "  resnet8:\n",
+        "  resnt8:\n",
+        "resnt8",
+        "networks.resnt8.kind",
+        ("'resnt8'", "resnet8, resnet18, vgg16", "'resnet8'?"),
+    ),
+    "unknown network kind": Mistake(
+        "width: 4", "kind: vgg61", "vgg61", "networks.resnet8.kind", ("'vgg61'", "resnet8, resnet18, vgg16", "'vgg16'?")
+    ),
+    "unknown data set source": Mistake(
+        "validation_size: 50",
+        "{source: fashon_mnist, validation_size: 50}",
+        "fashon_mnist",
+        "datasets.digits.source",
+        ("'fashon_mnist'", "digits, fashion_mnist", "'fashion_mnist'?"),
+    ),
+    "unknown noise kind": Mistake(
+        "symmetric-0.5", "symetric-0.5", "noise:", "noise", ("'symetric", "symmetric_inclusive, pair", "'symmetric'?")
+    ),
+    "unknown noise kind in a list of lines": Mistake(
+        "noise: [none, symmetric-0.5]",
+        "noise:\n  - none\n  - symetric-0.5",
+        "symetric-0.5",
+        "noise",
+        ("'symetric", "symmetric_inclusive, pair", "'symmetric'?"),
+    ),
+    **{
+        f"noise {noise}": Mistake(
+            "symmetric-0.5", noise, "noise:", "noise", (f"'{noise}'", f"{noise.split('-')[0]}-RATE", "[0, 1)", "-0.5")
+        )
+        for noise in ("symmetric-1.0", "symmetric--0.1", "symmetric-x", "symmetric", "pair-nan", "pair-0.5-0.5")
+    },
+    "noise none with a rate": Mistake(
+        "none,", "none-0.1,", "noise:", "noise", ("'none-0.1'", "Allowed: none", "'none'?")
+    ),
+    "a kind of noise twice": Mistake("[none, ", "[none, none, ", "noise:", "noise", ("none",)),
+    "noise that is a word": Mistake(
+        "[none, symmetric-0.5]", "symmetric-0.5", "noise:", "noise", ("'symmetric-0.5'", "[none, symmetric-0.5]")
+    ),
+    **{
+        f"missing {key}": Mistake(line, "", "", key, ("missing",))
+        for key, line in {
+            "study": "study: small\n",
+            "noise": "noise: [none, symmetric-0.5]\n",
+            "seeds": "seeds: [0, 1]\n",
+            "training": "training:\n  epochs: 2\n",
+        }.items()
+    },
+    "missing validation_size": Mistake(
+        "validation_size: 50", "crop: 1", "digits", "datasets.digits.validation_size", ("missing",)
+    ),
+    "missing epochs": Mistake("epochs: 2", "batch_size: 2", "training", "training.epochs", ("missing",)),
+    "a word for a number": Mistake("epochs: 2", "epochs: many", "epochs", "training.epochs", ("'many'", "integer")),
+    "a fraction for a count": Mistake("epochs: 2", "epochs: 1.5", "epochs", "training.epochs", ("1.5", "integer")),
+    "yes for a count": Mistake("epochs: 2", "epochs: yes", "epochs", "training.epochs", ("True", "a number")),
+    "zero epochs": Mistake("epochs: 2", "epochs: 0", "epochs", "training.epochs", ("0", "greater than or equal to 1")),
+    "a weight that is no number": Mistake(
+        "heads: 2", "weight: .nan", "output: {", "methods.output.weight", ("nan", "finite")
+    ),
+    "a negative weight": Mistake(
+        "heads: 2", "weight: -1", "output: {", "methods.output.weight", ("-1", "greater than or equal to 0")
+    ),
+    "a dropout rate of one": Mistake(
+        "heads: 2", "drop: 1.0", "output: {", "methods.output.drop", ("1.0", "less than 1")
+    ),
+    "a list for a mapping": Mistake(
+        "  digits:\n    validation_size: 50\n", "  [digits]\n", "datasets", "datasets", ("['digits']", "give keys")
+    ),
+    "nothing for a method": Mistake(
+        METHOD, "  baseline:\n", "baseline", "methods.baseline", ("None", "{kind: baseline}")
+    ),
+    "a number for the study": Mistake("study: small", "study: 3", "study", "study", ("3", "string")),
+    "a seed twice": Mistake("[0, 1]", "[0, 1, 0]", "seeds", "seeds", ("[0, 1, 0]", "twice")),
+    "a negative seed": Mistake("[0, 1]", "[0, -1]", "seeds", "seeds.1", ("-1", "greater than or equal to 0")),
+    "a negative seed alone": Mistake("[0, 1]", "[-1]", "seeds", "seeds.0", ("-1", "greater than or equal to 0")),
+    "a word for the seeds": Mistake("[0, 1]", "all", "seeds", "seeds", ("'all'",)),
+    "no seeds": Mistake("[0, 1]", "[]", "seeds", "seeds", ("[]", "at least 1")),
+    "no noise": Mistake("[none, symmetric-0.5]", "[]", "noise:", "noise", ("at least one",)),
+    "no methods": Mistake(
+        GOOD[GOOD.index("methods:") : GOOD.index("seeds:")], "methods: {}\n", "methods", "methods", ("at least one",)
+    ),
+    "a split the network does not have": Mistake(
+        "split: stage2",
+        "split: stage4",
+        "output: {",
+        "methods.output.split",
+        ("'stage4'", "resnet8", "input, stage1, stage2, stage3, classifier", "'stage3'?"),
+    ),
+    "a tap the network does not have": Mistake(
+        METHOD,
+        "  representation: {taps: [stage1, stage4]}\n",
+        "taps",
+        "methods.representation.taps",
+        ("'stage4'", "resnet8", "stage1, stage2, stage3", "'stage3'?"),
+    ),
+    "no taps": Mistake(
+        METHOD, "  representation: {taps: []}\n", "taps", "methods.representation.taps", ("stage1, stage2, stage3",)
+    ),
+    "no taps for partition": Mistake(
+        METHOD,
+        "  intermediate: {variant: partition, taps: []}\n",
+        "taps",
+        "methods.intermediate.taps",
+        ("stage1, stage2, stage3",),
+    ),
+    "a tap upstream of the split": Mistake(
+        METHOD,
+        "  intermediate: {heads: 2, split: stage3, taps: [stage2]}\n",
+        "taps",
+        "methods.intermediate.taps",
+        ("'stage2'", "Allowed: stage3"),
+    ),
+    "a split behind all stages": Mistake(
+        METHOD,
+        "  intermediate: {heads: 2, split: classifier}\n",
+        "intermediate",
+        "methods.intermediate.taps",
+        ("no stage runs more than once",),
+    ),
+    "the control of nothing": Mistake(
+        "control_of: output",
+        "control_of: outptu",
+        "output_control",
+        "methods.output_control.control_of",
+        ("'outptu'", "baseline, output", "'output'?"),
+    ),
+    "the control of itself": Mistake(
+        "control_of: output",
+        "control_of: output_control",
+        "output_control",
+        "methods.output_control.control_of",
+        ("'output_control'", "baseline, output"),
+    ),
+    "controls in a circle": Mistake(
+        "control_of: output}",
+        "control_of: other}\n  other: {control_of: output_control}",
+        "other: {",
+        "methods.other.control_of",
+        ("'output_control'", "baseline, output"),
+    ),
+    "a combination with an unknown method": Mistake(
+        METHOD, "  combined: {of: output+kernl}\n", "combined", "methods.combined.of", ("'kernl'", "output")
+    ),
+    "a combination of a combination": Mistake(
+        METHOD,
+        METHOD + "  combined: {of: baseline+output}\n  more: {kind: combined, of: combined+output}\n",
+        "more",
+        "methods.more.of",
+        ("'combined'", "baseline, output"),
+    ),
+    "a combination of a control": Mistake(
+        METHOD, "  combined: {of: output+output_control}\n", "combined", "methods.combined.of", ("'output_control'",)
+    ),
+    "a combination of one": Mistake(
+        METHOD, "  combined: {of: output}\n", "combined", "methods.combined.of", ("output", "two or more")
+    ),
+    "the weight of a method that is not combined": Mistake(
+        METHOD,
+        METHOD + "  combined: {of: baseline+output, weights: {outptu: 3}}\n",
+        "combined",
+        "methods.combined.weights",
+        ("outptu", "baseline, output", "'output'?"),
+    ),
+    "a weight for a member that has none": Mistake(
+        METHOD,
+        METHOD + "  combined: {of: baseline+output, weights: {baseline: 3}}\n",
+        "combined",
+        "methods.combined.weights",
+        ("'baseline'", "members with a weight"),
+    ),
+    "a combination of two losses of the label": Mistake(
+        METHOD,
+        "  gce: {}\n  mixup: {}\n  combined: {of: gce+mixup}\n",
+        "combined",
+        "methods.combined.of",
+        ("gce+mixup",),
+    ),
+    "heads that cannot differ": Mistake(
+        "split: stage2",
+        "drop: 0, channel_drop: 0",
+        "output: {",
+        "methods.output.drop",
+        ("0.0", "heads are equal"),
+    ),
+    # Channel dropout lies in front of the classifier's split: its masks are shared.
+    "heads that cannot differ behind the split": Mistake(
+        "split: stage2", "split: classifier, drop: 0, channel_drop: 0.1", "output: {", "methods.output", ("equal",)
+    ),
+    "three heads in a binary tree": Mistake(
+        METHOD, "  multi_head: {heads: 3}\n", "multi_head", "methods.multi_head.heads", ("3", "2, 4, 8 or 16")
+    ),
+    "splits that make other heads": Mistake(
+        METHOD,
+        "  multi_head: {heads: 4, splits: [stage3]}\n",
+        "splits",
+        "methods.multi_head.splits",
+        ("stage3", "gives 2 heads", "4 heads"),
+    ),
+    "a branch the network does not have": Mistake(
+        METHOD,
+        "  multi_head: {heads: 2, splits: [stage7]}\n",
+        "splits",
+        "methods.multi_head.splits",
+        ("'stage7'", "stage1, stage2, stage3"),
+    ),
+    "independent views behind a split": Mistake(
+        "heads: 2",
+        "views: independent",
+        "output: {",
+        "methods.output.split",
+        ("stage2", "independent views", "Allowed: input"),
+    ),
+    "a list without select": Mistake(
+        "split: stage2",
+        "split: stage2, drop: [0.1, 0.5]",
+        "output: {",
+        "methods.output.drop",
+        ("'[0.1, 0.5]'", "one value, or a list together with select", "on: validation"),
+    ),
+    "a list without select among the weights of a combination": Mistake(
+        METHOD,
+        "  kernel: {}\n  combined: {of: output+kernel, weights: {kernel: [1, 2]}}\n",
+        "combined",
+        "methods.combined.weights.kernel",
+        ("'[1, 2]'", "together with select"),
+    ),
+    "a list of nothing": Mistake("split: stage2", "drop: []", "output: {", "methods.output.drop", ("[]", "number")),
+    "select without a list": Mistake(
+        "split: stage2",
+        "split: stage2, select: {seeds: [7]}",
+        "output: {",
+        "methods.output.select",
+        ("[7]", "only beside a hyper-parameter that is a list"),
+    ),
+    # Taps are a list in any case: there is nothing to choose.
+    "select beside a list of stages": Mistake(
+        METHOD,
+        "  representation: {taps: [stage1], select: {seeds: [7]}}\n",
+        "representation",
+        "methods.representation.select",
+        ("only beside a hyper-parameter that is a list",),
+    ),
+    **{
+        f"select with {name}": Mistake(
+            "split: stage2", f"drop: [0.1, 0.5], select: {select}", "output: {", f"methods.output.select{key}", says
+        )
+        for name, select, key, says in (
+            ("a seed of the final runs", "{seeds: [7, 1]}", ".seeds", ("'1'", "seeds that the final runs do not use")),
+            ("no seeds", "{seeds: []}", ".seeds", ("[]", "at least 1")),
+            ("a seed twice", "{seeds: [7, 7]}", ".seeds", ("[7, 7]", "twice")),
+            ("seeds left out", "{on: validation}", ".seeds", ("missing",)),
+            ("an unknown key", "{seeds: [7], seds: [8]}", ".seds", ("carry, on, seeds", "'seeds'?")),
+            ("a word", "validation", "", ("'validation'", "give keys")),
+            ("the test set", "{on: test, seeds: [7]}", ".on", ("'test'", "Allowed: validation")),
+            ("a noise that is not there", "{seeds: [7], carry: {none: pair-0.1}}", ".carry.none", ("'pair-0.1'",)),
+            ("a noise carried to itself", "{seeds: [7], carry: {none: none}}", ".carry.none", ("symmetric-0.5",)),
+            (
+                "noises carried in a circle",
+                "{seeds: [7], carry: {none: symmetric-0.5, symmetric-0.5: none}}",
+                ".carry.none",
+                ("'symmetric-0.5'", "nothing here"),
+            ),
+        )
+    },
+    "a value that is not allowed among those to choose from": Mistake(
+        "split: stage2",
+        "drop: [0.1, 1.5], select: {seeds: [7]}",
+        "output: {",
+        "methods.output.drop",
+        ("1.5", "less than 1"),
+    ),
+    "a candidate whose heads cannot differ": Mistake(
+        "split: stage2",
+        "channel_drop: 0, drop: [0.5, 0.0], select: {seeds: [7]}",
+        "output: {",
+        "methods.output.drop",
+        ("'0.0'", "heads are equal"),
+    ),
+    **{
+        f"a control with {name} than its method": Mistake(
+            "split: stage2}\n  output_control: {control_of: output",
+            "drop: [0.1, 0.5], select: {seeds: [7]}}\n  output_control: {control_of: output, " + keys,
+            "output_control",
+            "methods.output_control",
+            (f"'{found}'", "2 with seeds [7], as for what it controls"),
+        )
+        for name, keys, found in (
+            ("more candidates", "drop: [0.1, 0.2, 0.3], select: {seeds: [7]}", "3 with seeds [7]"),
+            ("fewer candidates", "drop: [0.1], select: {seeds: [7]}", "1 with seeds [7]"),
+            ("more seeds", "drop: [0.1, 0.2], select: {seeds: [7, 8]}", "2 with seeds [7, 8]"),
+        )
+    },
+    **{
+        f"a {what} named as a candidate": Mistake(old, new, ".candidate3", key, ("not ending in .candidateN",))
+        for what, old, new, key in (
+            ("method", METHOD, "  base.candidate3: {kind: baseline}\n", "methods.base.candidate3"),
+            ("network", "  resnet8:\n", "  net.candidate3:\n    kind: resnet8\n", "networks.net.candidate3"),
+        )
+    },
+    **{
+        f"of a data set's own, {name}": Mistake(
+            "validation_size: 50\n",
+            f"validation_size: 50\n    {line}\n",
+            line,
+            f"datasets.digits.{key}",
+            says,
+        )
+        for name, line, key, says in (
+            ("a noise that is unknown", "noise: [none, symetric-0.5]", "noise", ("'symetric'", "'symmetric'?")),
+            ("a noise that is a word", "noise: none", "noise", ("'none'", "a list")),
+            ("a noise that is a mapping", "noise: {../x: {kind: none}}", "noise", ("../x", "a list")),
+            ("no noise", "noise: []", "noise", ("[]", "at least one")),
+            ("a noise twice", "noise: [none, none]", "noise", ("each noise once",)),
+            ("a noise of other classes", "noise: [superclass-0.2]", "noise", ("digits", "only for cifar100")),
+            ("a training key that is unknown", "training: {epoch: 3}", "training.epoch", ("schedule", "'epochs'?")),
+            ("a training value", "training: {epochs: many}", "training.epochs", ("'many'", "integer")),
+            ("a training that is a number", "training: 5", "training", ("5", "give keys")),
+            ("labels of annotators", "human_labels: true", "human_labels", ("only cifar10 and cifar100",)),
+            ("a quality", "quality: c23", "quality", ("'c23'", "only an image_folder")),
+            ("a sum that is short", "accept: {a.gz: abc}", "accept.a.gz", ("'abc'", "32 hexadecimal digits")),
+            ("a sum that is a number", "accept: {a.gz: 123}", "accept.a.gz", ("123", "string")),
+            ("a mirror that is a word", "mirrors: http://a/", "mirrors", ("'http://a/'", "a list")),
+            ("a mirror that is a number", "mirrors: [3]", "mirrors.0", ("3", "string")),
+            ("a folder that nothing is read from", "data_dir: /d", "data_dir", ("'/d'", "nothing for source digits")),
+            ("a mirror of nothing", "mirrors: [http://a/]", "mirrors", ("http://a/", "nothing for source digits")),
+            ("a sum of nothing", f"accept: {{a.gz: {'a' * 32}}}", "accept", ("a.gz", "nothing for source digits")),
+            ("more pixels than there are", "image_size: 9", "image_size", ("'9'", "up to 8")),
+        )
+    },
+    "fewer training images than classes": Mistake(
+        "validation_size: 50",
+        "validation_size: 50\n    train_size: 9",
+        "train_size",
+        "datasets.digits.train_size",
+        ("'9'", "from 10: one image of each of the 10 classes"),
+    ),
+    "no training images for all classes": Mistake(
+        "validation_size: 50", "validation_size: 1288", "1288", "datasets.digits.validation_size", ("up to 1297",)
+    ),
+    "more validation images than there are": Mistake(
+        "validation_size: 50", "validation_size: 1296", "1296", "datasets.digits.validation_size", ("up to 1297",)
+    ),
+    "noise of another source": Mistake(
+        "symmetric-0.5", "asymmetric-0.4", "digits", "datasets.digits.noise", ("'asymmetric'", "only for cifar10")
+    ),
+    "annotators of another source": Mistake(
+        "symmetric-0.5", "human-worst", "digits", "datasets.digits.noise", ("'human'", "only for cifar10 and cifar100")
+    ),
+    "an annotator that does not exist": Mistake(
+        "symmetric-0.5", "human-wurst", "noise:", "noise", ("'human-wurst'", "human-fine", "'human-worst'?")
+    ),
+    "a rate for annotators": Mistake("symmetric-0.5", "human-0.4", "noise:", "noise", ("'human-0.4'", "human-worst")),
+    **{
+        f"{name} of annotated labels": Mistake(
+            "  digits:\n    validation_size: 50", f"  {source}: {{validation_size: 50, {keys}}}", source, key, says
+        )
+        for name, source, keys, key, says in (
+            (
+                "another set",
+                "cifar100",
+                "human_labels: true, noise: [human-worst]",
+                "datasets.cifar100.noise",
+                ("human-fine",),
+            ),
+            ("the lack", "cifar10", "noise: [human-worst]", "datasets.cifar10.human_labels", ("'false'", "true")),
+            (
+                "the lack and another set",
+                "cifar100",
+                "noise: [human-worst]",
+                "datasets.cifar100.noise",
+                ("human-fine",),
+            ),
+        )
+    },
+    **{
+        f"an image folder without {missing}": Mistake(
+            "  digits:\n    validation_size: 50",
+            f"  faces: {{source: image_folder, validation_size: 50, {given}}}",
+            "faces",
+            f"datasets.faces.{missing}",
+            ("'None'", "an image folder has no default"),
+        )
+        for missing, given in (("data_dir", "image_size: 32"), ("image_size", "data_dir: faces"))
+    },
+    "weights that are kept in part": Mistake(
+        "training:\n",
+        "execution: {keep_weights: some}\ntraining:\n",
+        "some",
+        "execution.keep_weights",
+        ("all, half, none",),
+    ),
+    "offline by a number": Mistake(
+        "training:\n", "execution: {offline: 3}\ntraining:\n", "offline", "execution.offline", ("3", "boolean")
+    ),
+    "a method with a slash": Mistake(
+        METHOD, "  a/b: {kind: baseline}\n", "a/b", "methods.a/b", ("'a/b'", "letters, digits")
+    ),
+    "a data set with a slash": Mistake(
+        "  digits:\n    validation_size: 50",
+        "  a/b: {source: digits, validation_size: 50}",
+        "a/b",
+        "datasets.a/b",
+        ("'a/b'", "letters, digits"),
+    ),
+    "a network above the results folder": Mistake(
+        "  resnet8:\n    width: 4", "  ..: {kind: resnet8}", "..:", "networks...", ("'..'", "letters, digits")
+    ),
+}
+
+
+def message(file: Path) -> str:
+    """What loading `file` ends in."""
+    with pytest.raises(CollabpipeError) as caught:
+        load_settings([file])
+    return str(caught.value)
+
+
+def changed(path: Path, old: str, new: str) -> Path:
+    """The good configuration with one change, written to `path`."""
+    assert GOOD.count(old) >= 1, "the test's own replacement must hit"
+    path.write_text(GOOD.replace(old, new, 1))
+    return path
+
+
+def test_the_configuration_that_the_mistakes_start_from_is_good(tmp_path: Path) -> None:
+    found = load_settings([changed(tmp_path / "good.yaml", "small", "small")])
+
+    assert list(found.methods) == ["baseline", "output", "output_control"]
+    assert found.noise["symmetric-0.5"].rate == 0.5
+    assert found.seeds == (0, 1)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_in_one_line_with_its_place_and_what_is_allowed(name: str, tmp_path: Path) -> None:
+    mistake = MISTAKES[name]
+    file = changed(tmp_path / "bad.yaml", mistake.old, mistake.new)
+    lines = file.read_text().splitlines()
+
+    told = message(file)
+
+    assert "\n" not in told, "one mistake is one message"
+    if mistake.at:
+        number = next(n for n, line in enumerate(lines, 1) if mistake.at in line)
+        assert told.startswith(f"{file}:{number}: {mistake.key}"), told
+    else:
+        assert told.startswith(f"{file}: {mistake.key}: "), told
+    for words in mistake.says:
+        assert words in told
+
+
+def test_two_mistakes_are_told_together(tmp_path: Path) -> None:
+    # Told one at a time, a long configuration would need a run a mistake.
+    file = changed(tmp_path / "bad.yaml", "epochs: 2", "epochs: many\n  batch_size: 1")
+
+    told = message(file).splitlines()
+
+    assert [line.split(": ")[1] for line in told] == ["training.epochs", "training.batch_size"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("study: a\nseeds: [0]\nstudy: b\n", 3, "study is named twice"),
+        ("training:\n  epochs: 1\n  epochs: 2\n", 3, "training.epochs is named twice"),
+        ("methods:\n  output: {heads: 2, heads: 4}\n", 2, "methods.output.heads is named twice"),
+        ("methods:\n  baseline: {}\n  'baseline': {}\n", 3, "methods.baseline is named twice"),
+    ],
+)
+def test_a_key_that_is_named_twice_is_refused(text: str, line: int, words: str, tmp_path: Path) -> None:
+    # YAML itself would take the last one without a word.
+    file = tmp_path / "twice.yaml"
+    file.write_text(text)
+
+    assert message(file) == f"{file}:{line}: {words}."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seeds: [1,\nstudy: }",
+        "study: a: b",
+        "\tstudy: a",
+        "study: !!python/object/apply:os.system [true]",
+        "study: a\n---\nstudy: b\n",
+        "study: \x00",
+        # Values that look like dates and numbers, and are none: PyYAML's own readers stumble over them.
+        "study: 2020-13-45",
+        "seeds: [0x_]",
+        f"seeds: [{'9' * 5000}]",
+        # A mapping that holds itself.
+        "methods: &m\n  baseline: *m\n",
+        f"seeds: {'[' * 3000}",
+    ],
+    ids=lambda text: text[:20].encode("unicode_escape").decode(),
+)
+def test_broken_yaml_is_told_with_its_file(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text(text)
+
+    assert str(file) in message(file)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "- a\n- list\n", "word"])
+def test_a_file_without_keys_says_how_a_study_starts(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text(text)
+
+    assert message(file) == f"{file}: holds no keys. A study starts with 'study: NAME'."
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+
+    assert f"{tmp_path / 'none.yaml'}: cannot be read" in message(tmp_path / "none.yaml")
+    assert f"{tmp_path}: cannot be read" in message(tmp_path)
+    assert f"{binary}: no valid YAML" in message(binary)
+
+
+@pytest.mark.parametrize(
+    "name", ["unknown key in a method", "a split the network does not have", "controls in a circle"]
+)
+def test_the_command_ends_in_the_message_and_no_traceback(name: str, tmp_path: Path) -> None:
+    file = changed(tmp_path / "bad.yaml", MISTAKES[name].old, MISTAKES[name].new)
+
+    done = subprocess.run([COLLABPIPE, "plan", file], cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert done.stderr == f"collabpipe plan: error: {message(file)}\n"
+    assert done.stdout == ""
+    assert sorted(tmp_path.iterdir()) == [file], "nothing is written for a study that cannot be"
+
+
+@pytest.mark.parametrize("text", [None, "", "seeds: [1,\n"], ids=["missing", "empty", "broken"])
+def test_the_command_says_which_file_is_no_configuration(text: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    if text is not None:
+        file.write_text(text)
+
+    done = subprocess.run([COLLABPIPE, "plan", file], cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"collabpipe plan: error: {file}: ")
+    assert "Traceback" not in done.stderr
+
+
+WORDS = [
+    *Settings.model_fields, *KINDS, "kind", "source", "control_of", "of", "weights", "heads", "split", "splits",
+    "taps", "variant", "pattern", "digits", "resnet8", "validation_size", "none", "symmetric-0.5", "epochs", "stage2",
+    "output+kernel",
+]  # fmt: skip
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-2, 5)
+    | st.floats()
+    | st.dates()
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+    | st.sampled_from(WORDS)
+)
+KEYS = st.sampled_from(WORDS) | st.text(max_size=4) | st.integers() | st.none() | st.booleans()
+JUNK: st.SearchStrategy[Any] = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def refuses_or_takes(work: Callable[[], object]) -> None:
+    """Any other exception would reach the user as a traceback."""
+    with contextlib.suppress(CollabpipeError):
+        work()
+
+
+@given(key=st.sampled_from(sorted(Settings.model_fields)), junk=JUNK)
+@example(key="methods", junk={"a": {"kind": ["baseline"]}})
+@example(key="methods", junk={"a": {"kind": {"kind": "baseline"}}})
+@example(key="networks", junk={"a": {"kind": ["resnet8"]}})
+@example(key="noise", junk=[["none"]])
+@example(key="seeds", junk=[[0]])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_junk_under_any_key_raises_nothing_else(key: str, junk: Any) -> None:
+    values = yaml.safe_load(GOOD) | {key: junk}
+
+    refuses_or_takes(lambda: check_settings(values, {}))
+
+
+@given(junk=st.dictionaries(KEYS, JUNK, max_size=3))
+@settings(
+    max_examples=60,
+    deadline=None,
+    # The file is written anew for every example, so that sharing its folder does no harm.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_a_file_of_junk_raises_nothing_else(junk: dict[Any, Any], tmp_path: Path) -> None:
+    file = tmp_path / "junk.yaml"
+    file.write_text(yaml.safe_dump(junk, allow_unicode=True), encoding="utf-8")
+
+    refuses_or_takes(lambda: load_settings([file]))
+
+
+def test_a_later_file_overrides_an_earlier_one_key_by_key(tmp_path: Path) -> None:
+    first = changed(tmp_path / "first.yaml", "small", "small")
+    second = tmp_path / "second.yaml"
+    second.write_text("seeds: [7]\nmethods:\n  output: {weight: 3}\n  kernel: {}\ntraining: {batch_size: 32}\n")
+
+    found = load_settings([first, second])
+
+    assert found.seeds == (7,), "a list is replaced as a whole"
+    assert list(found.methods) == ["baseline", "output", "output_control", "kernel"]
+    output = compose(found.methods, "output", found.stages_of("digits", "resnet8"))
+    assert output.passes == Passes(heads=2, split="stage2", drop=0.5, channel_drop=0.1), "heads and split stay"
+    assert isinstance(output.terms[0], AgreementTerm)
+    assert output.terms[0].weight == 3.0
+    assert (found.training.epochs, found.training.batch_size) == (2, 32)
+    assert load_settings([second, first]).seeds == (0, 1), "the order of the files decides"
+
+
+def test_an_error_names_the_file_that_holds_the_value(tmp_path: Path) -> None:
+    first = changed(tmp_path / "first.yaml", "validation_size: 50", "validation_size: 0")
+    second = tmp_path / "second.yaml"
+    second.write_text("# shorter\ntraining:\n  epochs: many\n")
+
+    with pytest.raises(CollabpipeError) as caught:
+        load_settings([first, second])
+
+    told = str(caught.value).splitlines()
+    assert sorted(told) == sorted(
+        [
+            f"{first}:4: datasets.digits.validation_size: value 0 is not allowed: "
+            "input should be greater than or equal to 1.",
+            f"{second}:3: training.epochs: value 'many' is not allowed: "
+            "input should be a valid integer, unable to parse string as an integer.",
+        ]
+    )
+
+
+def test_numbers_that_yaml_takes_for_words_are_numbers(tmp_path: Path) -> None:
+    # YAML 1.1 wants a point before the e; nobody knows that.
+    file = changed(tmp_path / "study.yaml", "epochs: 2", "epochs: 2\n  learning_rate: 1e-2")
+
+    assert isinstance(yaml.safe_load(file.read_text())["training"]["learning_rate"], str)
+    assert load_settings([file]).training.learning_rate == 0.01
+
+
+def load(tmp_path: Path, old: str, new: str) -> Settings:
+    return load_settings([changed(tmp_path / "study.yaml", old, new)])
+
+
+@pytest.mark.parametrize("key", ["on", "'on'", "true", "yes"])
+def test_the_word_on_is_a_key_although_yaml_reads_it_as_true(key: str, tmp_path: Path) -> None:
+    searched = f"drop: [0.1, 0.5], select: {{{key}: validation, seeds: [7]}}"
+
+    found = load(tmp_path, "split: stage2", searched).searches["output"].select
+
+    assert (found.on, found.seeds) == ("validation", (7,))
+
+
+def test_noise_and_training_of_a_data_set_stand_in_place_of_the_studys(tmp_path: Path) -> None:
+    own = "validation_size: 50\n    noise: [pair-0.4]\n    training: {epochs: 7, schedule: steps}"
+    found = load(
+        tmp_path, "validation_size: 50", f"{own}\n  other: {{source: digits, validation_size: 9, training: {{}}}}"
+    )
+
+    assert list(found.noise_of("digits")) == ["pair-0.4"]
+    assert list(found.noise_of("other")) == ["none", "symmetric-0.5"]
+    assert found.training_of("other") == found.training
+    assert found.training_of("digits") == found.training.model_copy(update={"epochs": 7, "schedule": "steps"})
+
+
+def test_kinds_of_noise_that_only_some_data_sets_can_have_stand_at_those(tmp_path: Path) -> None:
+    others = """\
+  cifar10: {validation_size: 50, human_labels: true, noise: [asymmetric-0.4, human-worst, human-aggre]}
+  cifar100: {validation_size: 50, human_labels: true, noise: [superclass-0.2, superclass_legacy-0.2, human-fine]}
+"""
+    found = load(tmp_path, "    validation_size: 50\n", "    validation_size: 50\n" + others)
+
+    assert [noise.annotator for noise in found.noise_of("cifar10").values()] == [None, "worst", "aggre"]
+    assert [noise.kind for noise in found.noise_of("cifar100").values()] == ["superclass", "superclass_legacy", "human"]
+
+
+def test_an_image_folder_is_described_by_its_folder_size_and_quality(tmp_path: Path) -> None:
+    faces = "  faces: {source: image_folder, data_dir: frames, image_size: 64, quality: c23, validation_size: 50}"
+    found = load(tmp_path, "  digits:\n    validation_size: 50", faces).datasets["faces"]
+
+    assert (found.data_dir, found.image_size, found.quality) == (str(tmp_path / "frames"), 64, "c23")
+
+
+def test_a_control_may_search_as_much_as_its_method_does(tmp_path: Path) -> None:
+    found = load(
+        tmp_path,
+        "split: stage2}\n  output_control: {control_of: output}",
+        "drop: [0.1, 0.5], select: {seeds: [7]}}\n"
+        "  output_control: {control_of: output, channel_drop: [0.0, 0.1], select: {seeds: [7]}}",
+    )
+
+    assert list(found.searches) == ["output", "output_control"]
+
+
+def test_a_carried_noise_need_not_be_on_every_data_set_but_on_one() -> None:
+    searched = {"output": {"weight": [0.1, 1.0], "select": {"seeds": [7], "carry": {"pair-0.4": "none"}}}}
+    further = {"few": {"source": "digits", "validation_size": 50, "noise": ["none", "pair-0.4"]}}
+    config = altered({"noise": ["none"], "methods": searched | {"output_control": None}, "datasets": further})
+
+    assert check_settings(config, {}).searches["output"].select.carry == {"pair-0.4": "none"}
+    del config["datasets"]["few"]
+    with pytest.raises(CollabpipeError, match=r"carry: noise 'pair-0\.4' is not allowed"):
+        check_settings(config, {})
+
+
+@pytest.mark.parametrize(
+    ("methods", "says"),
+    [
+        ({"output": {"weight": [1.0, 1.0], "select": {"seeds": [7]}}}, r"output\.weight: .*each value once"),
+        ({"output": {"wieght": [1.0, 2.0], "select": {"seeds": [7]}}}, r"output\.wieght: unknown key.*'weight'"),
+        ({"output": {}, "o": {"control_of": "output", "drop": [0.1, 0.5], "select": {"seeds": [7]}}}, "no search"),
+        ({"o" * 81: {"kind": "baseline"}}, "at most 80 letters"),
+        # With the second candidate of output the heads of both are equal before the classifier.
+        (
+            {
+                "output": {"split": "stage2", "channel_drop": [0.1, 0.0], "select": {"seeds": [7]}},
+                "intermediate": {},
+                "combined": {"of": "output+intermediate"},
+            },
+            r"combined\.channel_drop: .*equal",
+        ),
+    ],
+    ids=[
+        "a value twice",
+        "a misspelt list",
+        "a search for the control alone",
+        "a long name",
+        "what cannot be combined",
+    ],
+)
+def test_searches_that_cannot_be_meant_are_refused(methods: dict[str, Any], says: str) -> None:
+    config = altered({}) | {"methods": methods}
+
+    with pytest.raises(CollabpipeError, match=says):
+        check_settings(config, {})
+
+
+@given(digits=st.text("0123456789", min_size=1, max_size=6))
+def test_every_rate_in_the_unit_interval_is_read(digits: str) -> None:
+    found = parse_noise(f"symmetric-0.{digits}")
+
+    assert (found.kind, found.rate) == ("symmetric", float(f"0.{digits}"))
+
+
+def composed(methods: dict[str, Any], name: str) -> Any:
+    """The composition of a method in a study that holds `methods`, on resnet8."""
+    found = check_settings(yaml.safe_load(GOOD) | {"methods": methods}, {})
+    return compose(found.methods, name, found.stages_of("digits", "resnet8"))
+
+
+@pytest.mark.parametrize("of", ["gce+kernel", "kernel+gce", "label_smoothing+kernel", "mixup+kernel"])
+def test_a_combination_drops_no_members_loss_of_the_label(of: str) -> None:
+    """It may be refused, but not trained as cross-entropy under the other's name."""
+    members: dict[str, Any] = {name: {} for name in of.split("+")}
+    try:
+        found = composed({**members, "combined": {"of": of}}, "combined")
+    except CollabpipeError:
+        return
+
+    label = next(name for name in members if name != "kernel")
+    assert found.label == composed(members, label).label
+
+
+@pytest.mark.parametrize("of", ["dropout+output", "temporal+output"])
+def test_a_combination_with_virtual_heads_runs_them_whatever_the_order(of: str) -> None:
+    """Agreement between one head and itself is nothing: refused, or run with the heads that it needs."""
+    members: dict[str, Any] = {name: {} for name in of.split("+")}
+    try:
+        found = composed({**members, "combined": {"of": of}}, "combined")
+    except CollabpipeError:
+        return
+
+    assert found.passes.heads == 2
+
+
+@pytest.mark.parametrize("of", ["multi_head+kernel", "multi_head+output", "output+multi_head"])
+def test_a_combination_with_song_and_chais_heads_has_them_whatever_the_order(of: str) -> None:
+    """Their loss and its scale without their heads would be another method under their name."""
+    members: dict[str, Any] = {name: {} for name in of.split("+")}
+    try:
+        found = composed({**members, "combined": {"of": of}}, "combined")
+    except CollabpipeError:
+        return
+
+    assert isinstance(found.passes, Branches)
+
+
+def test_a_combination_splits_where_its_earliest_member_does() -> None:
+    methods = {"output": {"split": "classifier"}, "intermediate": {"split": "stage2"}, "kernel": {}}
+    for of in ("output+intermediate+kernel", "kernel+intermediate+output"):
+        found = composed({**methods, "combined": {"of": of}}, "combined")
+        assert found.passes == Passes(heads=2, split="stage2", drop=0.5, channel_drop=0.1)
+        assert [term.term for term in found.terms] == of.replace("output", "agreement").split("+")
+
+
+def test_the_order_in_which_splits_are_named_does_not_matter() -> None:
+    one = composed({"multi_head": {"heads": 4, "splits": ["stage2", "stage3"]}}, "multi_head")
+    other = composed({"multi_head": {"heads": 4, "splits": ["stage3", "stage2"]}}, "multi_head")
+
+    assert isinstance(one.passes, Branches)
+    assert one == other
+
+
+def test_the_default_study_of_the_repository_is_good() -> None:
+    found = load_settings([REPOSITORY / "config" / "config.yaml"])
+
+    assert re.fullmatch(r"[a-z_]+", found.study)
+    assert {"baseline", "output", "intermediate", "representation", "kernel", "combined"} <= set(found.methods)

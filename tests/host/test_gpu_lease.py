@@ -35,7 +35,7 @@ HOLD = """
 import json, os, signal, sys
 signal.alarm(600)  # a lease that never comes fails a test instead of holding it up
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.training import lease
+from collabpipe.host import gpu_lease as lease
 lease.POLL_SECONDS, lease.QUIET_SECONDS, lease.REMIND_SECONDS = 0.02, 0.1, 0.2
 try:
     device = lease.lease_device(int(sys.argv[1]))

@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib
 import pandas as pd
 
-from collabpipe.statistics import t_interval
+from collabpipe.analysis.intervals import t_interval
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -24,7 +24,7 @@ HOST = """
 import os, signal, sys
 from pathlib import Path
 signal.alarm(600)
-from collabpipe import writer
+from collabpipe.host import writer
 folder, host = Path(sys.argv[1]), sys.argv[2]
 writer.BEAT_SECONDS, writer.SILENT_SECONDS, writer.POLL_SECONDS = 0.05, 2.0, 0.02
 if host != "here":

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from functools import cache
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from collabpipe.statistics import t_interval
+from collabpipe.analysis.intervals import t_interval
+from tests.conftest import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[1]
 EVIDENCE = REPOSITORY / "docs" / "results" / "evidence"
 FEW, WRONG = "none", "symmetric_inclusive-0.5"
 RIVALS = {FEW: "baseline_tuned", WRONG: "one_pass"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from collabpipe.jobs.overhead_files import write_overhead
+from collabpipe.jobs.overhead import write_overhead
 from collabpipe.methods.resolve import compose, read_methods
 from collabpipe.settings.study import NetworkSettings, TrainingSettings
 from collabpipe.training.step_cost import Entry, measure_overhead

@@ -91,7 +91,7 @@ def choose(arguments: argparse.Namespace) -> None:
 def overhead(arguments: argparse.Namespace) -> None:
     """Measure what a training step of each method costs."""
     from collabpipe.host.gpu_lease import lease_device
-    from collabpipe.jobs.estimate import measure_study
+    from collabpipe.jobs.overhead import measure_study
     from collabpipe.plan.recipes import read_recipe
     from collabpipe.plan.study_recipes import OverheadRecipe
 

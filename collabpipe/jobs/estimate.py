@@ -1,4 +1,4 @@
-"""What a study costs: the measured overhead of its methods, and the hours and gigabytes of all its runs beforehand."""
+"""What a study costs: the hours and gigabytes of all its runs, beforehand."""
 
 from __future__ import annotations
 
@@ -9,17 +9,11 @@ from typing import Any
 
 from collabpipe.catalogue.sources import SOURCES
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import json_digest
 from collabpipe.data.prepared import data_record
-from collabpipe.jobs.choose import decide
-from collabpipe.jobs.overhead_files import write_overhead
 from collabpipe.methods.composition import Composition
-from collabpipe.plan.paths import OVERHEAD_FILES, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
-from collabpipe.plan.study_recipes import OverheadRecipe
 from collabpipe.results.retention import Keep
-from collabpipe.results.store import Store
 from collabpipe.results.studies import Study
 from collabpipe.settings.study import CANDIDATE, NetworkSettings, TrainingSettings
 from collabpipe.training.batches import Cut
@@ -28,8 +22,6 @@ from collabpipe.training.step_cost import (
     Entry,
     Shape,
     Subject,
-    device_name,
-    measure_overhead,
     step_flops_and_parameters,
 )
 
@@ -41,33 +33,6 @@ FORWARD_SHARE = 1 / 3
 """Of a step's operations, those of an image's way forward; backward takes twice as many."""
 # What changes neither operations nor memory: methods that differ in nothing else cost the same.
 FREE = frozenset({"weight", "ramp", "drop", "channel_drop", "momentum", "temperature", "scale", "smoothing", "q", "pi"})
-
-
-def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float) -> None:
-    """Write the overhead table of a study's methods, as they were chosen, measured on images of its first data set.
-
-    What was measured before, on a device of this name, is taken from the store.
-
-    Raises:
-        CollabpipeError: the data set is not prepared, or a choice is missing.
-    """
-    record = data_record(recipe.data, paths.dataset(recipe.data.dataset))
-    decided = [decide(method, recipe.data.dataset, method.network_name, paths) for method in recipe.methods]
-    choices = [of_one for _, of_one in decided]
-    key = json_digest({"recipe": recipe.digest, "choices": choices, "device": device_name(choose_device())})
-    store = Store(paths.store)
-    with store.writing(key) as writer:
-        result = store.find(key)
-        if result is None:
-            entries = [Entry(m.network_name, m.network, m.method, m.composition) for m, _ in decided]
-            channels, height, width = record["shape"]
-            shape, classes = (channels, height, width), len(record["classes"])
-            measured = measure_overhead(entries, shape, classes, recipe.training, seconds=seconds)
-            about = {"recipe": recipe.digest, "data": recipe.data.dataset, "choices": choices}
-            write_overhead(measured, writer.folder, about)
-            writer.check()
-            result = store.finish(key, OVERHEAD_FILES, {})
-        store.place(key, result, paths.overhead)
 
 
 @dataclass(frozen=True)

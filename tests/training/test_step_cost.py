@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.jobs.overhead_files import write_overhead
+from collabpipe.jobs.overhead import write_overhead
 from collabpipe.methods.composition import Composition, Passes
 from collabpipe.methods.resolve import compose, read_methods
 from collabpipe.model.networks import build_network

@@ -1,4 +1,4 @@
-"""The overhead table's files: for programs, for readers, and every round of the timing."""
+"""The overhead command: what a step of each method costs, for programs, for readers, and every round of the timing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from collabpipe.common.files import file_digest, sealed, write_json, write_text
+from collabpipe.common.files import file_digest, json_digest, sealed, write_json, write_text
 from collabpipe.common.whereabouts import whereabouts
-from collabpipe.training.step_cost import Measured
+from collabpipe.data.prepared import data_record
+from collabpipe.jobs.choose import decide
+from collabpipe.plan.paths import OVERHEAD_FILES, Paths
+from collabpipe.plan.study_recipes import OverheadRecipe
+from collabpipe.results.store import Store
+from collabpipe.training.device import choose_device
+from collabpipe.training.step_cost import Entry, Measured, device_name, measure_overhead
 
 SHOWN = {
     "params_train": ("parameters, training (M)", 1e-6, 2),
@@ -31,6 +37,33 @@ NOTE = (
     "torch's allocator. Step: the median time of its rounds, in which all methods of a network take turns. MB is 10⁶ "
     "bytes. The first four are the same on every run; peak and time belong to the device."
 )
+
+
+def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float) -> None:
+    """Write the overhead table of a study's methods, as they were chosen, measured on images of its first data set.
+
+    What was measured before, on a device of this name, is taken from the store.
+
+    Raises:
+        CollabpipeError: the data set is not prepared, or a choice is missing.
+    """
+    record = data_record(recipe.data, paths.dataset(recipe.data.dataset))
+    decided = [decide(method, recipe.data.dataset, method.network_name, paths) for method in recipe.methods]
+    choices = [of_one for _, of_one in decided]
+    key = json_digest({"recipe": recipe.digest, "choices": choices, "device": device_name(choose_device())})
+    store = Store(paths.store)
+    with store.writing(key) as writer:
+        result = store.find(key)
+        if result is None:
+            entries = [Entry(m.network_name, m.network, m.method, m.composition) for m, _ in decided]
+            channels, height, width = record["shape"]
+            shape, classes = (channels, height, width), len(record["classes"])
+            measured = measure_overhead(entries, shape, classes, recipe.training, seconds=seconds)
+            about = {"recipe": recipe.digest, "data": recipe.data.dataset, "choices": choices}
+            write_overhead(measured, writer.folder, about)
+            writer.check()
+            result = store.finish(key, OVERHEAD_FILES, {})
+        store.place(key, result, paths.overhead)
 
 
 def write_overhead(measured: Measured, folder: Path, about: Mapping[str, Any]) -> None:

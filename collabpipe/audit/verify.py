@@ -15,7 +15,7 @@ from typing import Any, Literal
 from collabpipe.audit.compare import alike
 from collabpipe.audit.proofs import Broken, Check, Stale, check_same, check_sums, sealed_record
 from collabpipe.common.files import json_text, record_of, seal_of, sealed
-from collabpipe.data.labels import describe, read_labels
+from collabpipe.data.labels import label_record, read_labels
 from collabpipe.data.own import known_sums, unchanged
 from collabpipe.plan.paths import (
     CHECKPOINT_FILES,
@@ -105,7 +105,7 @@ class Verifier:
         record = sealed_record(path.with_suffix(".json"))
         check_same(path.with_suffix(".json"), "recipe", record["recipe"], recipe.digest, Stale)
         labels = read_labels(path, recipe)
-        about = describe(recipe, labels, record["classes"], record["inputs"])
+        about = label_record(recipe, labels, record["classes"], record["inputs"])
         if not alike(json_text(sealed(record)), json_text(sealed(about))):
             for name in ("recipe", "sha256"):
                 check_same(path.with_suffix(".json"), name, record[name], about[name])

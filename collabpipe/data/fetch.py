@@ -12,7 +12,7 @@ from collabpipe.common.files import write_json
 from collabpipe.data.download import download
 from collabpipe.data.own import Sums, made_from, md5_of, note_sums, own_files, read_sums, stamp, stamps
 from collabpipe.data.raw import WrongSum, addresses, check_accept, lacking, listing, locate, verify, wanted_files
-from collabpipe.host.folder_lock import alone
+from collabpipe.host.folder_lock import locked
 from collabpipe.plan.recipes import DataRecipe
 
 
@@ -32,7 +32,7 @@ def fetch(
         CollabpipeError: a file is missing, unreachable or of another sum; no such file is left under its name.
     """
     check_accept(recipe)
-    with alone(folder, "fetches into"):
+    with locked(folder, "fetches into"):
         record: dict[str, Any] = {"recipe": recipe.digest, "source": recipe.source, "folder": None, "accepted": {}}
         if recipe.source == IMAGE_FOLDER and data_dir is None:
             raise CollabpipeError("an image_folder needs data_dir: the folder that holds train/ and test/.")

@@ -148,7 +148,7 @@ def transition_matrix(about: Mapping[str, Any]) -> NDArray[np.float64]:
     return _shares(counts)
 
 
-def describe(
+def label_record(
     recipe: LabelsRecipe, labels: LabelFile, classes: Sequence[str], inputs: Mapping[str, str]
 ) -> dict[str, Any]:
     """What the record of a label file says: all that follows from its recipe, its labels and the sums of its inputs.
@@ -183,7 +183,7 @@ def write_labels(
 
     Returns the description.
     """
-    about = describe(recipe, labels, classes, inputs)
+    about = label_record(recipe, labels, classes, inputs)
     short = {name: value for name, value in about.items() if not name.startswith("transition")}
     table = pa.table(
         {

@@ -20,7 +20,7 @@ from collabpipe.data.formats import READERS
 from collabpipe.data.image_files import class_names
 from collabpipe.data.raw import verified_files
 from collabpipe.data.split import Split, channel_statistics
-from collabpipe.host.folder_lock import alone
+from collabpipe.host.folder_lock import locked
 from collabpipe.plan.recipes import DataRecipe
 
 ANNOTATIONS = "annotations.parquet"
@@ -66,7 +66,7 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
     fetched = read_record(raw / "fetched.json") if files else {}
     made_from = {"md5": fetched.get("md5"), "images": fetched.get("images")}
     coarse = {"coarse_classes": list(source.coarse)} if source.coarse else {}
-    with alone(folder, "prepares"):
+    with locked(folder, "prepares"):
         for left in folder.glob(".*.part"):  # by a process that was killed: gigabytes that nobody would ever use
             left.unlink()
         (folder / "record.json").unlink(missing_ok=True)  # an old one would vouch for what is about to be replaced

@@ -11,7 +11,7 @@ from typing import Any
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, file_digest
 from collabpipe.common.progress import Progress
-from collabpipe.host.folder_lock import alone
+from collabpipe.host.folder_lock import locked
 
 
 def staged(folder: Path, record: dict[str, Any], where: str) -> Path:
@@ -25,7 +25,7 @@ def staged(folder: Path, record: dict[str, Any], where: str) -> Path:
     try:
         target: Path = _own_folder(where) / sha256
         size = record["files"]["train.arrow"]["bytes"]
-        with alone(target, "copies"):
+        with locked(target, "copies"):
             for left in target.glob(".*.part"):  # by a job that was killed
                 left.unlink()
             here = target / "train.arrow"

@@ -13,7 +13,7 @@ from collabpipe.common.progress import Progress
 
 
 @contextmanager
-def alone(folder: Path, work: str) -> Iterator[None]:
+def locked(folder: Path, work: str) -> Iterator[None]:
     """Hold the folder's lock; a second process is told what `work` the first does there, and waits for it.
 
     Raises:

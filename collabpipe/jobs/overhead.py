@@ -17,7 +17,7 @@ from collabpipe.plan.paths import OVERHEAD_FILES, Paths
 from collabpipe.plan.study_recipes import OverheadRecipe
 from collabpipe.results.store import Store
 from collabpipe.training.device import choose_device
-from collabpipe.training.step_cost import Entry, Measured, device_name, measure_overhead
+from collabpipe.training.step_cost import Entry, StepCosts, device_name, measure_overhead
 
 SHOWN = {
     "params_train": ("parameters, training (M)", 1e-6, 2),
@@ -66,7 +66,7 @@ def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float) -> None:
         store.place(key, result, paths.overhead)
 
 
-def write_overhead(measured: Measured, folder: Path, about: Mapping[str, Any]) -> None:
+def write_overhead(measured: StepCosts, folder: Path, about: Mapping[str, Any]) -> None:
     """Write overhead.csv (full precision), overhead.md (for reading) and overhead.json (rounds, conditions, `about`).
 
     Raises:

@@ -70,7 +70,7 @@ class Conditions:
 
 
 @dataclass(frozen=True)
-class Measured:
+class StepCosts:
     """The table, a row an entry with the columns of `COLUMNS`, and the seconds of every round by "network/method"."""
 
     table: pd.DataFrame
@@ -204,7 +204,7 @@ def measure_overhead(
     device: torch.device | None = None,
     seconds: float = 60.0,
     least: int = 5,
-) -> Measured:
+) -> StepCosts:
     """Measure a training step of every entry.
 
     The methods of one network lie in memory together (weights and momentum, activations of one at a time).
@@ -241,7 +241,7 @@ def measure_overhead(
             rounds[f"{network}/{method}"] = timed[method]
     name = device_name(device)
     conditions = Conditions(name, shape, classes, training.batch_size, training.precision, training.threads)
-    return Measured(pd.DataFrame(rows, columns=list(COLUMNS)), rounds, conditions)
+    return StepCosts(pd.DataFrame(rows, columns=list(COLUMNS)), rounds, conditions)
 
 
 def _check(entries: Sequence[Entry]) -> None:

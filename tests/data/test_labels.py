@@ -21,7 +21,7 @@ from collabpipe.common.files import is_sealed, read_json
 from collabpipe.common.seeds import numpy_generator
 from collabpipe.data.labels import (
     LabelFile,
-    describe,
+    label_record,
     make_labels,
     read_labels,
     stratified,
@@ -220,7 +220,7 @@ def test_labels_that_are_made_have_all_classes_in_training_and_tell_which_valida
     part = labels.validation
     assert set(labels.clean[~part]) == set(range(5))
     assert set(labels.noisy[~part]) == set(labels.noisy)
-    lost = describe(asked, labels, CLASSES, INPUTS)["not_validated"]
+    lost = label_record(asked, labels, CLASSES, INPUTS)["not_validated"]
     assert lost == [CLASSES[label] for label in sorted(set(labels.noisy) - set(labels.noisy[part]))]
 
 

@@ -25,7 +25,7 @@ from collabpipe.training.step_cost import (
     COLUMNS,
     Conditions,
     Entry,
-    Measured,
+    StepCosts,
     Subject,
     measure_overhead,
     step_flops_and_parameters,
@@ -70,13 +70,13 @@ def subject(method: str, training: TrainingSettings = TRAINING, device: torch.de
 
 
 @pytest.fixture(scope="module")
-def measured() -> Measured:
+def measured() -> StepCosts:
     entries = [entry(method) for method in DEFINITIONS]
     return measure_overhead(entries, SHAPE, CLASSES, TRAINING, device=CPU, seconds=0.0)
 
 
 @pytest.fixture(scope="module")
-def rows(measured: Measured) -> Rows:
+def rows(measured: StepCosts) -> Rows:
     return {row["method"]: row for row in measured.table.to_dict("records")}
 
 
@@ -224,7 +224,7 @@ def test_counting_leaves_no_gradients_behind() -> None:
 # --- the measurement -------------------------------------------------------------------------------------------------
 
 
-def test_table_has_its_columns_in_order_and_a_row_an_entry(measured: Measured) -> None:
+def test_table_has_its_columns_in_order_and_a_row_an_entry(measured: StepCosts) -> None:
     assert tuple(measured.table.columns) == COLUMNS
     assert COLUMNS[:9] == (
         "network",
@@ -248,7 +248,7 @@ def test_ratios_are_to_plain_cross_entropy(rows: Rows) -> None:
             assert row[f"{name}_ratio"] == row[name] / rows["baseline"][name]
 
 
-def test_step_time_is_the_median_of_at_least_five_rounds(measured: Measured, rows: Rows) -> None:
+def test_step_time_is_the_median_of_at_least_five_rounds(measured: StepCosts, rows: Rows) -> None:
     assert set(measured.rounds) == {f"resnet8/{method}" for method in DEFINITIONS}
     for method in DEFINITIONS:
         times = measured.rounds[f"resnet8/{method}"]
@@ -301,7 +301,7 @@ sys.stdout.write(table[EXACT].to_csv())
 """
 
 
-def test_counted_columns_are_the_same_in_another_process(measured: Measured) -> None:
+def test_counted_columns_are_the_same_in_another_process(measured: StepCosts) -> None:
     done = subprocess.run([sys.executable, "-c", AGAIN], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout == measured.table[EXACT].to_csv()
     # The profiler keeps quiet about its start and stop.
@@ -322,7 +322,7 @@ def test_saved_bytes_hang_on_no_device(rows: Rows) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_measures_on_a_gpu(measured: Measured) -> None:
+def test_measures_on_a_gpu(measured: StepCosts) -> None:
     entries = [entry(method) for method in DEFINITIONS]
     found = measure_overhead(entries, SHAPE, CLASSES, TRAINING, seconds=0.0)
     assert found.table[EXACT[:3]].equals(measured.table[EXACT[:3]])
@@ -345,7 +345,7 @@ def test_entries_that_cannot_be_measured_are_named(entries: list[Entry], message
 # --- what is written -------------------------------------------------------------------------------------------------
 
 
-def test_written_table_has_full_precision(measured: Measured, tmp_path: Path) -> None:
+def test_written_table_has_full_precision(measured: StepCosts, tmp_path: Path) -> None:
     write_overhead(measured, tmp_path, {"study": "small"})
     read = pd.read_csv(tmp_path / "overhead.csv")
     pd.testing.assert_frame_equal(read, measured.table, check_exact=True)
@@ -364,7 +364,7 @@ def test_table_for_reading_has_units_ratios_and_conditions(tmp_path: Path) -> No
     ratios = (2.0, 1.0, 1.234, 1.5, 1.006, 0.999)
     table = pd.DataFrame([["net", "kernel", *values, "Chip", *ratios], ["net", "bare", *values, "Chip", *[None] * 6]])
     table.columns = pd.Index(COLUMNS)
-    write_overhead(Measured(table, {}, Conditions("Chip", (3, 32, 32), 10, 128, "float32", 2)), tmp_path, {})
+    write_overhead(StepCosts(table, {}, Conditions("Chip", (3, 32, 32), 10, 128, "float32", 2)), tmp_path, {})
     text = (tmp_path / "overhead.md").read_text()
     cells = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| net ")
@@ -375,7 +375,7 @@ def test_table_for_reading_has_units_ratios_and_conditions(tmp_path: Path) -> No
         assert fact in text
 
 
-def test_a_folder_that_cannot_be_written_is_named(measured: Measured, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(measured: StepCosts, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CollabpipeError, match="cannot write"):
         write_overhead(measured, tmp_path / "file", {})

@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import Workspace
 from tests.slurm.cluster import Cluster, cluster
 from tests.slurm.sessions import Session
+from tests.workspaces import Workspace
 
 STUDY: dict[str, Any] = {
     "study": "thousand",

@@ -12,12 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-from filelock import FileLock
 
 from collabpipe.common.files import json_digest, read_json
-from tests.conftest import REPOSITORY, SMALL, Workspace
+from tests.workspaces import REPOSITORY, Workspace
 
 CELL = "digits/symmetric-0.5/resnet8"
 WHO = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
@@ -179,35 +177,3 @@ def flip_a_bit(file: Path) -> None:
 def copy_tree(source: Path, target: Path) -> None:
     """Copy a folder with its times and links."""
     subprocess.run(["cp", "-a", str(source), str(target)], check=True)
-
-
-@pytest.fixture(scope="session")
-def shared_study(finished_study: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder with the small finished study in `project`, shared, and the folder `remote` that it was pushed to.
-
-    Made once for all workers and never written to.
-    """
-    base = tmp_path_factory.getbasetemp()
-    shared = (base if worker_id == "master" else base.parent) / "shared"
-    with FileLock(f"{shared}.lock"):
-        if not shared.exists():
-            making = shared.with_suffix(".making")
-            project = Project.begin(making / "project", SMALL)
-            copy_tree(finished_study / "results", project.results)
-            project.collabpipe("share")
-            project.commit("share the study")
-            making.rename(shared)
-    return shared
-
-
-@pytest.fixture
-def project(shared_study: Path, tmp_path: Path) -> Project:
-    """A project with the finished and shared study; its remote beside it."""
-    copy_tree(shared_study, tmp_path / "shared")
-    return Project(tmp_path / "shared" / "project")
-
-
-@pytest.fixture
-def clone(project: Project) -> Project:
-    """A fresh clone of the project, in which nothing is restored yet."""
-    return project.cloned()

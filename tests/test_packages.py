@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.workspaces import REPOSITORY
 
 PACKAGE = REPOSITORY / "collabpipe"
 # What takes seconds to import: the planning of a study, which every job of a cluster repeats, needs none of it.

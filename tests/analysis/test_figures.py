@@ -14,7 +14,7 @@ from PIL import Image
 from collabpipe.analysis import figures
 from collabpipe.analysis.figures import draw_differences, draw_transitions
 from collabpipe.common.files import read_json, sealed, write_json
-from tests.conftest import Workspace, jobs
+from tests.workspaces import Workspace, jobs
 
 
 def record(classes: int, wrong: float = 0.4) -> dict[str, Any]:

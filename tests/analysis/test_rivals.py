@@ -17,7 +17,7 @@ from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.claims import Rival
 from collabpipe.settings.study import check_settings
-from tests.conftest import altered
+from tests.workspaces import altered
 
 SELECT = {"seeds": [100], "carry": {"pair-0.4": "symmetric-0.5"}}
 CONFIG = altered(

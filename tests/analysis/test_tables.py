@@ -24,7 +24,7 @@ from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, read_recipe
 from collabpipe.settings.claims import Claims
 from collabpipe.settings.study import check_settings
-from tests.conftest import SMALL, Lab, altered
+from tests.workspaces import SMALL, Lab, altered
 
 COLUMNS = [
     "dataset", "noise", "network", "method", "control", "rival", "n", "accuracy_mean", "accuracy_std", "best_mean",

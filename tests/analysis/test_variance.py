@@ -19,7 +19,7 @@ from collabpipe.common.seeds import derive_seed
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
-from tests.conftest import Workspace, altered
+from tests.workspaces import Workspace, altered
 
 CROSSED: dict[str, Any] = {
     "methods": {"output": None, "output_control": None},

@@ -28,7 +28,7 @@ from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import RunName, TrainRecipe
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.settings.claims import Claims, load_claims
-from tests.conftest import REPOSITORY
+from tests.workspaces import REPOSITORY
 
 NAN = math.nan
 PLACE = "digits/none/resnet8"

@@ -22,10 +22,8 @@ from moto.server import ThreadedMotoServer
 
 from collabpipe.plan.paths import STAGES
 from collabpipe.plan.recipes import NUMERICS
-from tests.conftest import SMALL, Workspace, altered
-from tests.dvc_projects import CELL, Project, clone, files_below, flip_a_bit, project, shared_study, wait_for
-
-__all__ = ["clone", "project", "shared_study"]  # fixtures
+from tests.dvc_projects import CELL, Project, files_below, flip_a_bit, wait_for
+from tests.workspaces import SMALL, Workspace, altered
 
 NOTHING = "Nothing to be done"
 BASELINE: dict[str, Any] = {"methods": {"output": None, "output_control": None}}

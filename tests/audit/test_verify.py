@@ -40,12 +40,10 @@ from collabpipe.results.retention import thin
 from collabpipe.results.timestamps import settle
 from collabpipe.settings.study import ExecutionSettings
 from collabpipe.training.checkpoint import weights_digest
-from tests.conftest import Workspace, altered
-from tests.workflow import test_selection_workflow as searches
+from tests import searches
+from tests.workspaces import Workspace, altered
 
 # One finished search for all test files that need it.
-finished_search = searches.finished_search
-searched = searches.searched
 
 CELL = "digits/symmetric-0.5/resnet8"
 RUN = f"{CELL}/output/seed0"

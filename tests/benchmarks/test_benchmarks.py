@@ -20,7 +20,7 @@ from benchmarks.rounds import Goal, Ratio, Row, in_turns, paired
 from collabpipe.model.networks import build_network
 from collabpipe.training.device import be_deterministic
 from collabpipe.training.engine import Training
-from tests.conftest import REPOSITORY
+from tests.workspaces import REPOSITORY
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.state import look
 from collabpipe.settings.study import check_settings
-from tests.conftest import altered
+from tests.workspaces import altered
 
 
 def test_a_generated_study_is_current_and_its_tables_can_be_made(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from benchmarks.carrying import pack, take_over
 from collabpipe.audit.verify import Verifier
 from collabpipe.common.files import read_json
 from collabpipe.plan.plan import Plan
-from tests.conftest import REPOSITORY, Workspace, altered, jobs
+from tests.workspaces import REPOSITORY, Workspace, altered, jobs
 
 STUDY: dict[str, Any] = {
     "methods": {

@@ -26,7 +26,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.whereabouts import Commit
 from collabpipe.host.gpu_lease import FOLDER
 from collabpipe.host.gpus import MASK, SIMULATED
-from tests.conftest import REPOSITORY, SMALL, altered
+from tests.workspaces import REPOSITORY, SMALL, altered
 
 CARD = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 TOPICS = {"python", "locale", "packages", "torch", "gpus", "threads", "disk", "results", "dvc", "slurm", "git"}

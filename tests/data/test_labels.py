@@ -31,7 +31,7 @@ from collabpipe.data.labels import (
 from collabpipe.data.prepared import Images
 from collabpipe.plan.recipes import DataRecipe, LabelSeeds, LabelsRecipe
 from collabpipe.settings.data import NoiseSettings
-from tests.conftest import Workspace, altered
+from tests.workspaces import Workspace, altered
 
 CLASSES = tuple("abcde")
 # Unequal classes: 40, 80, 120, 160 and 200 images, in no order.

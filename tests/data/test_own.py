@@ -20,7 +20,7 @@ from collabpipe.plan.plan import Plan
 from collabpipe.results.state import check_own_files, look
 from collabpipe.results.timestamps import settle
 from tests.archives import Small, cifar10, md5
-from tests.conftest import Workspace, altered, jobs
+from tests.workspaces import Workspace, altered, jobs
 
 
 def draw(path: Path, seed: int) -> None:

@@ -12,8 +12,8 @@ import pytest
 from collabpipe.common.files import read_json, sealed, write_json
 from collabpipe.data.prepared import data_record, open_images
 from collabpipe.data.stage import staged
-from tests.conftest import Lab
 from tests.jobs.test_resume import Desk, study
+from tests.workspaces import Lab
 
 
 @pytest.fixture

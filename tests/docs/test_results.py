@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from collabpipe.analysis.intervals import t_interval
-from tests.conftest import REPOSITORY
+from tests.workspaces import REPOSITORY
 
 EVIDENCE = REPOSITORY / "docs" / "results" / "evidence"
 FEW, WRONG = "none", "symmetric_inclusive-0.5"

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from collabpipe.training.device import be_deterministic
-from tests.conftest import REPOSITORY
+from tests.workspaces import REPOSITORY
 
 ON = os.environ.get("GPU_TESTS_ON", "cuda")
 HERE = Path(__file__).parent

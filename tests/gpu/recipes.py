@@ -18,7 +18,7 @@ from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.settings.study import check_settings
 from collabpipe.training.engine import Training
-from tests.conftest import REPOSITORY
+from tests.workspaces import REPOSITORY
 
 LAST_STAGE = {"resnet8": "stage3", "resnet18": "stage4", "vgg16": "stage5"}
 BEFORE_LAST = {"resnet8": "stage2", "resnet18": "stage3", "vgg16": "stage4"}

@@ -14,8 +14,8 @@ from collabpipe.common.files import read_json
 from collabpipe.plan.plan import Plan
 from collabpipe.results.store import Store
 from collabpipe.settings.study import check_settings
-from tests.conftest import Lab, altered, key_of
 from tests.gpu.conftest import ON, Terminal
+from tests.workspaces import Lab, altered, key_of
 
 METHODS: dict[str, Any] = {
     "baseline": {},

@@ -27,7 +27,7 @@ import pytest
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.host import gpu_lease as lease
-from tests.conftest import REPOSITORY
+from tests.workspaces import REPOSITORY
 
 FOUR = ["0", "1", "2", "3"]
 

@@ -17,7 +17,7 @@ from collabpipe.cli import main
 from collabpipe.cli.main import WRITING, parser
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.host.results_lock import alone, occupy
-from tests.conftest import Workspace
+from tests.workspaces import Workspace
 
 OCCUPY = "from collabpipe.host.results_lock import occupy; occupy(root)"
 ALONE = "from collabpipe.host.results_lock import alone; held = alone(root, 'restoring'); held.__enter__()"

@@ -15,8 +15,8 @@ import pytest
 from collabpipe.host.signals import EXIT_CODE, SIGNALS, Interrupted, Interruption
 from collabpipe.host.writer import CLAIM
 from collabpipe.results.store import Store
-from tests.conftest import Lab
 from tests.jobs.test_resume import Desk, study
+from tests.workspaces import Lab
 
 OFTEN = ["--save-seconds", "0"]
 ENDLESS = 10**6

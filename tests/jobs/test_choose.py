@@ -27,7 +27,7 @@ from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import SelectionRecipe, TrainRecipe
 from collabpipe.settings.study import check_settings, load_settings
-from tests.conftest import Lab, altered
+from tests.workspaces import Lab, altered
 
 Config = dict[str, Any]
 CELL = "digits/symmetric-0.5/resnet8"

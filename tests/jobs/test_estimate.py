@@ -18,7 +18,7 @@ from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import NetworkSettings, check_settings
 from collabpipe.training.step_cost import Entry, step_flops_and_parameters
-from tests.conftest import REPOSITORY, SMALL, Lab, altered
+from tests.workspaces import REPOSITORY, SMALL, Lab, altered
 
 DEFAULT = REPOSITORY / "config" / "config.yaml"
 RATE = 1e10

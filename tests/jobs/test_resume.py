@@ -28,7 +28,7 @@ from collabpipe.results.store import Store
 from collabpipe.settings.study import check_settings
 from collabpipe.training.checkpoint import weights_digest
 from collabpipe.training.engine import Training
-from tests.conftest import Lab, Workspace, altered, key_of
+from tests.workspaces import Lab, Workspace, altered, key_of
 
 METHODS: dict[str, Any] = {
     "baseline": {},

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from collabpipe.plan.plan import Plan
-from tests.conftest import REPOSITORY
+from tests.workspaces import REPOSITORY
 
 CONFIG = REPOSITORY / "config"
 PRESETS = sorted(file.stem for file in CONFIG.glob("*.yaml") if not file.stem.endswith("claims"))

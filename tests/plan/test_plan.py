@@ -23,7 +23,7 @@ from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, TrainRecipe, read_recipe
 from collabpipe.plan.workflow import Workflow
 from collabpipe.settings.study import check_settings
-from tests.conftest import REPOSITORY
+from tests.workspaces import REPOSITORY
 
 Config = dict[str, Any]
 DATASETS: Config = {

@@ -26,7 +26,7 @@ from collabpipe.methods.registry import KINDS
 from collabpipe.methods.resolve import candidate
 from collabpipe.methods.search import Searched
 from collabpipe.plan.plan import Plan
-from tests.conftest import REPOSITORY, SMALL, Workspace, jobs
+from tests.workspaces import REPOSITORY, SMALL, Workspace, jobs
 
 CONFIG = REPOSITORY / "config"
 FOUR = ("output", "intermediate", "representation", "kernel")

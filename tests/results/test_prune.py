@@ -20,12 +20,10 @@ from collabpipe.plan.plan import Plan
 from collabpipe.results.prune import freed_bytes, remove, unasked
 from collabpipe.results.studies import studies_in
 from collabpipe.results.timestamps import settle
-from tests.conftest import REPOSITORY, SMALL, Workspace, altered, key_of
-from tests.workflow import test_selection_workflow as searches
+from tests import searches
+from tests.workspaces import REPOSITORY, SMALL, Workspace, altered, key_of
 
 # One finished search for all test files that need it.
-finished_search = searches.finished_search
-searched = searches.searched
 
 NOTHING = "Nothing to be done"
 # The same images under another name.

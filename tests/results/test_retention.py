@@ -19,7 +19,7 @@ from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.results.retention import Keep, thin
 from collabpipe.results.store import Store
 from collabpipe.settings.study import check_settings
-from tests.conftest import Lab, Workspace, altered, jobs
+from tests.workspaces import Lab, Workspace, altered, jobs
 
 NOTHING = "Nothing to be done"
 METHODS: dict[str, Any] = {

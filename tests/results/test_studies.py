@@ -22,7 +22,7 @@ from collabpipe.results.state import look
 from collabpipe.results.studies import known_studies, note_study, recorded, study_here
 from collabpipe.results.timestamps import settle
 from collabpipe.results.unfinished import begun, failed
-from tests.conftest import REPOSITORY, Workspace, altered, key_of
+from tests.workspaces import REPOSITORY, Workspace, altered, key_of
 
 CELL = "digits/symmetric-0.5/resnet8"
 OTHER: dict[str, Any] = {

@@ -23,12 +23,10 @@ from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.results.store import Store
 from collabpipe.results.timestamps import OLD, settle
 from collabpipe.settings.study import ExecutionSettings
-from tests.conftest import Workspace, altered
-from tests.workflow import test_selection_workflow as searches
+from tests import searches
+from tests.workspaces import Workspace, altered
 
 # One finished search for all test files that need it.
-finished_search = searches.finished_search
-searched = searches.searched
 
 NOTHING = "Nothing to be done"
 CELL = "digits/symmetric-0.5/resnet8"

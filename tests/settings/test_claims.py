@@ -11,7 +11,7 @@ import yaml
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.settings.claims import FAMILY_LIMIT, ORIGINAL, Claim, Claims, load_claims
-from tests.conftest import REPOSITORY, altered
+from tests.workspaces import REPOSITORY, altered
 
 SHIPPED = REPOSITORY / "config" / "claims.yaml"
 CLAIM: dict[str, Any] = {

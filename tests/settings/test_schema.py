@@ -16,7 +16,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.methods.registry import KINDS
 from collabpipe.settings.schema import settings_schema
 from collabpipe.settings.study import check_settings
-from tests.conftest import REPOSITORY, SMALL
+from tests.workspaces import REPOSITORY, SMALL
 
 SCHEMA = Draft202012Validator(settings_schema())
 CONFIGS = sorted(path.name for path in (REPOSITORY / "config").glob("*.yaml") if "study:" in path.read_text())

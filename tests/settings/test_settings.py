@@ -20,7 +20,7 @@ from collabpipe.methods.composition import AgreementTerm, Branches, Passes
 from collabpipe.methods.resolve import compose
 from collabpipe.settings.data import parse_noise
 from collabpipe.settings.study import Settings, check_settings, load_settings
-from tests.conftest import REPOSITORY, altered
+from tests.workspaces import REPOSITORY, altered
 
 COLLABPIPE = Path(sys.executable).parent / "collabpipe"
 GOOD = """\

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Workspace, altered
 from tests.slurm.cluster import CGROUPS, FREEZER, Cluster, cluster
 from tests.slurm.disturbed import DISTURBED, EPOCHS, RUN, Disturbed, Fault
+from tests.workspaces import Workspace, altered
 
 FAULTS: list[Fault] = []
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import Workspace, altered
 from tests.slurm.cluster import Cluster
 from tests.slurm.sessions import Session
+from tests.workspaces import Workspace, altered
 
 SAVE_SECONDS = 2.0
 EPOCHS = 150

@@ -6,7 +6,7 @@ import subprocess
 
 import psutil
 
-from tests.conftest import Workspace
+from tests.workspaces import Workspace
 
 IMPATIENCE = ("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2")
 """Ask SLURM more often than the plugin would; after each answer without news it still waits ten seconds longer."""

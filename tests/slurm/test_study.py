@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from collabpipe.training.checkpoint import weights_digest
-from tests.conftest import REPOSITORY, Lab, Workspace, altered
 from tests.slurm.cluster import Cluster
 from tests.slurm.sessions import Session
+from tests.workspaces import REPOSITORY, Lab, Workspace, altered
 
 PACKED = altered({"methods": {"output_control": None}, "seeds": [0, 1, 2], "execution": {"seeds_per_job": 2}})
 

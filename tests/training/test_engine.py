@@ -19,7 +19,7 @@ from collabpipe.training import batches as batches_module
 from collabpipe.training.batches import Augmentation, Cut, Pixels
 from collabpipe.training.checkpoint import weights_digest
 from collabpipe.training.engine import Training
-from tests.conftest import Lab
+from tests.workspaces import Lab
 
 MEASURED = {"validation_accuracy", "clean_accuracy", "memorised", "flipped_accuracy", "class_entropy"}
 AUGMENTED: dict[str, Any] = {"datasets": {"digits": {"crop": 1, "flip": True}}}

@@ -30,7 +30,7 @@ from collabpipe.training.step_cost import (
     measure_overhead,
     step_flops_and_parameters,
 )
-from tests.conftest import REPOSITORY
+from tests.workspaces import REPOSITORY
 
 CPU = torch.device("cpu")
 Rows = dict[str, dict[Hashable, Any]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collabpipe.training.checkpoint import weights_digest
 from collabpipe.training.together import train_together
-from tests.conftest import Lab
+from tests.workspaces import Lab
 
 
 def test_trainings_at_once_end_as_each_does_alone(lab: Lab) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from collabpipe.common.files import read_json
 from tests.archives import Small, cifar10, cifar100, imagenet32, md5, serving, stl10
-from tests.conftest import Workspace, altered
+from tests.workspaces import Workspace, altered
 
 
 def dataset(small: Small, **keys: Any) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from collabpipe.cli.doctor.machine import check_results
 from collabpipe.common.files import read_json
 from collabpipe.common.whereabouts import Commit, commit
 from collabpipe.plan.paths import STAGES
-from tests.conftest import REPOSITORY, SMALL, Workspace
 from tests.dvc_projects import Project, copy_tree
+from tests.workspaces import REPOSITORY, SMALL, Workspace
 
 # --- shells ----------------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,10 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.host.gpu_lease import FOLDER, lease_holders
 from collabpipe.plan import workflow
 from collabpipe.plan.workflow import Workflow
-from tests.conftest import Lab, Workspace, altered
 from tests.host.test_gpu_lease import Host, device_of
 from tests.jobs.test_resume import Desk
 from tests.jobs.test_resume import study as resumed_study
+from tests.workspaces import Lab, Workspace, altered
 
 DEVICES = ["0", "1"]
 RUNNING = re.compile(r"pid (\d+) of")

@@ -15,7 +15,7 @@ from collabpipe.plan.paths import STAGES, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.workflow import Workflow, for_all_blocks
 from collabpipe.settings.study import check_settings
-from tests.conftest import REPOSITORY, SMALL, Workspace, altered
+from tests.workspaces import REPOSITORY, SMALL, Workspace, altered
 
 RUN = "digits/symmetric-0.5/resnet8/baseline/seed0"
 STUDY = altered({"methods": {"output": None, "output_control": None}, "seeds": [0], "training": {"epochs": 1}})

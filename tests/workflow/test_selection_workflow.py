@@ -7,83 +7,15 @@ is so without the weights of the first time.
 from __future__ import annotations
 
 import shutil
-import subprocess
-from pathlib import Path
-from typing import Any
 
 import pytest
-from filelock import FileLock
 from safetensors.torch import load_file
 
 from collabpipe.common.files import is_sealed, json_digest, read_json, write_json
-from tests.conftest import Workspace, altered, jobs
+from tests.searches import NAMES, STUDY, WEIGHTS, Searched, with_weights
+from tests.workspaces import jobs
 
 NOTHING = "Nothing to be done"
-NAMES = ("digits", "symmetric-0.5", "resnet8")
-WEIGHTS = [0.1, 5.0]
-# Two candidates of one seed; the combination builds on the choice, output and baseline do not.
-STUDY = altered(
-    {
-        "methods": {
-            "output_control": None,
-            "kernel": {"weight": WEIGHTS, "learning_rate": 0.05, "select": {"seeds": [7]}},
-            "combined": {"of": "output+kernel"},
-        },
-        "seeds": [0],
-        "training": {"epochs": 1},
-        "execution": {"keep_weights": "half"},
-    }
-)
-
-
-def with_weights(*weights: float) -> dict[str, Any]:
-    """The study with other values to choose from."""
-    return altered({"methods": {"kernel": {"weight": list(weights)}}}, STUDY)
-
-
-class Searched(Workspace):
-    """A searched study's folder."""
-
-    @property
-    def choice_file(self) -> Path:
-        return self.plan.paths.choice(*NAMES, "kernel")
-
-    @property
-    def choice(self) -> dict[str, Any]:
-        choice: dict[str, Any] = read_json(self.choice_file)
-        return choice
-
-    def candidate(self, number: int) -> dict[str, Any]:
-        record: dict[str, Any] = read_json(
-            self.plan.paths.run_folder(*NAMES, f"kernel.candidate{number}", 7) / "record.json"
-        )
-        return record
-
-    def weights(self) -> dict[str, float]:
-        """The kernel term's weight that each run was trained with."""
-        records = self.records().values()
-        return {r["run"]["method"]: r["composition"]["terms"][-1]["weight"] for r in records if "composition" in r}
-
-
-@pytest.fixture(scope="session")
-def finished_search(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The folder of a searched study that Snakemake has finished; shared by all workers and never written to."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base if worker_id == "master" else base.parent) / "searched"
-    with FileLock(f"{shared}.lock"):
-        if not shared.exists():
-            workspace = Workspace.create(shared.with_suffix(".making"), STUDY)
-            workspace.snakemake()
-            workspace.root.rename(shared)
-    return shared
-
-
-@pytest.fixture
-def searched(finished_search: Path, tmp_path: Path) -> Searched:
-    """A copy of the finished study, its times and links kept."""
-    root = tmp_path / "study"
-    subprocess.run(["cp", "-a", str(finished_search), str(root)], check=True)
-    return Searched(root)
 
 
 def test_final_runs_are_trained_with_what_was_chosen_and_keep_what_they_shall(searched: Searched) -> None:

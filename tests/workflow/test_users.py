@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from collabpipe.common.files import read_json, write_json
-from tests.conftest import REPOSITORY, Workspace, altered
+from tests.workspaces import REPOSITORY, Workspace, altered
 
 GROUP = 54320
 FIRST, SECOND = 54321, 54322

@@ -25,7 +25,7 @@ from collabpipe.common.files import read_json
 from collabpipe.plan.recipes import NUMERICS
 from collabpipe.results.state import look
 from collabpipe.results.store import Store
-from tests.conftest import SMALL, Workspace, altered, jobs, key_of
+from tests.workspaces import SMALL, Workspace, altered, jobs, key_of
 
 NOTHING = "Nothing to be done"
 CELL = "digits/symmetric-0.5/resnet8"

@@ -50,9 +50,10 @@ for_all_blocks(
 
 
 # collabpipe compares contents to decide what is made again, and tells Snakemake by setting times
-# (collabpipe/settle.py). A recipe can become newer although its contents are those that Snakemake remembers. So
-# Snakemake must not compare checksums, whatever the profile says. The limit can be set only once Snakemake's graph
-# exists. The graph exists when Snakemake asks for inputs, and all chains of inputs begin with a data set.
+# (collabpipe/results/timestamps.py). A recipe can become newer although its contents are those that Snakemake
+# remembers. So Snakemake must not compare checksums, whatever the profile says. The limit can be set only once
+# Snakemake's graph exists. The graph exists when Snakemake asks for inputs, and all chains of inputs begin with a data
+# set.
 def data_recipe(wildcards):
     workflow.dag.max_checksum_file_size = 0
     return FILES.recipe_file(PLAN.data[wildcards.dataset])

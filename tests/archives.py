@@ -156,7 +156,7 @@ def _cifar10_batch(images: Bytes, labels: Ints) -> bytes:
 
 
 def cifar100(human: bool = False) -> Small:
-    train, test = (pixels(9, 110, 3, 32), cycle(110, 100)), (pixels(10, 10, 3, 32), cycle(10, 100))
+    train, test = (pixels(9, 210, 3, 32), cycle(210, 100)), (pixels(10, 10, 3, 32), cycle(10, 100))
     members = {"cifar-100-python/meta": python2_pickle({"fine_label_names": ["apple"]})}
     for name, (images, labels) in (("train", train), ("test", test)):
         value = {"fine_labels": labels.tolist(), "coarse_labels": (labels % 20).tolist()}
@@ -184,7 +184,7 @@ def stl10(**changes: bytes) -> Small:
 
 def imagenet32(packed: bool = False, **changes: bytes) -> Small:
     """Ten batches of four images and a validation batch, pickled or (`packed`) as npz files."""
-    train, test = (pixels(13, 40, 3, 32), cycle(40, 1000, 320)), (pixels(14, 6, 3, 32), cycle(6, 1000, 990))
+    train, test = (pixels(13, 40, 3, 32), 320 + cycle(40, 20)), (pixels(14, 6, 3, 32), cycle(6, 1000, 990))
     parts = {f"train_data_batch_{i + 1}": (train[0][4 * i : 4 * i + 4], train[1][4 * i : 4 * i + 4]) for i in range(10)}
     files = {}
     for name, (images, labels) in (parts | {"val_data": test}).items():

@@ -165,7 +165,7 @@ def test_what_is_not_finished_or_was_tampered_with_is_not_shared(project: Projec
     project.configure(altered({"seeds": [0, 1, 2]}))
     message = refused(project.collabpipe("share", check=False))
     assert "study small is not finished" in message
-    assert "snakemake -n" in message
+    assert "Finish it: snakemake --cores all" in message
 
     project.configure(SMALL)
     flip_a_bit(project.root / WEIGHTS)

@@ -101,7 +101,7 @@ def test_the_same_command_takes_up_what_was_repaired_and_what_was_changed(pictur
     assert (
         f"was prepared from other files than those that lie in data_dir {folder} now" in refused.stdout + refused.stderr
     )
-    assert refused.stderr.endswith("Run Snakemake: it makes this again.\n")
+    assert "Nothing of this needs to be removed. Make it again: snakemake --cores all" in refused.stderr
     assert jobs(pictures.snakemake("--", "labels")) == {"fetch_dataset": 1, "prepare_dataset": 1, "noisy_labels": 1}
     assert read_json(record)["files"]["train.arrow"]["sha256"] != before["train.arrow"]["sha256"]
     again = pictures.snakemake("--dry-run", "--", "labels")

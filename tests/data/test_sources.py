@@ -135,7 +135,9 @@ def unpacked(small: Small, folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.parametrize("small", [cifar10(), cifar10(human=True), cifar100(), stl10()], ids=str)
+@pytest.mark.parametrize(
+    "small", [cifar10(), cifar10(human=True), cifar100(), stl10()], ids=lambda small: "+".join(small.files)
+)
 def test_unpacked_archives_are_used_where_they_lie(small: Small, inside: bool, tmp_path: Path) -> None:
     sums = unpacked(small, tmp_path / "own")
     recipe = small.recipe(accept=sums)

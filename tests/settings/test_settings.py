@@ -143,7 +143,7 @@ MISTAKES = {
     "missing validation_size": Mistake(
         "validation_size: 50", "crop: 1", "digits", "datasets.digits.validation_size", ("missing",)
     ),
-    "missing epochs": Mistake("epochs: 2", "batch_size: 2", "training", "training.epochs", ("missing",)),
+    "missing epochs": Mistake("epochs: 2", "batch_size: 4", "training", "training.epochs", ("missing",)),
     "a word for a number": Mistake("epochs: 2", "epochs: many", "epochs", "training.epochs", ("'many'", "integer")),
     "a fraction for a count": Mistake("epochs: 2", "epochs: 1.5", "epochs", "training.epochs", ("1.5", "integer")),
     "yes for a count": Mistake("epochs: 2", "epochs: yes", "epochs", "training.epochs", ("True", "a number")),

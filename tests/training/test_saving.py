@@ -39,6 +39,10 @@ class Steps:
     done: int = 0
 
     @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
     def step(self) -> int:
         return self.done % 4
 

@@ -337,7 +337,7 @@ def test_a_diverged_method_is_a_result_that_the_tables_show(study: Workspace) ->
         assert (metrics["status"], metrics["last"], metrics["best"]) == ("diverged", None, None)
         assert pq.read_table(evaluation / "predictions.parquet").num_rows == 0
     table = study.table()
-    assert table["n"].to_dict() == {"baseline": 2, "explodes": 0}
+    assert table["n"].to_dict() == {"baseline": 2, "explodes": 2}
     assert table["diverged"].to_dict() == {"baseline": 0, "explodes": 2}
     assert NOTHING in study.snakemake("-n").stdout
 

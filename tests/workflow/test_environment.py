@@ -113,7 +113,7 @@ def test_a_repository_is_named_only_if_it_holds_the_package(alone: Path) -> None
     held = committed(alone)
     assert held != foreign
     assert commit(package) == Commit(held)
-    (package / "errors.py").write_text("")
+    (package / "common" / "errors.py").write_text("")
     assert commit(package) == Commit(f"{held}+")
 
 

@@ -146,7 +146,7 @@ def test_a_weight_that_is_changed_after_a_restore_trains_its_runs_and_leaves_no_
 
 def test_with_raised_numerics_everything_is_trained_again_beside_what_dvc_pulled(clone: Project) -> None:
     clone.dvc("pull")
-    recipe = clone.root / "collabpipe" / "recipe.py"
+    recipe = clone.root / "collabpipe" / "plan" / "recipes.py"
     text = recipe.read_text()
     recipe.write_text(text.replace(f"\nNUMERICS = {NUMERICS}\n", f"\nNUMERICS = {NUMERICS + 1}\n"))
     assert recipe.read_text() != text

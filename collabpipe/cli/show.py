@@ -69,7 +69,7 @@ def show_plan(plan: Plan, state: State) -> None:
         )
     out.print(
         f"{len(plan.runs)} runs: {sum(trained.values())} trained, {len(state.evaluated)} evaluated; "
-        f"tables {'are current' if state.tables else 'are to be made'}"
+        f"tables {'are to be made' if not state.tables else 'are current' if state.figures else 'are current, figures not'}"
     )
     _show_unfinished(plan, state)
     if line := left_over(plan):

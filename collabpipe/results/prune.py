@@ -115,14 +115,14 @@ def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list
 
 def left_over(plan: Plan) -> str:
     """One line about the runs that lie here and that neither `plan` nor another known study asks for; else nothing."""
-    runs = plan.paths.root / "runs"
-    names = {str(folder.relative_to(runs)) for folder in runs.glob("*/*/*/*/*")} - plan.trainings.keys()
+    folder = plan.paths.root / "runs"
+    names = {str(run.relative_to(folder)) for run in folder.glob("*/*/*/*/*")} - plan.trainings.keys()
     if names:
         try:
             known = [study.plan.trainings for study in known_studies(plan.paths)]
         except CollabpipeError:
             return ""  # no study is kept from its work by the file of another; `collabpipe prune` says what is wrong
-        recipes = {name: record_of(runs / name / "record.json").get("recipe") for name in names}
+        recipes = {name: record_of(folder / name / "record.json").get("recipe") for name in names}
         # Another study may have a run of the same name that is trained otherwise.
         names = {
             name

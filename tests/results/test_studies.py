@@ -221,6 +221,16 @@ def test_what_is_broken_is_made_again_by_the_advice(here: Here, tmp_path: Path) 
     assert PROVEN in here("verify")
 
 
+def test_values_of_a_dry_run_give_up_nothing_that_the_file_asks_for(here: Here, tmp_path: Path) -> None:
+    mine = written(tmp_path / "mine.yaml", altered({}))
+    here.study.configure(altered({"study": "other", "seeds": [7]}))
+    here.study.snakemake("--configfile", mine, "-n")
+    here.study.snakemake("--configfile", mine, "--config", "seeds=[0]", "-n")
+    assert f"The tables are what study small ({mine}) asks for.\n" in here("show")
+    assert "Every cell of the tables follows" in here("verify")
+    assert "runs: " not in here("prune")
+
+
 # --- show ------------------------------------------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ class Evidence:
         epoch, scale = reading.split()
         epochs = epoch, read_at or epoch
         if any(np.isnan(run.accuracy(at)) for runs in both.values() for run, at in zip(runs, epochs, strict=True)):
-            return Pair(method, other)  # trained on all images: there is no best epoch
+            return Pair(method, other, unresolved="trained on the validation images too: no best epoch")
         # Predictions are kept of the last epoch: of another one only the number of images is known.
         floor = self._resolvable(list(finished.values()), last=set(epochs) == {"last"})
 

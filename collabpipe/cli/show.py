@@ -67,9 +67,9 @@ def show_plan(plan: Plan, state: State) -> None:
             f"{len(plan.selections)} choices: {len(state.chosen)} made; {len(plan.candidates)} candidates' trainings: "
             f"{candidates} trained"
         )
+    tables = "are to be made" if not state.tables else "are current" if state.figures else "are current, figures not"
     out.print(
-        f"{len(plan.runs)} runs: {sum(trained.values())} trained, {len(state.evaluated)} evaluated; "
-        f"tables {'are current' if state.tables else 'are to be made'}"
+        f"{len(plan.runs)} runs: {sum(trained.values())} trained, {len(state.evaluated)} evaluated; tables {tables}"
     )
     _show_unfinished(plan, state)
     if line := left_over(plan):

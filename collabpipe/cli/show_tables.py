@@ -39,7 +39,8 @@ def show_tables(paths: Paths) -> None:
     out.print(lines[-1], soft_wrap=False)
     _show_claims(paths, out)
     out.print("Tables: " + ", ".join(str(paths.tables / file) for file in TABLE_FILES[:-1]))
-    out.print("Figures: " + ", ".join(str(paths.figures / file) for file in FIGURE_FILES[:-1]))
+    figures = [path for file in FIGURE_FILES[:-1] if (path := paths.figures / file).is_file()]
+    out.print("Figures: " + (", ".join(map(str, figures)) or "none"))
     try:
         for line in _standing(paths):
             print(line)
@@ -74,6 +75,8 @@ def _standing(paths: Paths) -> Iterator[str]:
     made_from = dict(zip(study.plan.runs, record.get("evaluations", ()), strict=False))
     if state.tables:
         yield f"The tables are what study {study.name} ({study.label}) asks for."
+        if not state.figures:
+            yield f"The figures are missing or OUT OF DATE. Draw them: {study.command}"
     elif made != study.plan.study.digest:
         yield f"OUT OF DATE: study {study.name} ({study.label}) was changed after these tables were made."
     elif not missing or any(metrics["digest"] != made_from.get(name) for name, metrics in state.metrics.items()):

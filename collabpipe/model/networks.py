@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import torch
@@ -165,6 +167,20 @@ def build_network(settings: NetworkSettings, channels: int, classes: int) -> Sta
     """
     network = BUILDERS[settings.kind](settings.width, channels, classes)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+_BUILDING = threading.Lock()
+
+
+@contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Let what a constructor draws from torch's global generator, such as a buffer, come from `seed` as well.
+
+    The generator itself, which trainings in other threads share, is left as it was.
+    """
+    with _BUILDING, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -115,13 +115,20 @@ def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list
 
 def left_over(plan: Plan) -> str:
     """One line about the runs that lie here and that neither `plan` nor another known study asks for; else nothing."""
-    folders = plan.paths.root.glob("runs/*/*/*/*/*")
-    names = {str(folder.relative_to(plan.paths.root / "runs")) for folder in folders} - plan.trainings.keys()
+    folder = plan.paths.root / "runs"
+    names = {str(run.relative_to(folder)) for run in folder.glob("*/*/*/*/*")} - plan.trainings.keys()
     if names:
         try:
-            names = names.difference(*(study.plan.trainings for study in known_studies(plan.paths)))
+            known = [study.plan.trainings for study in known_studies(plan.paths)]
         except CollabpipeError:
             return ""  # no study is kept from its work by the file of another; `collabpipe prune` says what is wrong
+        recipes = {name: record_of(folder / name / "record.json").get("recipe") for name in names}
+        # Another study may have a run of the same name that is trained otherwise.
+        names = {
+            name
+            for name, recipe in recipes.items()
+            if not any(name in asked and recipe in (None, asked[name].digest) for asked in known)
+        }
     if not names:
         return ""
     runs = "1 run lies" if len(names) == 1 else f"{len(names):,} runs lie"

@@ -190,6 +190,12 @@ def study_here(paths: Paths) -> Study:
         return found[0].study if found else _default(paths)
     made = record_of(paths.tables / "record.json").get("study")
     of_name = [one for one in found if one.about["study"] == name]
+    for one in of_name:
+        # Its record may be of other values (--config), with which it was planned since.
+        if not one.is_gone and one.about["tables"] != made:
+            of_files = Study.of_files(Plan.from_files(one.files, paths.root))
+            if of_files.plan.study.digest == made:
+                return of_files
     for one in (*(one for one in of_name if one.about["tables"] == made), *of_name):
         return one.study
     default = _default(paths)
@@ -242,6 +248,9 @@ def _from_elsewhere(studies: list[Study], paths: Paths) -> Iterator[Study]:
     for one in recorded(paths):
         if one.is_gone and one.about["study"] in names:
             continue  # its file was renamed
-        if one.study.plan.study.digest not in digests:
-            digests.add(one.study.plan.study.digest)
-            yield one.study
+        # What was planned last with other values (--config) keeps nothing of the files themselves.
+        by_files = [] if one.is_gone else [Study.of_files(Plan.from_files(one.files, paths.root))]
+        for study in (one.study, *by_files):
+            if study.plan.study.digest not in digests:
+                digests.add(study.plan.study.digest)
+                yield study

@@ -15,7 +15,7 @@ from torch import Tensor
 from collabpipe.data.labels import LabelFile
 from collabpipe.data.prepared import Images
 from collabpipe.model.method import Generators, build_method
-from collabpipe.model.networks import StagedNetwork, initialise
+from collabpipe.model.networks import StagedNetwork, drawing_from, initialise
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.training.batches import Augmentation, Cut, Pixels
 from collabpipe.training.graphs import Graphs, on_stream, scalar
@@ -71,14 +71,15 @@ class Training:
             precision=self.settings.precision,
         )
         self.augment = Augmentation(recipe.crop, recipe.flip)
-        self.method = build_method(
-            recipe.composition,
-            recipe.network,
-            images=len(self.labels),
-            channels=data.images.shape[1],
-            classes=len(data.classes),
-            bfloat16=self.settings.precision == "bfloat16",
-        )
+        with drawing_from(recipe.seeds.initialisation):
+            self.method = build_method(
+                recipe.composition,
+                recipe.network,
+                images=len(self.labels),
+                channels=data.images.shape[1],
+                classes=len(data.classes),
+                bfloat16=self.settings.precision == "bfloat16",
+            )
         initialise(self.method, torch.Generator().manual_seed(recipe.seeds.initialisation))
         self.method.to(device).train()
         if self.settings.compile:

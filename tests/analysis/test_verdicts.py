@@ -430,6 +430,18 @@ def test_a_baseline_that_diverges_proves_nothing() -> None:
     assert [one["reason"][0] for one in found] == ["without the diverged runs", "no pair without a diverged run"]
 
 
+def test_a_best_epoch_that_no_run_has_is_given_as_the_reason() -> None:
+    runs = runs_of({"combined": [70.0, 71.5], "baseline": [60.0, 60.5]})
+    for run in runs:
+        run.metrics["best"] = None  # as of a refit, which trains on the validation images too
+    claims = claims_of({"readings": ["best points", "last points"]})
+    best, last = framed(claims, study_of(runs), runs, None, Paths()).itertuples()
+
+    assert (best.verdict, best.n) == ("not run", 0)
+    assert best.reason == "trained on the validation images too: no best epoch"
+    assert (last.n, last.reason) == (2, "")
+
+
 accuracies_of_runs = st.lists(st.tuples(st.integers(100, 500), st.integers(100, 500)), min_size=1, max_size=10)
 
 

@@ -221,6 +221,16 @@ def test_what_is_broken_is_made_again_by_the_advice(here: Here, tmp_path: Path) 
     assert PROVEN in here("verify")
 
 
+def test_values_of_a_dry_run_give_up_nothing_that_the_file_asks_for(here: Here, tmp_path: Path) -> None:
+    mine = written(tmp_path / "mine.yaml", altered({}))
+    here.study.configure(altered({"study": "other", "seeds": [7]}))
+    here.study.snakemake("--configfile", mine, "-n")
+    here.study.snakemake("--configfile", mine, "--config", "seeds=[0]", "-n")
+    assert f"The tables are what study small ({mine}) asks for.\n" in here("show")
+    assert "Every cell of the tables follows" in here("verify")
+    assert "runs: " not in here("prune")
+
+
 # --- show ------------------------------------------------------------------------------------------------------------
 
 
@@ -347,6 +357,17 @@ def test_whichever_job_failed_its_log_is_named(job: str, gone: str, here: Here) 
     assert f"  {job}: /bin/bash: line 1: collabpipe: command not found\n    results/logs/{job}.log\n" in here("plan")
 
 
+def test_figures_that_could_not_be_drawn_are_told_beside_their_tables(here: Here) -> None:
+    (here.results / "figures" / "curves.png").unlink()
+    shown = here("show")
+    assert "curves.png" not in shown
+    assert "The tables are what study small (config/config.yaml) asks for.\n" in shown
+    assert shown.endswith("The figures are missing or OUT OF DATE. Draw them: snakemake --cores all\n")
+    assert "tables are current, figures not" in here("plan")
+    shutil.rmtree(here.results / "figures")
+    assert "Figures: none\n" in here("show")
+
+
 # --- what no study asks for any more ---------------------------------------------------------------------------------
 
 
@@ -362,6 +383,11 @@ def test_runs_of_a_removed_seed_are_told_when_planning_until_they_are_pruned(her
     note_study(here.plan_of(written(tmp_path / "mine.yaml", altered({"study": "mine"}))))
     assert "no study asks for" not in here("plan")
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(altered({"study": "mine", "seeds": [0]})))
+    assert line in here("plan")
+
+    # One that has runs of the same names, trained otherwise, does not: prune would remove these.
+    other = altered({"study": "other", "training": {"epochs": 3}})
+    written(here.root / "config" / "other.yaml", other)
     assert line in here("plan")
 
     printed = here("prune")

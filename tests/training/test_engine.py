@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from collabpipe.model import networks
+from collabpipe.model.networks import StagedNetwork
 from collabpipe.training import batches as batches_module
 from collabpipe.training.batches import Augmentation, Cut, Pixels
 from collabpipe.training.checkpoint import weights_digest
@@ -480,3 +482,20 @@ def test_only_final_runs_are_trained_on_all_images(lab: Lab) -> None:
     assert {recipe.refit for recipe in made.runs.values() if recipe.run.dataset == "digits"} == {True}
     assert made.candidates
     assert not any(recipe.refit for recipe in made.candidates.values())
+
+
+def test_what_a_constructor_draws_comes_from_the_recipe_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_buffer(*arguments: int) -> StagedNetwork:
+        network = networks.resnet8(*arguments)
+        network.register_buffer("code", torch.randn(3))
+        return network
+
+    monkeypatch.setitem(networks.BUILDERS, "resnet8", with_buffer)
+    found = []
+    for seed, outside in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(outside)
+        before = torch.get_rng_state()
+        found.append(lab.training(lab.recipe({}, seed=seed)).method.network.get_buffer("code"))
+        assert torch.get_rng_state().equal(before)
+    assert found[0].equal(found[1])
+    assert not found[0].equal(found[2])

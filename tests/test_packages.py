@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from collabpipe.methods.registry import TERMS
 from tests.workspaces import REPOSITORY
 
 PACKAGE = REPOSITORY / "collabpipe"
@@ -95,10 +97,10 @@ def below(*packages: str) -> set[str]:
 
 def test_the_reader_of_imports_reads_them() -> None:
     # Without this a mistake in the reader would make every other test here pass.
-    assert {"collabpipe.model.losses", "collabpipe.methods.composition"} <= own("collabpipe.model.method")
+    assert {"collabpipe.model.terms.base", "collabpipe.methods.composition"} <= own("collabpipe.model.method")
     assert "collabpipe.training.engine" in own("collabpipe.jobs.train"), "within a function"
     assert "sklearn" in libraries("collabpipe.data.formats")
-    assert "torch" in libraries("collabpipe.model.losses")
+    assert "torch" in libraries("collabpipe.model.terms.output")
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -143,9 +145,18 @@ def test_planning_and_looking_at_results_import_no_torch(module: str) -> None:
     assert not packages(module) & {"model", "training"}
 
 
-def test_losses_are_functions_that_know_nothing_of_what_uses_them() -> None:
-    assert "collabpipe.model.losses" in own("collabpipe.model.method")
-    assert own("collabpipe.model.losses") == {"collabpipe.model.tensors"}
+def test_each_term_has_its_loss_in_the_module_of_the_same_name() -> None:
+    for term in TERMS.values():
+        family = term.__module__.removeprefix("collabpipe.methods.")
+        assert term in importlib.import_module(f"collabpipe.model.terms.{family}").TERMS
+
+
+@pytest.mark.parametrize("module", sorted(below("collabpipe.model.terms") - {"collabpipe.model.terms.base"}))
+def test_the_losses_of_a_family_know_nothing_of_what_uses_them(module: str) -> None:
+    family = module.rpartition(".")[2]
+    methods = {f"collabpipe.methods.{name}" for name in (family, "composition")}
+    shared = {f"collabpipe.model.{name}" for name in ("tensors", "networks", "heads")}
+    assert own(module) <= methods | shared | below("collabpipe.model.terms")
     assert own("collabpipe.model.tensors") == set()
 
 
@@ -228,7 +239,10 @@ def test_a_training_that_is_found_in_the_store_need_not_import_torch() -> None:
 TRAIN = """
 import numpy as np, torch
 import collabpipe.jobs.evaluate
-from collabpipe.methods.composition import AgreementTerm, Composition, KernelTerm, Passes, RepresentationTerm
+from collabpipe.methods.composition import Composition, Passes
+from collabpipe.methods.kernel import KernelTerm
+from collabpipe.methods.output import AgreementTerm
+from collabpipe.methods.representation import RepresentationTerm
 from collabpipe.model.method import Generators, build_method
 from collabpipe.model.networks import initialise
 from collabpipe.training.scores import is_collapsed, score

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from collabpipe.catalogue.sources import SOURCES
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.prepared import data_record
-from collabpipe.methods.composition import Composition
+from collabpipe.methods.composition import Composition, cost_key
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.results.retention import Keep
@@ -31,8 +30,6 @@ RECORD_BYTES = 40_000
 """History, records and recipes of a run, about."""
 FORWARD_SHARE = 1 / 3
 """Of a step's operations, those of an image's way forward; backward takes twice as many."""
-# What changes neither operations nor memory: methods that differ in nothing else cost the same.
-FREE = frozenset({"weight", "ramp", "drop", "channel_drop", "momentum", "temperature", "scale", "smoothing", "q", "pi"})
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ class Estimator:
     def _step(self, recipe: TrainRecipe, size: DatasetSize) -> tuple[int, int]:
         """Operations of a step and parameters that inference keeps."""
         batch = recipe.training.batch_size
-        kind = str(_shorn(recipe.composition.model_dump(mode="json")))
+        kind = cost_key(recipe.composition)
         key = (recipe.network.model_dump_json(), size.shape, size.classes, batch, kind)
         if key not in self.counted:
             entry = Entry("", recipe.network, "", recipe.composition)
@@ -155,9 +152,3 @@ class Estimator:
                 if found:
                     parts = ([getattr(e, name) for e in found] for name in ("runs", "steps", "seconds", "disk"))
                     yield dataset, what, Estimate(*(sum(part) for part in parts))
-
-
-def _shorn(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _shorn(inner) for key, inner in value.items() if key not in FREE}
-    return [_shorn(inner) for inner in value] if isinstance(value, list) else value

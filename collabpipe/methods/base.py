@@ -12,6 +12,8 @@ from collabpipe.common.validation import Fraction, Positive, Strict, Weight, Wro
 from collabpipe.methods.composition import Composition, Passes
 
 Resolve = Callable[[str, float | None], Composition]
+Taps = tuple[str, ...] | None
+"""The stages that a term looks at; None: those of the method's default."""
 
 
 class Kind(Strict):

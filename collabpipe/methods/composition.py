@@ -1,18 +1,23 @@
 """What a method asks of a training step: the passes, the loss of the label and the terms beside it.
 
-Every method of the study, the four losses, their combination, their controls, the heads of Song and Chai and the
-robust anchors, is one `Composition`; `collabpipe.methods.registry` writes it from the short form of a configuration and
-`collabpipe.model.method` runs it. This module knows no torch: planning imports it.
+Every method of a study is one `Composition`. The kinds of method, in a module for each family beside this one, write it
+from the short form of a configuration; `collabpipe.model.method` runs it. The families' modules hold the terms too;
+`collabpipe.methods.registry` lists them all.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from collabpipe.common.validation import Fraction, Positive, Strict, Weight
+
+Problem = tuple[str, str, tuple[str, ...]]
+"""What does not fit a network: the key, the value and what is allowed."""
+COSTLESS = "costless"
+"""Marks a field that changes neither the operations nor the memory of a step: all its values cost the same."""
 
 
 class Passes(Strict):
@@ -26,8 +31,8 @@ class Passes(Strict):
     heads: int = Field(default=1, ge=1, le=16)
     split: str = "classifier"
     views: Literal["same", "independent"] = "same"
-    drop: Fraction = 0.0
-    channel_drop: Fraction = 0.0
+    drop: Annotated[Fraction, COSTLESS] = 0.0
+    channel_drop: Annotated[Fraction, COSTLESS] = 0.0
 
 
 class Branches(Strict):
@@ -37,82 +42,42 @@ class Branches(Strict):
     heads: int = Field(ge=2, le=16)
     splits: dict[str, int]
     """The first stage of each split ("stage2") or "input", and the fan-out there."""
-    drop: Fraction = 0.0
-    channel_drop: Fraction = 0.0
+    drop: Annotated[Fraction, COSTLESS] = 0.0
+    channel_drop: Annotated[Fraction, COSTLESS] = 0.0
 
 
 class Label(Strict):
     """The loss of the label, a mean over the heads."""
 
     loss: Literal["cross_entropy", "gce", "js", "gjs"] = "cross_entropy"
-    scale: Positive = 1.0
-    smoothing: Fraction = 0.0
-    q: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    scale: Annotated[Positive, COSTLESS] = 1.0
+    smoothing: Annotated[Fraction, COSTLESS] = 0.0
+    q: Annotated[float, Field(gt=0.0, le=1.0), COSTLESS] = 0.7
     """Exponent of gce."""
-    pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    pi: Annotated[float, Field(gt=0.0, lt=1.0), COSTLESS] = 0.5
     """Weight of the label among the distributions of js and gjs."""
     mixup: Weight = 0.0
     """Parameter of mixup's Beta distribution; 0: no mixup."""
 
 
-class Weighted(Strict):
-    """A term with its weight and its ramp: the share of training over which the weight rises from 0 (0: no ramp)."""
+class Term(Strict):
+    """A loss beside the label's, with its weight and its ramp.
 
-    weight: Weight
-    ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    Each family's module derives its own and names it in `term`.
+    """
 
+    weight: Annotated[Weight, COSTLESS]
+    ramp: Annotated[float, Field(ge=0.0, le=1.0), COSTLESS] = 0.0
+    """The share of training over which the weight rises from 0; 0: no ramp."""
+    term: str
 
-class AgreementTerm(Weighted):
-    """Consistency of the output layer: the heads' predictions shall agree."""
+    def problem(self, passes: Passes | Branches, stages: tuple[str, ...]) -> Problem | None:
+        """What does not fit these passes of a network with `stages`; None if all fits."""
+        return None
 
-    term: Literal["agreement"] = "agreement"
-    form: Literal["symmetric_kl", "song_chai", "jensen_shannon", "stop_gradient"]
-    temperature: Positive = 1.0
-    temperature_squared: bool = False
-
-
-class IntermediateTerm(Weighted):
-    """Consistency of the intermediate layers."""
-
-    term: Literal["intermediate"] = "intermediate"
-    variant: Literal["virtual", "partition", "to_output"]
-    taps: tuple[str, ...]
-    temperature: Positive = 1.0
-
-
-class RepresentationTerm(Weighted):
-    """Similarity of the intermediate representation: channels shall not repeat each other."""
-
-    term: Literal["representation"] = "representation"
-    variant: Literal["spatial", "pooled", "per_sample"]
-    taps: tuple[str, ...]
-
-
-class KernelTerm(Weighted):
-    """Similarity of the convolution kernels: kernels shall not repeat each other."""
-
-    term: Literal["kernel"] = "kernel"
-    variant: Literal["rows", "one_sided", "self_convolution"]
-
-
-class TemporalTerm(Weighted):
-    """Agreement with the run's own predictions averaged over earlier epochs."""
-
-    term: Literal["temporal"] = "temporal"
-    momentum: Fraction
-
-
-class ElrTerm(Weighted):
-    """Early-learning regularisation."""
-
-    term: Literal["elr"] = "elr"
-    momentum: Fraction
-
-
-Term = Annotated[
-    AgreementTerm | IntermediateTerm | RepresentationTerm | KernelTerm | TemporalTerm | ElrTerm,
-    Field(discriminator="term"),
-]
+    def under(self, passes: Passes | Branches, stages: tuple[str, ...]) -> Self:
+        """The term in a combination that runs `passes`."""
+        return self
 
 
 class Composition(Strict):
@@ -120,7 +85,7 @@ class Composition(Strict):
 
     passes: Passes | Branches = Passes()
     label: Label = Label()
-    terms: tuple[Term, ...] = ()
+    terms: tuple[SerializeAsAny[Term], ...] = ()
 
     def control(self) -> Composition:
         """The matched control: the same split, passes, dropout, views and loss scale, and no agreement."""
@@ -134,45 +99,54 @@ class Composition(Strict):
         return Composition(passes=self.passes, label=label)
 
 
-def problem(composition: Composition, stages: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]] | None:
-    """What does not fit a network with `stages`: the key, the value and what is allowed; None if all fits."""
+def problem(composition: Composition, stages: tuple[str, ...]) -> Problem | None:
+    """What does not fit a network with `stages`; None if all fits."""
     passes = composition.passes
+    found = _problem_of_passes(passes, stages)
+    if found is None and composition.label.loss == "gjs" and equal_heads(passes):
+        found = "drop", "0.0", DISTINCT
+    problems = (term.problem(passes, stages) for term in composition.terms)
+    return found or next((one for one in problems if one is not None), None)
+
+
+def _problem_of_passes(passes: Passes | Branches, stages: tuple[str, ...]) -> Problem | None:
     places = ("input", *stages, "classifier")
     if isinstance(passes, Passes):
         if passes.split not in places:
             return "split", passes.split, places
         if passes.views == "independent" and passes.split != "input":
             return "split", f"{passes.split} (independent views need two whole passes)", ("input",)
-    else:
-        for split in passes.splits:
-            if split not in places[:-1]:
-                return "splits", split, places[:-1]
-        if math.prod(passes.splits.values()) != passes.heads:
-            makes = f"{', '.join(passes.splits)} (gives {math.prod(passes.splits.values())} heads)"
-            return "splits", makes, (f"as many splits as give {passes.heads} heads",)
-    equal = _equal_stages(passes) and passes.drop == 0.0
-    distinct = ("a rate above 0 behind the split, or independent views: else all heads are equal",)
-    if equal and composition.label.loss == "gjs":
-        return "drop", "0.0", distinct
-    for term in composition.terms:
-        if isinstance(term, AgreementTerm) and passes.heads < 2:
-            return "heads", str(passes.heads), ("2 or more: one head agrees with itself",)
-        virtual = isinstance(term, IntermediateTerm) and term.variant == "virtual"
-        allowed = downstream(passes, stages) if virtual else stages
-        if isinstance(term, IntermediateTerm | RepresentationTerm):
-            wrong = [tap for tap in term.taps if tap not in allowed]
-            if wrong:
-                return "taps", wrong[0], allowed
-            if not term.taps:
-                return "taps", "[]", allowed or ("stages behind an earlier split: here no stage runs more than once",)
-        if virtual and _equal_stages(passes):
-            return "channel_drop", "0.0", ("a rate above 0, or independent views: without either all heads are equal",)
-        if isinstance(term, AgreementTerm) and equal:
-            return "drop", "0.0", distinct
+        return None
+    for split in passes.splits:
+        if split not in places[:-1]:
+            return "splits", split, places[:-1]
+    heads = math.prod(passes.splits.values())
+    if heads != passes.heads:
+        makes = f"{', '.join(passes.splits)} (gives {heads} heads)"
+        return "splits", makes, (f"as many splits as give {passes.heads} heads",)
     return None
 
 
-def _equal_stages(passes: Passes | Branches) -> bool:
+def problem_of_taps(taps: tuple[str, ...], allowed: tuple[str, ...]) -> Problem | None:
+    """What is wrong with the stages that a term taps; None if all are allowed."""
+    wrong = [tap for tap in taps if tap not in allowed]
+    if wrong:
+        return "taps", wrong[0], allowed
+    if not taps:
+        return "taps", "[]", allowed or ("stages behind an earlier split: here no stage runs more than once",)
+    return None
+
+
+DISTINCT = ("a rate above 0 behind the split, or independent views: else all heads are equal",)
+"""What is allowed where all heads would be equal."""
+
+
+def equal_heads(passes: Passes | Branches) -> bool:
+    """Whether nothing distinguishes the virtual heads' predictions."""
+    return equal_stages(passes) and passes.drop == 0.0
+
+
+def equal_stages(passes: Passes | Branches) -> bool:
     """Whether no mask and no view distinguishes the virtual heads before the classifier's own dropout."""
     if not isinstance(passes, Passes) or passes.views == "independent":
         return False
@@ -187,3 +161,12 @@ def downstream(passes: Passes | Branches, stages: tuple[str, ...]) -> tuple[str,
     first = 0 if passes.views == "independent" else 1
     start = 0 if passes.split == "input" else stages.index(passes.split) if passes.split in stages else 0
     return stages[max(first, start) :]
+
+
+def cost_key(part: object) -> object:
+    """What the operations and the memory of a step hang on: a part of a composition without its costless fields."""
+    if isinstance(part, Strict):
+        fields = type(part).model_fields.items()
+        kept = tuple((name, cost_key(getattr(part, name))) for name, field in fields if COSTLESS not in field.metadata)
+        return type(part).__name__, kept
+    return tuple(cost_key(one) for one in part) if isinstance(part, tuple) else repr(part)

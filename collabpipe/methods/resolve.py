@@ -9,7 +9,7 @@ from collabpipe.catalogue.stages import Stages
 from collabpipe.common.validation import Wrong
 from collabpipe.methods.base import Kind
 from collabpipe.methods.composition import Composition
-from collabpipe.methods.paper import Combined, Control
+from collabpipe.methods.derived import Combined, Control
 from collabpipe.methods.registry import KINDS
 from collabpipe.methods.search import Searched, read_method
 

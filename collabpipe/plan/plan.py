@@ -14,8 +14,9 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.seeds import Purpose, derive_seed
 from collabpipe.common.validation import Place, lasting, merge_files, option_places, place_of
 from collabpipe.methods.base import Kind
+from collabpipe.methods.baselines import Baseline
 from collabpipe.methods.composition import Composition
-from collabpipe.methods.paper import Baseline, Control
+from collabpipe.methods.derived import Control
 from collabpipe.methods.resolve import candidate, compose, involved, own_training, tuned_controls
 from collabpipe.methods.search import Searched
 from collabpipe.plan.paths import Paths

@@ -23,7 +23,8 @@ from collabpipe.catalogue.stages import Stages
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import json_digest, read_record, write_json
 from collabpipe.common.validation import Strict, Wrong, explain
-from collabpipe.methods.composition import Composition, problem
+from collabpipe.methods.composition import problem
+from collabpipe.methods.registry import AnyComposition, read_composition
 from collabpipe.settings.data import NoiseSettings, SourceName
 from collabpipe.settings.study import NAME, NetworkSettings, TrainingSettings
 
@@ -164,7 +165,7 @@ class TrainRecipe(Recipe):
     run: RunName
     labels: LabelsRecipe
     network: NetworkSettings
-    composition: Composition
+    composition: AnyComposition
     """While undecided: that of each searched method's first candidate, in whose place the choice comes."""
     undecided: Undecided | None = None
     training: TrainingSettings
@@ -204,7 +205,7 @@ class TrainRecipe(Recipe):
         """The recipe with what was chosen in the places that it holds open, as the run's record has it."""
         if self.undecided is None or not {"composition", "training"} <= record.keys():
             return self
-        composition = Composition.model_validate(record["composition"])
+        composition = read_composition(record["composition"])
         training = TrainingSettings.model_validate(record["training"])
         return self.model_copy(update={"composition": composition, "training": training, "undecided": None})
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from collabpipe.common.validation import Strict
-from collabpipe.methods.composition import Composition
+from collabpipe.methods.registry import AnyComposition
 from collabpipe.plan.recipes import DataRecipe, Recipe, RunName, Undecided
 from collabpipe.settings.claims import Claims
 from collabpipe.settings.study import NetworkSettings, TrainingSettings
@@ -45,7 +45,7 @@ class MeasuredMethod(Strict):
     network_name: str
     network: NetworkSettings
     method: str
-    composition: Composition
+    composition: AnyComposition
     undecided: Undecided | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from collabpipe.methods.paper import Control
+from collabpipe.methods.derived import Control
 from collabpipe.methods.registry import KINDS
 from collabpipe.methods.search import Select
 from collabpipe.settings.data import ALL_ANNOTATORS, NOISE_KINDS, RATE

@@ -16,7 +16,7 @@ from collabpipe.common.seeds import Purpose
 from collabpipe.common.validation import Fraction, Place, Positive, Strict, Weight, Wrong, beside, explain, merge_files
 from collabpipe.methods.base import Kind
 from collabpipe.methods.composition import Composition, Passes, problem
-from collabpipe.methods.paper import Control
+from collabpipe.methods.derived import Control
 from collabpipe.methods.resolve import candidate, compose, involved, read_methods
 from collabpipe.methods.search import Searched, Seeds
 from collabpipe.settings.data import DatasetSettings, NoiseSettings, parse_noises

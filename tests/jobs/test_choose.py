@@ -22,7 +22,8 @@ from collabpipe.cli import main
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import json_digest, read_json, write_json
 from collabpipe.jobs.choose import choose, decide
-from collabpipe.methods.composition import Composition, KernelTerm, Passes
+from collabpipe.methods.composition import Composition, Passes
+from collabpipe.methods.kernel import KernelTerm
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import SelectionRecipe, TrainRecipe

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
@@ -13,36 +13,26 @@ from torch import Tensor
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.validation import Strict, Wrong
 from collabpipe.methods.composition import (
-    AgreementTerm,
-    Branches,
     Composition,
-    ElrTerm,
-    IntermediateTerm,
-    KernelTerm,
     Label,
     Passes,
-    RepresentationTerm,
-    TemporalTerm,
-    Weighted,
+    Term,
 )
-from collabpipe.methods.registry import KINDS
+from collabpipe.methods.intermediate import IntermediateTerm
+from collabpipe.methods.kernel import KernelTerm
+from collabpipe.methods.output import AgreementTerm
+from collabpipe.methods.registry import KINDS, TERMS
+from collabpipe.methods.representation import RepresentationTerm
 from collabpipe.methods.resolve import compose, read_methods
-from collabpipe.model import losses
 from collabpipe.model.heads import Activations
-from collabpipe.model.method import (
-    TERMS,
-    Elr,
-    Generators,
-    Method,
-    Remembering,
-    Step,
-    Temporal,
-    build_method,
-    label_loss,
-    mix,
-    ramp,
-)
-from collabpipe.model.networks import build_network, initialise
+from collabpipe.model.method import Generators, Method, build_method, mix, ramp
+from collabpipe.model.networks import initialise
+from collabpipe.model.terms.base import Step
+from collabpipe.model.terms.intermediate import output_consistency, partition_consistency
+from collabpipe.model.terms.kernel import KERNELS
+from collabpipe.model.terms.label import cross_entropy, label_loss, soft_targets
+from collabpipe.model.terms.output import jensen_shannon
+from collabpipe.model.terms.representation import REPRESENTATIONS, spatial_decorrelation
 from collabpipe.settings.study import NetworkSettings, Settings, TrainingSettings, check_settings
 from collabpipe.training.optimiser import Sgd
 
@@ -53,21 +43,32 @@ NETWORK = NetworkSettings(kind="resnet8", width=4)
 CLASSES = 3
 BATCH = 6
 SET_SIZE = 20
+
+
+def choices(model: type[Strict]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The keys of a model that take one of several words, such as its variants."""
+    for name, field in model.model_fields.items():
+        if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) > 1:
+            yield name, get_args(field.annotation)
+
+
 METHODS: dict[str, dict[str, Any]] = {
-    "baseline": {},
-    "dropout": {},
-    "label_smoothing": {},
+    **{kind: {} for kind in KINDS},
+    **{
+        f"{kind}_{word}": {"kind": kind, key: word}
+        for kind, model in KINDS.items()
+        for key, words in choices(model)
+        for word in words
+        if key != "views"
+    },
+    # What the defaults do not show, and keys that go together.
     "one_pass": {"smoothing": 0.2},
-    "output": {},
     "output_input": {"kind": "output", "split": "input"},
     "output_stage2": {"kind": "output", "split": "stage2", "heads": 3},
     "output_stage3": {"kind": "output", "split": "stage3", "weight": 2.0, "ramp": 0.0},
     "output_independent": {"kind": "output", "split": "input", "views": "independent"},
-    "output_jensen_shannon": {"kind": "output", "agreement": "jensen_shannon"},
-    "output_stop_gradient": {"kind": "output", "agreement": "stop_gradient"},
     "output_song_chai": {"kind": "output", "agreement": "song_chai", "weight": 2.0, "balance": 0.4},
     "output_song_chai_squared": {"kind": "output", "agreement": "song_chai", "temperature_squared": True},
-    "intermediate": {},
     "intermediate_late": {"kind": "intermediate", "heads": 3, "split": "stage3", "channel_drop": 0.2},
     "intermediate_independent": {
         "kind": "intermediate",
@@ -77,7 +78,6 @@ METHODS: dict[str, dict[str, Any]] = {
         "ramp": 0.5,
     },
     "intermediate_partition": {"kind": "intermediate", "variant": "partition", "weight": 1000.0},
-    "intermediate_to_output": {"kind": "intermediate", "variant": "to_output"},
     "intermediate_to_output_heads": {
         "kind": "intermediate",
         "variant": "to_output",
@@ -86,17 +86,11 @@ METHODS: dict[str, dict[str, Any]] = {
         "split": "stage3",
         "taps": ["stage2", "stage3"],
     },
-    "representation": {},
-    "representation_pooled": {"kind": "representation", "variant": "pooled"},
     "representation_per_sample": {"kind": "representation", "variant": "per_sample", "taps": ["stage2"]},
-    "kernel": {},
-    "kernel_one_sided": {"kind": "kernel", "variant": "one_sided"},
-    "kernel_self_convolution": {"kind": "kernel", "variant": "self_convolution"},
     "combined": {"of": ["output_stage2", "intermediate", "representation", "kernel"]},
     "combined_kernel": {"kind": "combined", "of": "output+kernel", "weights": {"kernel": 7.0}},
     "combined_kernels": {"kind": "combined", "of": "kernel+kernel_one_sided"},
     "combined_song_chai": {"kind": "combined", "of": "output_song_chai+representation"},
-    "multi_head": {},
     "multi_head_simple": {"kind": "multi_head", "pattern": "simple", "heads": 3, "balance": 0.3},
     "multi_head_instances": {
         "kind": "multi_head",
@@ -106,13 +100,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "drop": 0.5,
         "channel_drop": 0.1,
     },
-    "temporal": {},
-    "gjs": {},
     "gjs_late": {"kind": "gjs", "split": "stage3", "heads": 3, "pi": 0.3},
-    "js": {},
-    "elr": {},
-    "gce": {},
-    "mixup": {},
 }
 CONTROLS = {f"{name}_control": {"control_of": name} for name in METHODS}
 
@@ -177,24 +165,14 @@ def named(method: Method, progress: float = 1.0) -> dict[str, float]:
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 
-def variants(model: type[Strict], key: str) -> set[str]:
-    """What a key of a term may say."""
-    return set(get_args(model.model_fields[key].annotation))
-
-
-def test_every_kind_and_every_variant_of_every_loss_is_tried() -> None:
-    assert {keys.get("kind", name) for name, keys in METHODS.items()} == set(KINDS)
+def test_every_term_and_every_variant_of_every_part_is_tried() -> None:
     compositions = [composed(name) for name in METHODS]
     terms = [term for composition in compositions for term in composition.terms]
-    assert {term.term for term in terms} == set(TERMS)
-    assert {term.form for term in terms if isinstance(term, AgreementTerm)} == variants(AgreementTerm, "form")
-    for model in (IntermediateTerm, RepresentationTerm, KernelTerm):
-        tried = {term.variant for term in terms if isinstance(term, model)}
-        assert tried == variants(model, "variant")
-    passes = [composition.passes for composition in compositions]
-    assert {p.pattern for p in passes if isinstance(p, Branches)} == variants(Branches, "pattern")
-    assert {p.views for p in passes if isinstance(p, Passes)} == variants(Passes, "views")
-    assert {composition.label.loss for composition in compositions} == variants(Label, "loss")
+    assert {type(term) for term in terms} == set(TERMS.values())
+    parts = [*terms, *(c.passes for c in compositions), *(c.label for c in compositions)]
+    for model in {type(part) for part in parts}:
+        for key, words in choices(model):
+            assert {getattr(part, key) for part in parts if type(part) is model} == set(words), (model, key)
 
 
 @pytest.mark.parametrize("name", [*METHODS, *CONTROLS])
@@ -301,7 +279,7 @@ def test_terms_of_one_name_are_numbered() -> None:
     ],
 )
 def test_ramp_rises_linearly_over_its_share_of_training(share: float, progress: float, expected: float) -> None:
-    assert ramp(Weighted(weight=5.0, ramp=share), progress) == pytest.approx(expected)
+    assert ramp(Term(term="any", weight=5.0, ramp=share), progress) == pytest.approx(expected)
 
 
 # --- what the short forms ask for ------------------------------------------------------------------------------------
@@ -391,8 +369,8 @@ def test_to_output_compares_a_stage_with_the_predictions_of_the_rows_it_has() ->
     once, twice = activations.stages["stage2"], activations.stages["stage3"]
     assert (len(once), len(twice)) == (BATCH, 2 * BATCH)
     expected = (
-        losses.output_consistency(once, activations.logits.mean(0), 1.0)
-        + losses.output_consistency(twice, torch.cat(list(activations.logits)), 1.0)
+        output_consistency(once, activations.logits.mean(0), 1.0)
+        + output_consistency(twice, torch.cat(list(activations.logits)), 1.0)
     ) / 2
     assert value == pytest.approx(expected.item(), rel=1e-5)
 
@@ -401,7 +379,7 @@ def test_partition_draws_a_permutation_for_each_tap() -> None:
     value, activations = outcome("intermediate_partition")
     source = generator(2)
     taps = [
-        losses.partition_consistency(features, torch.randperm(features.shape[1], generator=source))
+        partition_consistency(features, torch.randperm(features.shape[1], generator=source))
         for features in activations.stages.values()
     ]
     assert value == pytest.approx(sum(t.item() for t in taps) / 3, rel=1e-5)
@@ -409,7 +387,7 @@ def test_partition_draws_a_permutation_for_each_tap() -> None:
 
 def test_representation_is_a_mean_over_the_stages() -> None:
     value, activations = outcome("representation")
-    taps = [losses.spatial_decorrelation(features).item() for features in activations.stages.values()]
+    taps = [spatial_decorrelation(features).item() for features in activations.stages.values()]
     assert value == pytest.approx(sum(taps) / 3, rel=1e-5)
 
 
@@ -426,7 +404,7 @@ def test_kernel_is_a_mean_over_all_convolutions_with_their_strides(name: str) ->
     weights = dict(method.network.named_parameters())
     (term,) = composed(name).terms
     assert isinstance(term, KernelTerm)
-    loss = losses.KERNELS[term.variant]
+    loss = KERNELS[term.variant]
     values = [loss(weights[f"{layer}.weight"], stride).item() for layer, stride in strides.items()]
     assert len(values) == 9
     assert value == pytest.approx(sum(values) / 9, rel=1e-5)
@@ -440,7 +418,7 @@ def test_losses_are_computed_in_float32_also_in_mixed_precision(name: str) -> No
     values = step(method)
     assert values.dtype == torch.float32
     if composition.label.mixup == 0.0:
-        targets = losses.soft_targets(LABELS, CLASSES, composition.label.smoothing)
+        targets = soft_targets(LABELS, CLASSES, composition.label.smoothing)
         with torch.autocast("cpu", torch.bfloat16):
             activations = twin.runner(images(twin.views), generator(1))
         given = Step(activations, INDEX, generator(2))
@@ -483,7 +461,7 @@ def test_control_of_gjs_is_js_with_the_same_heads(name: str) -> None:
     method, control = at_work(composed(name)), at_work(js)
     logits = at_work(js).runner(images(), generator(1)).logits
     pi = composed(name).label.pi
-    agreement = losses.jensen_shannon(logits).item()
+    agreement = jensen_shannon(logits).item()
     assert agreement > 1e-4
     difference = step(method)[0].item() - step(control)[0].item()
     # What gjs has more: (1 - pi)/Z times the divergence of the heads, Z = -(1 - pi) log(1 - pi).
@@ -616,108 +594,6 @@ def test_multi_head_copies_are_drawn_apart() -> None:
     assert not copies["stage1.0.conv1.weight"].equal(network["stages.stage1.conv1.weight"])
 
 
-# --- methods that remember -------------------------------------------------------------------------------------------
-
-
-def remembering(
-    model: type[Remembering], term: TemporalTerm | ElrTerm, classes: int = 2, count: int = 4
-) -> Remembering:
-    network = build_network(NETWORK, 1, classes)
-    return model(term, network, count)
-
-
-def seen(probabilities: list[list[list[float]]], index: list[int]) -> Step:
-    """A step whose heads (M, B, K) predict `probabilities` for the images at `index`."""
-    return Step(Activations({}, torch.tensor(probabilities).log()), torch.tensor(index), generator())
-
-
-def kl(target: list[float], prediction: list[float]) -> float:
-    return sum(t * math.log(t / p) for t, p in zip(target, prediction, strict=True))
-
-
-def test_temporal_knows_nothing_at_an_images_first_visit() -> None:
-    term = remembering(Temporal, TemporalTerm(weight=1.0, momentum=0.9))
-    assert term(seen([[[0.5, 0.5], [0.1, 0.9]]], [2, 0])).item() == 0.0
-    torch.testing.assert_close(term.targets, torch.tensor([[0.01, 0.09], [0.0, 0.0], [0.05, 0.05], [0.0, 0.0]]))
-    assert term.visits.tolist() == [1.0, 0.0, 1.0, 0.0]
-
-
-def test_temporal_follows_the_bias_corrected_average() -> None:
-    term = remembering(Temporal, TemporalTerm(weight=1.0, momentum=0.9))
-    term(seen([[[0.5, 0.5]]], [2]))
-    # 0.1·(½, ½), divided by the 0.1 that it has gathered; the image beside it is new and counts as zero.
-    second = term(seen([[[0.25, 0.75], [0.9, 0.1]]], [2, 1])).item()
-    assert second == pytest.approx((kl([0.5, 0.5], [0.25, 0.75]) + 0.0) / 2, rel=1e-5)
-    # 0.9·(0.05, 0.05) + 0.1·(0.25, 0.75) = (0.07, 0.12), divided by 1 - 0.9² = 0.19.
-    third = term(seen([[[0.6, 0.4]]], [2])).item()
-    assert third == pytest.approx(kl([7 / 19, 12 / 19], [0.6, 0.4]), rel=1e-5)
-
-
-def test_temporal_remembers_the_heads_mean_and_holds_each_head_to_it() -> None:
-    term = remembering(Temporal, TemporalTerm(weight=1.0, momentum=0.8))
-    term(seen([[[0.5, 0.5]], [[0.3, 0.7]]], [1]))
-    torch.testing.assert_close(term.targets[1], 0.2 * torch.tensor([0.4, 0.6]))
-    value = term(seen([[[0.25, 0.75]], [[0.6, 0.4]]], [1])).item()
-    expected = (kl([0.4, 0.6], [0.25, 0.75]) + kl([0.4, 0.6], [0.6, 0.4])) / 2
-    assert value == pytest.approx(expected, rel=1e-5)
-
-
-def test_temporal_without_momentum_follows_the_last_prediction() -> None:
-    term = remembering(Temporal, TemporalTerm(weight=1.0, momentum=0.0))
-    term(seen([[[0.5, 0.5]]], [0]))
-    term(seen([[[0.25, 0.75]]], [0]))
-    value = term(seen([[[0.6, 0.4]]], [0])).item()
-    assert value == pytest.approx(kl([0.25, 0.75], [0.6, 0.4]), rel=1e-5)
-
-
-def test_elr_counts_the_prediction_of_its_own_step() -> None:
-    term = remembering(Elr, ElrTerm(weight=1.0, momentum=0.7))
-    # Target 0.3·(¼, ¾); its overlap with the prediction is 0.3·(1/16 + 9/16).
-    first = term(seen([[[0.25, 0.75]]], [3])).item()
-    assert first == pytest.approx(math.log(1 - 0.3 * 10 / 16), rel=1e-5)
-    torch.testing.assert_close(term.targets[3], torch.tensor([0.075, 0.225]))
-    # 0.7·(0.075, 0.225) + 0.3·(½, ½) = (0.2025, 0.3075).
-    second = term(seen([[[0.5, 0.5]]], [3])).item()
-    assert second == pytest.approx(math.log(1 - (0.2025 + 0.3075) * 0.5), rel=1e-5)
-    torch.testing.assert_close(term.targets[3], torch.tensor([0.2025, 0.3075]))
-    assert term.targets[:3].eq(0.0).all()
-
-
-@pytest.mark.parametrize(
-    ("model", "term"),
-    [
-        (Temporal, TemporalTerm(weight=1.0, momentum=0.9)),
-        (Elr, ElrTerm(weight=1.0, momentum=0.7)),
-    ],
-)
-def test_remembered_predictions_are_constants(model: type[Remembering], term: TemporalTerm | ElrTerm) -> None:
-    memory = remembering(model, term)
-    for _ in range(2):
-        logits = torch.tensor([[[0.3, -0.2]]], requires_grad=True)
-        memory(Step(Activations({}, logits), torch.tensor([1]), generator())).backward()
-    assert not memory.targets.requires_grad
-    assert logits.grad is not None
-    # Towards the same prediction there is nothing to gain for temporal; elr pushes on to the class it prefers.
-    if model is Temporal:
-        torch.testing.assert_close(logits.grad, torch.zeros_like(logits))
-    else:
-        assert logits.grad[0, 0, 0] < 0.0 < logits.grad[0, 0, 1]
-
-
-@pytest.mark.parametrize("model", [Temporal, Elr])
-def test_remembered_targets_stay_away_from_certainty(model: type[Remembering]) -> None:
-    term: TemporalTerm | ElrTerm = (
-        TemporalTerm(weight=1.0, momentum=0.0) if model is Temporal else ElrTerm(weight=1.0, momentum=0.0)
-    )
-    memory = remembering(model, term)
-    logits = torch.tensor([[[100.0, -100.0]]], requires_grad=True)
-    memory(Step(Activations({}, logits), torch.tensor([0]), generator())).backward()
-    assert memory.targets[0, 1].item() == pytest.approx(1e-4, rel=1e-3)
-    assert memory.targets[0].sum().item() == pytest.approx(1.0)
-    assert logits.grad is not None
-    assert logits.grad.isfinite().all()
-
-
 @pytest.mark.parametrize("name", ["temporal", "elr"])
 def test_memories_are_saved_with_the_training_and_not_with_the_network(name: str) -> None:
     method = at_work(composed(name))
@@ -778,9 +654,9 @@ def test_mixup_uses_its_generator_alone() -> None:
 
 def test_mixup_trains_on_the_mixed_images_and_targets() -> None:
     value = step(at_work(composed("mixup")))[1]
-    blended, targets = mix(images(), losses.soft_targets(LABELS, CLASSES), 1.0, generator(2))
+    blended, targets = mix(images(), soft_targets(LABELS, CLASSES), 1.0, generator(2))
     logits = at_work(composed("baseline")).network(blended)
-    torch.testing.assert_close(value, losses.cross_entropy(logits[None], targets))
+    torch.testing.assert_close(value, cross_entropy(logits[None], targets))
 
 
 def test_mixup_of_independent_views_trains() -> None:
@@ -896,7 +772,7 @@ def test_where_no_stage_has_enough_samples_the_way_out_is_named_and_works() -> N
 def test_independent_channels_leave_the_floor_that_the_card_gives(variant: str, samples: int) -> None:
     channels = 24
     values = [
-        losses.REPRESENTATIONS[variant](torch.randn(32, channels, 4, 4, generator=generator(seed))).item()
+        REPRESENTATIONS[variant](torch.randn(32, channels, 4, 4, generator=generator(seed))).item()
         for seed in range(20)
     ]
 

@@ -10,19 +10,14 @@ from typing import Any
 
 import pytest
 
-from collabpipe.methods.composition import AgreementTerm, Branches, Composition, Passes
-from collabpipe.methods.paper import (
-    Baseline,
-    Control,
-    Dropout,
-    Intermediate,
-    Kernel,
-    MultiHead,
-    OnePass,
-    Output,
-    Representation,
-)
-from collabpipe.methods.registry import KINDS
+from collabpipe.methods.baselines import Baseline, Dropout, OnePass
+from collabpipe.methods.composition import Branches, Composition, Passes
+from collabpipe.methods.derived import Control
+from collabpipe.methods.intermediate import Intermediate
+from collabpipe.methods.kernel import Kernel
+from collabpipe.methods.multi_head import MultiHead
+from collabpipe.methods.output import AgreementTerm, Output
+from collabpipe.methods.representation import Representation
 from collabpipe.methods.resolve import candidate
 from collabpipe.methods.search import Searched
 from collabpipe.plan.plan import Plan
@@ -80,12 +75,12 @@ def test_the_papers_study_has_its_data_sets_networks_and_ten_replicates() -> Non
     assert len(made.runs) == len(cells) * len(made.settings.methods) * 10
 
 
-def test_the_papers_study_holds_every_kind_of_method_and_a_combination_of_all_four() -> None:
+def test_the_papers_study_holds_its_methods_its_rivals_and_a_combination_of_all_four() -> None:
     made = preset("paper")
 
     kinds = {own(made, name).kind for name in made.settings.methods if not isinstance(own(made, name), Control)}
-    # js is gjs without its agreement: what the control of gjs is.
-    assert kinds | {"js"} == set(KINDS)
+    rivals = {"one_pass", "multi_head", "temporal", "gjs", "elr", "gce", "mixup"}
+    assert kinds == {"baseline", "dropout", "label_smoothing", *FOUR, "combined", *rivals}
     assert set(own(made, "combined").of) == set(FOUR)
     # Closest to the abstract: late splits, one network's own features and kernels.
     assert composition(made, "output").passes.split == "classifier"  # type: ignore[union-attr]

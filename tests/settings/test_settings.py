@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.methods.composition import AgreementTerm, Branches, Passes
+from collabpipe.methods.composition import Branches, Passes
+from collabpipe.methods.output import AgreementTerm
 from collabpipe.methods.resolve import compose
 from collabpipe.settings.data import parse_noise
 from collabpipe.settings.study import Settings, check_settings, load_settings

@@ -1,4 +1,4 @@
-"""Robust anchors: what the literature on label noise would compare with; extensions, none of them the paper's."""
+"""Other losses of the label, and mixup: what the literature on label noise would compare with."""
 
 from __future__ import annotations
 
@@ -7,24 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from collabpipe.catalogue.stages import Stages
-from collabpipe.common.validation import Fraction, Positive, Weight
-from collabpipe.methods.base import Kind, Resolve, VirtualHeads, WithPasses
-from collabpipe.methods.composition import Composition, ElrTerm, Label, TemporalTerm
-
-
-class Temporal(WithPasses):
-    """Temporal ensembling (Laine and Aila, 2017): agreement with the average of earlier predictions."""
-
-    kind: Literal["temporal"] = "temporal"
-    weight: Weight = 3.0
-    ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.6
-    momentum: Fraction = 0.9
-    drop: Fraction = 0.5
-    channel_drop: Fraction = 0.1
-
-    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
-        term = TemporalTerm(weight=self.weight, ramp=self.ramp, momentum=self.momentum)
-        return Composition(passes=self.passes(), terms=(term,))
+from collabpipe.common.validation import Positive
+from collabpipe.methods.base import Kind, Resolve, VirtualHeads
+from collabpipe.methods.composition import Composition, Label
 
 
 class Gjs(VirtualHeads):
@@ -47,17 +32,6 @@ class Js(VirtualHeads):
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), label=Label(loss="js", pi=self.pi))
-
-
-class Elr(WithPasses):
-    """Early-learning regularisation (Liu et al., 2020)."""
-
-    kind: Literal["elr"] = "elr"
-    weight: Weight = 3.0
-    momentum: Fraction = 0.7
-
-    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
-        return Composition(passes=self.passes(), terms=(ElrTerm(weight=self.weight, momentum=self.momentum),))
 
 
 class Gce(Kind):

@@ -1,0 +1,88 @@
+"""The intermediate layers: stages agree between heads, between halves of their channels or with the output."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from collabpipe.catalogue.stages import Stages
+from collabpipe.common.validation import Fraction, Positive, Weight
+from collabpipe.methods.base import Kind, Resolve, Taps
+from collabpipe.methods.composition import (
+    COSTLESS,
+    Branches,
+    Composition,
+    Passes,
+    Problem,
+    Term,
+    downstream,
+    equal_stages,
+    problem_of_taps,
+)
+
+
+class IntermediateTerm(Term):
+    """Consistency of the intermediate layers."""
+
+    term: Literal["intermediate"] = "intermediate"
+    variant: Literal["virtual", "partition", "to_output"]
+    taps: tuple[str, ...]
+    temperature: Annotated[Positive, COSTLESS] = 1.0
+
+    def problem(self, passes: Passes | Branches, stages: tuple[str, ...]) -> Problem | None:
+        """Virtual heads compare stages that run more than once, and differ there."""
+        if self.variant != "virtual":
+            return problem_of_taps(self.taps, stages)
+        found = problem_of_taps(self.taps, downstream(passes, stages))
+        if found is None and equal_stages(passes):
+            found = "channel_drop", "0.0", ("a rate above 0, or independent views: without either all heads are equal",)
+        return found
+
+    def under(self, passes: Passes | Branches, stages: tuple[str, ...]) -> Self:
+        """Virtual heads compare the stages alone that run more than once."""
+        if self.variant != "virtual":
+            return self
+        running = downstream(passes, stages)
+        return self.model_copy(update={"taps": tuple(tap for tap in self.taps if tap in running)})
+
+
+class Intermediate(Kind):
+    """Consistency of the intermediate layers.
+
+    Unless told otherwise `virtual` runs two heads under dropout from the second stage on, the earliest split at which
+    masks differ; the other variants run one pass without dropout.
+    """
+
+    kind: Literal["intermediate"] = "intermediate"
+    variant: Literal["virtual", "partition", "to_output"] = "virtual"
+    weight: Weight = 5.0
+    ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    taps: Taps = None
+    temperature: Positive = 1.0
+    heads: int | None = Field(default=None, ge=1, le=16)
+    split: str | None = None
+    views: Literal["same", "independent"] = "same"
+    drop: Fraction | None = None
+    channel_drop: Fraction | None = None
+
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
+        names, virtual = stages.names, self.variant == "virtual"
+        early = "input" if self.views == "independent" else names[1]
+        heads = self.heads or (2 if virtual else 1)
+        passes = Passes(
+            heads=heads,
+            split=self.split or (early if virtual and heads > 1 else "classifier"),
+            views=self.views,
+            drop=(0.5 if virtual else 0.0) if self.drop is None else self.drop,
+            channel_drop=(0.1 if virtual else 0.0) if self.channel_drop is None else self.channel_drop,
+        )
+        default = {"virtual": downstream(passes, names), "partition": names, "to_output": names[-1:]}
+        term = IntermediateTerm(
+            variant=self.variant,
+            weight=self.weight,
+            ramp=self.ramp,
+            taps=default[self.variant] if self.taps is None else self.taps,
+            temperature=self.temperature,
+        )
+        return Composition(passes=passes, terms=(term,))

@@ -1,0 +1,65 @@
+"""The output layer: virtual heads agree on their predictions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from collabpipe.catalogue.stages import Stages
+from collabpipe.common.validation import Positive, Weight
+from collabpipe.methods.base import Resolve, VirtualHeads
+from collabpipe.methods.composition import (
+    COSTLESS,
+    DISTINCT,
+    Branches,
+    Composition,
+    Label,
+    Passes,
+    Problem,
+    Term,
+    equal_heads,
+)
+
+
+class AgreementTerm(Term):
+    """Consistency of the output layer: the heads' predictions must agree."""
+
+    term: Literal["agreement"] = "agreement"
+    form: Literal["symmetric_kl", "song_chai", "jensen_shannon", "stop_gradient"]
+    temperature: Annotated[Positive, COSTLESS] = 1.0
+    temperature_squared: bool = False
+
+    def problem(self, passes: Passes | Branches, stages: tuple[str, ...]) -> Problem | None:
+        """One head has nothing to agree with, equal heads agree already."""
+        if passes.heads < 2:
+            return "heads", str(passes.heads), ("2 or more: one head agrees with itself",)
+        return ("drop", "0.0", DISTINCT) if equal_heads(passes) else None
+
+
+class Output(VirtualHeads):
+    """Consistency of the output layer between virtual heads."""
+
+    kind: Literal["output"] = "output"
+    agreement: Literal["symmetric_kl", "song_chai", "jensen_shannon", "stop_gradient"] = "symmetric_kl"
+    weight: Weight = 1.0
+    ramp: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """None: over the first 60% of training; for song_chai, whose equation has none, no ramp."""
+    balance: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    temperature: Positive = 2.0
+    temperature_squared: bool = False
+
+    def compose(self, stages: Stages, resolve: Resolve) -> Composition:
+        if self.agreement != "song_chai":
+            ramp = 0.6 if self.ramp is None else self.ramp
+            term = AgreementTerm(form=self.agreement, weight=self.weight, ramp=ramp)
+            return Composition(passes=self.passes(), terms=(term,))
+        # Song and Chai weigh label against agreement by one number; weight and ramp still act on the agreement.
+        term = AgreementTerm(
+            form="song_chai",
+            weight=self.weight * (1.0 - self.balance),
+            ramp=self.ramp or 0.0,
+            temperature=self.temperature,
+            temperature_squared=self.temperature_squared,
+        )
+        return Composition(passes=self.passes(), label=Label(scale=self.balance), terms=(term,))

@@ -1,0 +1,45 @@
+"""What the terms of all methods share: what a term sees of a step, and the module that computes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from collabpipe.methods.composition import Term
+from collabpipe.model.heads import Activations
+from collabpipe.model.networks import StagedNetwork
+
+EPSILON = 1e-5
+"""Variance that is added where a channel may be dead, as in batch normalisation."""
+
+AnyTerm = TypeVar("AnyTerm", bound=Term)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a term may look at: activations, the batch's positions (B,) in the training set, and randomness."""
+
+    activations: Activations
+    index: Tensor
+    generator: torch.Generator
+
+
+class TermLoss(nn.Module, Generic[AnyTerm]):
+    """The loss of a term, before its weight.
+
+    Args:
+        term: the term's numbers.
+        network: the network that is trained; the term does not own its parameters.
+        images: number of training images.
+    """
+
+    def __init__(self, term: AnyTerm, network: StagedNetwork, images: int):
+        super().__init__()
+        self.term = term
+
+    def forward(self, step: Step) -> Tensor:
+        """A scalar."""
+        raise NotImplementedError

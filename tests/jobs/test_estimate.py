@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -12,8 +12,11 @@ import yaml
 from collabpipe.cli import main
 from collabpipe.cli.show import duration
 from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.validation import Strict
 from collabpipe.jobs.estimate import RECORD_BYTES, DatasetSize, Estimate, Estimator, dataset_size
-from collabpipe.methods.composition import Composition
+from collabpipe.methods.composition import COSTLESS, Composition, Term, cost_key
+from collabpipe.methods.registry import KINDS
+from collabpipe.methods.resolve import compose, read_methods
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import NetworkSettings, check_settings
@@ -109,6 +112,44 @@ def test_a_method_that_takes_more_operations_takes_longer_and_what_is_free_does_
     step = estimator._step(made.runs["digits/symmetric-0.5/resnet8/baseline/seed0"], estimator.sizes["digits"])[0]
     assert seconds["output"] - seconds["baseline"] == pytest.approx(2 * 200 / 64 * step / RATE)
     assert len(estimator.counted) == 3, "each kind of step is counted once"
+
+
+class Distance(Term):
+    """A term of a family of its own, whose momentum is no mere number: say, how many predictions are kept."""
+
+    term: Literal["distance"] = "distance"
+    momentum: int
+
+
+def test_a_new_terms_own_fields_count_unless_they_are_marked() -> None:
+    def key(**changes: float) -> object:
+        return cost_key(Composition(terms=(Distance.model_validate({"weight": 1.0, "momentum": 1, **changes}),)))
+
+    assert key(weight=2.0, ramp=0.5) == key()
+    assert key(momentum=2) != key(), "of the same name as a costless field of another term"
+
+
+def halved(part: Any) -> Any:
+    """A part of a composition, or several, with each costless number halved."""
+    if isinstance(part, tuple):
+        return tuple(halved(one) for one in part)
+    if not isinstance(part, Strict):
+        return part
+    values = {name: getattr(part, name) for name in type(part).model_fields}
+    marked = {name for name, field in type(part).model_fields.items() if COSTLESS in field.metadata}
+    return part.model_copy(update={k: v / 2 if k in marked else halved(v) for k, v in values.items()})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_marked_as_costless_changes_no_operation_and_no_saved_byte(kind: str) -> None:
+    members = {name: {} for name in ("output", "intermediate", "representation", "kernel")} | {kind: {}}
+    network = NetworkSettings(kind="resnet8", width=4)
+    composition = compose(read_methods(members), kind, network.stages_of(8, 64))
+    other = halved(composition)
+
+    assert cost_key(other) == cost_key(composition)
+    costs = [step_flops_and_parameters(Entry("", network, kind, c), (1, 8, 8), 10, 64) for c in (composition, other)]
+    assert costs[0] == costs[1]
 
 
 def test_time_is_inverse_to_the_rate_and_nothing_else_hangs_on_it(tmp_path: Path) -> None:

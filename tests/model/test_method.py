@@ -86,6 +86,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "split": "stage3",
         "taps": ["stage2", "stage3"],
     },
+    "tapped": {"kind": "intermediate", "variant": "to_output", "taps": ["stage2", "stage3"]},
     "representation_per_sample": {"kind": "representation", "variant": "per_sample", "taps": ["stage2"]},
     "combined": {"of": ["output_stage2", "intermediate", "representation", "kernel"]},
     "combined_kernel": {"kind": "combined", "of": "output+kernel", "weights": {"kernel": 7.0}},
@@ -373,6 +374,19 @@ def test_to_output_compares_a_stage_with_the_predictions_of_the_rows_it_has() ->
         + output_consistency(twice, torch.cat(list(activations.logits)), 1.0)
     ) / 2
     assert value == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_to_output_at_a_branch_of_some_heads_follows_the_mean_of_all_heads() -> None:
+    # A binary tree: stage2 runs in two branches of two heads each, stage3 once per head.
+    method = asked(kind="combined", of="multi_head+tapped")
+    activations = at_work(method).runner(images(), generator(1))
+    branches, heads = activations.stages["stage2"], activations.stages["stage3"]
+    assert (len(branches), len(heads), len(activations.logits)) == (2 * BATCH, 4 * BATCH, 4)
+    expected = (
+        output_consistency(branches, activations.logits.mean(0).repeat(2, 1), 1.0)
+        + output_consistency(heads, activations.logits.flatten(0, 1), 1.0)
+    ) / 2
+    assert step(at_work(method))[3].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_partition_draws_a_permutation_for_each_tap() -> None:

@@ -68,7 +68,8 @@ class Intermediate(TermLoss[IntermediateTerm]):
         if self.term.variant == "partition":
             permutation = torch.randperm(features.shape[1], generator=step.generator, device=step.generator.device)
             return partition_consistency(features, permutation)
-        # A stage that ran once for all heads follows their mean.
+        # A stage that ran once per head follows each head's predictions. One that ran fewer times follows the mean of
+        # all heads, also where its branch leads to some of them alone: a branch is not told apart by its heads.
         heads, images = logits.shape[:2]
         rows = logits.mean(0).repeat(len(features) // images, 1)
         if len(features) == heads * images:

@@ -18,7 +18,7 @@ from collabpipe.model.tensors import pool
 class Activations:
     """What a training pass leaves for the losses.
 
-    stages: each stage's output (R, C, H, W) before the dropout behind it, with one block of B rows, in the batch's order,
+    stages: each stage's output (R, C, H, W) before the dropout behind it, with a block of B rows, in the batch's order,
     for each time that the stage ran. Virtual heads run it once up to the split, R = B, and once per head behind it,
     R = M·B. Branches run it once per branch: R is B times the fan-outs of all splits up to the stage, such as 2·B at
     stage2 of a binary tree of four heads that splits at stage2 and stage3.

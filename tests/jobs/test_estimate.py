@@ -142,7 +142,8 @@ def halved(part: Any) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_marked_as_costless_changes_no_operation_and_no_saved_byte(kind: str) -> None:
-    members = {name: {} for name in ("output", "intermediate", "representation", "kernel")} | {kind: {}}
+    four = ("output", "intermediate", "representation", "kernel")
+    members: dict[str, dict[str, Any]] = {name: {} for name in (*four, kind)}
     network = NetworkSettings(kind="resnet8", width=4)
     composition = compose(read_methods(members), kind, network.stages_of(8, 64))
     other = halved(composition)

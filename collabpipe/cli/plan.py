@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> None:
 
 
 def show_plan(plan: Plan, state: State) -> None:
-    """A row a cell with its seeds and what exists of them, then the totals."""
+    """Print a row per cell with its seeds and what exists of them, then the totals."""
     table = Table(title=f"study {plan.settings.study}", title_justify="left")
     for column in ("data set", "noise", "network", "method", "seeds", "trained", "evaluated"):
         table.add_column(column)

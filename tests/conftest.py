@@ -122,3 +122,21 @@ def project(shared_study: Path, tmp_path: Path) -> Project:
 def clone(project: Project) -> Project:
     """A fresh clone of the project, in which nothing is restored yet."""
     return project.cloned()
+
+
+@pytest.fixture(scope="session")
+def restored_study(shared_study: Path, once: Once) -> Path:
+    """The shared study, its remote, and a clone of it in which it was restored."""
+
+    def restore(root: Path) -> None:
+        copy_tree(shared_study, root)
+        Project(root / "project").cloned().collabpipe("restore")
+
+    return once("restored", restore)
+
+
+@pytest.fixture
+def restored(restored_study: Path, tmp_path: Path) -> tuple[Project, Project]:
+    """A project with the finished and shared study, and a clone of it in which it was restored."""
+    copy_tree(restored_study, tmp_path / "restored")
+    return Project(tmp_path / "restored" / "project"), Project(tmp_path / "restored" / "clone")

@@ -122,7 +122,7 @@ class Workspace:
         """Run the command line."""
         return self.run("collabpipe", *arguments, check=check, **options)
 
-    def start(self, *command: str | Path) -> subprocess.Popen[bytes]:
+    def start(self, *command: str | Path, **options: Any) -> subprocess.Popen[bytes]:
         """Start a command and leave it running; its output is dropped, logs are in the results folder."""
         return subprocess.Popen(
             [str(part) for part in command],
@@ -130,6 +130,7 @@ class Workspace:
             env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            **options,
         )
 
     def _finished(self, file: str) -> set[str]:

@@ -1,216 +1,130 @@
-"""What the commands that look at a study print."""
+"""Print the table that lies here, its study and whether it is up to date, and where tables and figures lie."""
 
 from __future__ import annotations
 
-import math
-import sys
-from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import csv
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 
 from rich.console import Console
-from rich.filesize import decimal
 from rich.table import Table
 
-from collabpipe.catalogue.sources import SOURCES
+from collabpipe.cli.console import console
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.plan.paths import Paths
-from collabpipe.plan.plan import Plan
-from collabpipe.results.prune import Unasked, freed_bytes, left_over, prune_command, unasked
-from collabpipe.results.state import State
-from collabpipe.results.studies import Study
-from collabpipe.results.unfinished import begun, failed
-
-if TYPE_CHECKING:
-    from collabpipe.audit.share import Restored
-    from collabpipe.audit.verify import Verifier
-
-MOST_LINES = 10
-"""Of unfinished trainings, and of failed jobs, so many are shown."""
+from collabpipe.common.files import record_of
+from collabpipe.plan.paths import FIGURE_FILES, TABLE_FILES, Paths
+from collabpipe.results.state import State, look
+from collabpipe.results.studies import Study, recorded, study_here
 
 
-def console() -> Console:
-    """Where tables are printed."""
-    # A log or a pipe is no terminal of 80 columns: a table must not be folded there.
-    return Console(width=None if sys.stdout.isatty() else 200)
+def arguments(parser: ArgumentParser) -> None:
+    """None of its own."""
 
 
-def show_plan(plan: Plan, state: State) -> None:
-    """A row a cell with its seeds and what exists of them, then the totals."""
-    table = Table(title=f"study {plan.settings.study}", title_justify="left")
-    for column in ("data set", "noise", "network", "method", "seeds", "trained", "evaluated"):
-        table.add_column(column)
-    seeds: dict[tuple[str, str, str, str], list[str]] = {}
-    trained: Counter[tuple[str, str, str, str]] = Counter()
-    evaluated = trained.copy()
-    for name, recipe in plan.runs.items():
-        run = recipe.run
-        cell = (run.dataset, run.noise, run.network, run.method)
-        seeds.setdefault(cell, []).append(str(run.seed))
-        trained[cell] += name in state.trained
-        evaluated[cell] += name in state.evaluated
-    for cell, named in seeds.items():
-        counts = (f"{found[cell]} of {len(named)}" for found in (trained, evaluated))
-        table.add_row(*cell, " ".join(named), *counts)
-    out = console()
-    out.print(table)
-    for name, data in plan.settings.datasets.items():
-        classes = len(SOURCES[data.source].classes)
-        if data.validation_size < classes:
-            out.print(
-                f"warning: datasets.{name}.validation_size is {data.validation_size}, fewer than the {classes} "
-                "classes: some will have no part in the choice of the best epoch. Raise it to change that."
-            )
-    if plan.selections:
-        candidates = sum(name in state.trained for name in plan.candidates)
-        out.print(
-            f"{len(plan.selections)} choices: {len(state.chosen)} made; {len(plan.candidates)} candidates' trainings: "
-            f"{candidates} trained"
-        )
-    tables = "are to be made" if not state.tables else "are current" if state.figures else "are current, figures not"
-    out.print(
-        f"{len(plan.runs)} runs: {sum(trained.values())} trained, {len(state.evaluated)} evaluated; tables {tables}"
-    )
-    _show_unfinished(plan, state)
-    if line := left_over(plan):
-        print(line)
+def run(arguments: Namespace) -> None:
+    """Print the table and how it stands."""
+    show_tables(arguments.results)
 
 
-def _show_unfinished(plan: Plan, state: State) -> None:
-    """Trainings that were begun and jobs that failed, the first few of each."""
-    found = {
-        "Trainings that were begun and are not finished:": list(begun(plan, state)),
-        "Jobs that failed when they were tried last (what their logs end with, and the logs):": [
-            f"{one.job}: {one.line}\n    {one.log}" for one in failed(plan, state)
-        ],
-    }
-    for title, lines in found.items():
-        if lines:
-            more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-            print("\n  ".join([title, *lines[:MOST_LINES], *more]))
-
-
-def show_estimate(plan: Plan, rate: float | None) -> None:
-    """Runs, time and disk by data set, from rates that are measured now or from the one that is given.
+def show_tables(paths: Paths) -> None:
+    """The main table as it was written, its study, how it stands, and the paths of everything beside it.
 
     Raises:
-        CollabpipeError: the size of a data set is not known yet.
+        CollabpipeError: there are no tables.
     """
-    from collabpipe.jobs.estimate import Estimator
-    from collabpipe.training.device import describe
-
-    estimator = Estimator(plan, rate)
-    table = Table(title="estimate", title_justify="left")
-    for column in ("data set", "", "trainings", "steps", "time on one device", "disk"):
-        table.add_column(column, justify="left" if column in ("data set", "") else "right")
-    seconds = disk = 0.0
-    for dataset, what, found in estimator.by_dataset():
-        numbers = (f"{found.runs:,}", f"{found.steps:,}", duration(found.seconds), decimal(int(found.disk)))
-        table.add_row(dataset, what, *numbers)
-        seconds, disk = seconds + found.seconds, disk + found.disk
-    images = sum((s.train + s.validation + s.test) * math.prod(s.shape) for s in estimator.sizes.values())
+    path = paths.tables / "main.md"
+    if not path.exists():
+        raise CollabpipeError(f"{path}: there are no tables yet. {_how_to_make(paths)}")
+    name = record_of(paths.tables / "record.json").get("name", "unknown: its record.json is missing or broken")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    table = Table(*rows[0])
+    for before, row in zip([rows[0], *rows[2:]], rows[2:], strict=False):
+        if before[:3] != row[:3]:
+            table.add_section()
+        table.add_row(*row)
+    print(f"study {name}")
     out = console()
     out.print(table)
-    rates = [rate] if rate else list(estimator.rates.measured.values())
-    shown = list(
-        dict.fromkeys(f"{one / 1e9:,.0f}" if one >= 1e11 else f"{one / 1e9:.3g}" for one in (min(rates), max(rates)))
+    out.print(lines[-1], soft_wrap=False)
+    _show_claims(paths, out)
+    out.print("Tables: " + ", ".join(str(paths.tables / file) for file in TABLE_FILES[:-1]))
+    figures = [path for file in FIGURE_FILES[:-1] if (path := paths.figures / file).is_file()]
+    out.print("Figures: " + (", ".join(map(str, figures)) or "none"))
+    try:
+        for line in _standing(paths):
+            print(line)
+    except CollabpipeError as error:
+        print(f"Whether this is what study {name} asks for now is not known: {error}")
+
+
+def _how_to_make(paths: Paths) -> str:
+    partial = paths.tables / "partial" / "main.md"
+    finished = f" {partial} is of the runs that were finished when it was made." if partial.exists() else ""
+    try:
+        study = study_here(paths)
+    except CollabpipeError as error:
+        return f"No study is known here either: {error}"
+    return f"{_progress(study, look(study.plan))} Make them: {study.command}{finished}"
+
+
+def _progress(study: Study, state: State) -> str:
+    plan = study.plan
+    trained = sum(name in state.trained for name in plan.runs)
+    return (
+        f"Of the {len(plan.runs)} runs of study {study.name} ({study.label}) {trained} are trained and "
+        f"{len(state.evaluated)} evaluated."
     )
-    device = "as given" if rate else f"measured on {describe(estimator.rates.device)}, plain cross-entropy"
-    out.print(f"Rate: {' to '.join(shown)} GFLOP/s, {device}.")
-    out.print(
-        f"{duration(seconds)} on one such device; {decimal(int(disk + images))} on disk ({decimal(images)} of images)."
-    )
-    kept = plan.settings.execution.keep_weights
-    out.print(
-        f"keep_weights: {kept}. Choices are counted as their first candidates; the data sets' archives are extra."
-    )
 
 
-def duration(seconds: float) -> str:
-    """A length of time with two or three figures in the unit that suits it."""
-    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 1.5 * size:
-            number = seconds / size
-            return f"{number:,.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
-    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.2g} seconds"
-
-
-def show_proofs(verifier: Verifier, study: Study) -> None:
-    """A row per kind of artefact: how many there should be, are proven, missing, out of date, broken.
-
-    Raises:
-        CollabpipeError: not everything is proven; the message names the first break and lists the others.
-    """
-    from collabpipe.audit.proofs import Stale
-
-    counts: dict[str, Counter[str]] = {}
-    wrong: dict[str, list[str]] = {"broken": [], "out of date": []}
-    for check in verifier.checks():
-        found = check.broken() if check.is_there else None
-        outcome = "out of date" if isinstance(found, Stale) else "broken" if found else "proven"
-        counts.setdefault(check.kind, Counter())[outcome if check.is_there else "missing"] += 1
-        if found:
-            wrong[outcome].append(str(found))
-    outcomes = ("proven", "missing", *wrong)
-    table = Table()
-    for column in ("", "asked for", *outcomes):
-        table.add_column(column, justify="right" if column else "left")
-    for kind, of_kind in counts.items():
-        table.add_row(kind, str(of_kind.total()), *(str(of_kind[outcome]) for outcome in outcomes))
-    print(f"study {study.name} ({study.label})")  # a table's title would be folded at its width
-    console().print(table)
-    messages = []
-    if wrong["broken"]:
-        lines = "\n".join(wrong["broken"])
-        messages.append(f"first break: {lines}\nRemove what is broken and make it again: {study.command}")
-    if wrong["out of date"]:
-        lines = "\n".join(wrong["out of date"])
-        messages.append(f"out of date: {lines}\nNothing of this needs to be removed. Make it again: {study.command}")
-    missing = sum(of_kind["missing"] for of_kind in counts.values())
-    if missing and not messages:
-        many = "1 artefact is" if missing == 1 else f"{missing} artefacts are"
-        messages.append(f"{many} missing, so the tables are not proven. Make what is missing: {study.command}")
-    if messages:
-        raise CollabpipeError("\n".join(messages))
-    print("Every cell of the tables follows from its data, labels, recipes and checkpoints.")
-
-
-def show_restored(found: Restored) -> None:
-    """What was proven, what is missing and what was removed because it does not fit."""
-    print("proven: " + (", ".join(f"{n} × {kind}" for kind, n in found.proven.items()) or "nothing"))
-    if found.missing:
-        print("not here: " + ", ".join(f"{n} × {kind}" for kind, n in found.missing.items()))
-    for other in found.stale:
-        print(f"will be made again: {other}")
-    for wrong in found.removed:
-        print(f"removed, will be made again: {wrong}")
-
-
-def show_unasked(found: Unasked, studies: Sequence[Study]) -> None:
-    """What none of the studies asks for, by kind, and what it takes."""
-    for kind, paths in found.items():
-        for path in paths:
-            print(f"{kind}: {path}")
-    number = sum(len(paths) for paths in found.values())
-    asked = ", ".join(study.label for study in studies)
-    if not number:
-        print(f"Everything here is asked for by {asked}.")
-        return
-    print(f"{number} files and folders that none of {asked} asks for; {decimal(freed_bytes(found))}.")
-
-
-def advise_removal(found: Unasked, named: Sequence[Study], known: Sequence[Study], paths: Paths) -> None:
-    """How to remove what was found, unless a study that is known here and was not named asks for some of it."""
-    number = sum(len(of_kind) for of_kind in found.values())
-    needed = []
-    for study in known if named else ():
-        left = unasked([one.plan for one in (*named, study)], paths)
-        kept = number - sum(len(of_kind) for of_kind in left.values())
-        if kept:
-            needed.append(study)
-            print(f"{kept} of them are asked for by study {study.name} ({study.label}).")
-    if needed:
-        print(f"To list what no study asks for: {prune_command(paths)}")
+def _standing(paths: Paths) -> Iterator[str]:
+    """How the tables stand to their study as it is configured now, and to the one that was planned last."""
+    study, record = study_here(paths), record_of(paths.tables / "record.json")
+    state, made = look(study.plan), record.get("study")
+    missing = len(study.plan.runs) - len(state.evaluated)
+    made_from = dict(zip(study.plan.runs, record.get("evaluations", ()), strict=False))
+    if state.tables:
+        yield f"The tables are what study {study.name} ({study.label}) asks for."
+        if not state.figures:
+            yield f"The figures are missing or OUT OF DATE. Draw them: {study.command}"
+    elif made != study.plan.study.digest:
+        yield f"OUT OF DATE: study {study.name} ({study.label}) was changed after these tables were made."
+    elif not missing or any(metrics["digest"] != made_from.get(name) for name, metrics in state.metrics.items()):
+        yield f"OUT OF DATE: study {study.name} ({study.label}) has other results by now than these tables show."
     else:
-        files = [file for study in named for file in study.plan.files]
-        print(f"Remove them with: {prune_command(paths, *files, '--remove')}")
+        yield f"The tables are of study {study.name} ({study.label}); not all that they were made from is here."
+    if not state.tables:
+        yield f"{_progress(study, state)} Make what is missing, and the tables again: {study.command}"
+    for last in recorded(paths)[:1]:
+        other = last.study
+        if other.plan.study.digest not in (study.plan.study.digest, made):
+            yield f"These tables are not of the study that was planned here last, {other.name}."
+            yield f"{_progress(other, look(other.plan))} Make its tables: {other.command}"
+
+
+def _show_claims(paths: Paths, console: Console) -> None:
+    """The declared contrasts that the study's runs can judge."""
+    with (paths.tables / "claims.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["verdict"] != "not run" and "(" not in row["reading"]]
+    if not rows:
+        return
+    table = Table(title="claims (all of them, with other readings and places: claims.md)", title_justify="left")
+    for column in (
+        "claim",
+        "comparison",
+        "reading",
+        "expected",
+        "estimate",
+        "n",
+        "verdict",
+        "control",
+        "rival",
+        "survives",
+    ):
+        table.add_column(column)
+    for row in rows:
+        interval = f" [{float(row['low']):.2f}, {float(row['high']):.2f}]" if row["low"] else ""
+        estimate = f"{float(row['estimate']):.2f}{interval}" if row["estimate"] else ""
+        judged = (row["n"], row["verdict"], row["verdict_control"], row["verdict_rival"], row["survives"])
+        table.add_row(row["claim"], row["comparison"], row["reading"], row["expected"], estimate, *judged)
+    console.print(table)

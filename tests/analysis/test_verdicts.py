@@ -22,7 +22,7 @@ from collabpipe.analysis.intervals import p_value
 from collabpipe.analysis.pairs import WORST_FIRST, Bar, Pair, verdict, weakest
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.analysis.verdicts import COLUMNS, assess, write_claims
-from collabpipe.cli.show_tables import show_tables
+from collabpipe.cli.show import show_tables
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import RunName, TrainRecipe

@@ -72,9 +72,9 @@ def test_two_runs_of_a_study_give_equal_hashes_and_a_second_repro_does_nothing(
 
 
 def test_in_a_restored_clone_a_seed_more_trains_alone_and_a_seed_less_trains_nothing(
-    project: Project, clone: Project
+    restored: tuple[Project, Project],
 ) -> None:
-    clone.collabpipe("restore")
+    project, clone = restored
     assert_whole(clone, project)
     clone.collabpipe("verify")
     assert clone.cost_records() == project.cost_records()
@@ -116,14 +116,14 @@ def test_in_a_restored_clone_a_seed_more_trains_alone_and_a_seed_less_trains_not
 
 
 def test_a_weight_that_is_changed_after_a_restore_trains_its_runs_and_leaves_no_old_checkpoint_beside_it(
-    project: Project, clone: Project
+    restored: tuple[Project, Project],
 ) -> None:
-    clone.collabpipe("restore")
-    restored, hashes, old = clone.lock, clone.hashes(), clone.records()
+    project, clone = restored
+    lock, hashes, old = clone.lock, clone.hashes(), clone.records()
     clone.configure(altered({"methods": {"output": {"weight": 7.0}}}))
     # The old checkpoints cannot be declared the new weight's.
     assert "is not finished" in refused(clone.collabpipe("share", "--no-push", check=False))
-    assert clone.lock == restored
+    assert clone.lock == lock
     with clone.trains("output/seed0", "output/seed1"):
         clone.dvc("repro")
     records = clone.records()
@@ -417,8 +417,8 @@ def test_what_cannot_be_restored_is_said_for_people(clone: Project) -> None:
         assert "remote" in message
 
 
-def test_results_that_were_never_shared_are_not_overwritten_unasked(project: Project, clone: Project) -> None:
-    clone.collabpipe("restore")
+def test_results_that_were_never_shared_are_not_overwritten_unasked(restored: tuple[Project, Project]) -> None:
+    project, clone = restored
     table = clone.results / "tables" / "main.csv"
     metrics = clone.results / "evaluations" / CELL / "baseline" / "seed0" / "metrics.json"
     mine = {file: file.read_text() + "\n" for file in (table, metrics)}

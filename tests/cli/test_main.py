@@ -1,9 +1,11 @@
-"""The command line where the locale is not UTF-8."""
+"""The command line: its defaults, its help, and its output where the locale is not UTF-8."""
 
 from __future__ import annotations
 
 import pytest
 
+from collabpipe.cli.main import COMMANDS, parser
+from collabpipe.settings.study import ExecutionSettings
 from tests.workspaces import Workspace, altered
 
 LATIN = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": "latin-1:strict"}
@@ -37,3 +39,27 @@ def test_an_error_message_is_a_message_in_any_locale(fresh: Workspace) -> None:
     assert "collabpipe plan: error: " in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.isascii()
+
+
+DEFAULTS = [
+    *(("train", option) for option in ("save_seconds", "save_epochs", "jobs_per_gpu", "stage")),
+    *((command, "keep") for command in ("evaluate", "choose")),
+    *(("evaluate", "jobs_per_gpu"), ("train", "at_once"), ("overhead", "seconds")),
+]
+FIELDS = {"keep": "keep_weights", "at_once": "trainings_at_once", "seconds": "overhead_seconds"}
+
+
+@pytest.mark.parametrize(("command", "option"), DEFAULTS)
+def test_an_option_and_its_setting_have_the_same_default(command: str, option: str) -> None:
+    arguments = parser().parse_args([command, "recipe.json"])
+
+    assert getattr(arguments, option) == getattr(ExecutionSettings(), FIELDS.get(option, option))
+
+
+def test_help_names_every_command_and_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        parser().parse_args(["--help"])
+
+    shown = " ".join(capsys.readouterr().out.split())
+    for command in COMMANDS:
+        assert f"{command.__name__.rpartition('.')[2]} {command.__doc__}" in shown

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from collabpipe.cli import main
-from collabpipe.cli.main import WRITING, parser
+from collabpipe.cli.main import WRITING as WRITERS
+from collabpipe.cli.main import parser
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.host.results_lock import alone, occupy
 from tests.workspaces import Workspace
@@ -23,6 +24,7 @@ OCCUPY = "from collabpipe.host.results_lock import occupy; occupy(root)"
 ALONE = "from collabpipe.host.results_lock import alone; held = alone(root, 'restoring'); held.__enter__()"
 BUSY = "Snakemake or a command of collabpipe is at work here, and"
 TAKEN = "is being restored, shared or pruned by another process. Wait until it has finished."
+WRITING = [command.__name__.rpartition(".")[2] for command in WRITERS]
 RESTORING = ("restore", "share", "prune")
 READING = ("plan", "show", "verify", "schema")
 

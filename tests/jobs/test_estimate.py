@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from collabpipe.cli import main
-from collabpipe.cli.show import duration
+from collabpipe.cli.plan import duration
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.validation import Strict
 from collabpipe.jobs.estimate import RECORD_BYTES, DatasetSize, Estimate, Estimator, dataset_size

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from collabpipe.cli import main
-from collabpipe.cli.show import duration
+from collabpipe.cli.plan import duration
 from collabpipe.common.files import read_json, sealed, write_json
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan

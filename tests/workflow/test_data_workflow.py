@@ -85,4 +85,4 @@ def test_archives_on_a_web_server_become_tables(tmp_path: Path) -> None:
     noise = pd.read_csv(workspace.results / "tables" / "noise.csv").set_index(["dataset", "noise"])
     assert noise.loc[("cifar10", "human-worst"), "true_rate"] == pytest.approx(1.0), "every small label is shifted"
     assert noise.loc[("cifar10", "asymmetric-0.4"), "true_rate"] == pytest.approx(0.2, abs=0.07)
-    assert "Nothing to be done" in workspace.snakemake("-n").stdout + workspace.snakemake("-n").stderr
+    assert "Nothing to be done" in workspace.snakemake("-n").stdout

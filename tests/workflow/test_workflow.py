@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -254,12 +255,12 @@ def test_raised_numerics_ask_for_other_data_labels_and_trainings(fresh: Workspac
 
 def test_a_training_in_progress_is_not_disturbed_by_dry_runs(study: Workspace) -> None:
     before = study.trainings()
-    study.configure(altered(ONE_METHOD | {"training": {"epochs": 400}, "execution": {"save_seconds": 0.0}}))
+    study.configure(altered(ONE_METHOD | {"training": {"epochs": 40}, "execution": {"save_seconds": 0.0}}))
     other = study.root / "config" / "other.yaml"
     other.write_text(yaml.safe_dump(altered(ONE_METHOD | {"training": {"learning_rate": 0.5}})))
     keys = [key_of(study.plan, run_of("baseline", seed)) for seed in (0, 1)]
     state = study.results / "store" / keys[0][:2] / keys[0] / "state.safetensors"
-    running = study.start("snakemake", "--cores", "2")
+    running = study.start("snakemake", "--cores", "2", start_new_session=True)
     try:
         # The job's second training waits for the test, so that the job does not end before it was to be disturbed.
         with Store(study.results / "store").writing(keys[1]):
@@ -268,17 +269,21 @@ def test_a_training_in_progress_is_not_disturbed_by_dry_runs(study: Workspace) -
                 assert running.poll() is None
                 assert time.monotonic() < give_up
                 time.sleep(0.01)
+            # Stopped, it is in progress for as long as the dry runs take.
+            os.killpg(running.pid, signal.SIGSTOP)
             assert "collabpipe train" in study.snakemake("-n", "-p", "--nolock").stdout
             # One of another study plans other recipes into the same folder.
             study.snakemake("-n", "--nolock", "--configfile", other)
             assert running.poll() is None
+            os.killpg(running.pid, signal.SIGCONT)
         assert running.wait(timeout=600) == 0
     finally:
-        running.kill()
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
         running.wait()
     assert study.trainings() - before == set(keys)
     assert {record["key"] for record in study.records().values()} == set(keys)
-    assert [cost["steps"] for cost in study.costs().values()] == [1600, 1600]
+    assert [cost["steps"] for cost in study.costs().values()] == [160, 160]
     assert NOTHING in study.snakemake("-n").stdout
 
 

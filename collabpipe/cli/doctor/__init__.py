@@ -1,10 +1,11 @@
-"""What this machine offers a study and what stands in its way: findings, each with its mend."""
+"""Say what of this machine suits a study, what does not, and how to mend it."""
 
 from __future__ import annotations
 
 import io
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from threading import Thread
 from rich.console import Console
 from rich.text import Text
 
+from collabpipe.cli.arguments import add_config
 from collabpipe.cli.doctor import gpus, machine, services
 from collabpipe.cli.doctor.findings import Finding, failure, warning
 from collabpipe.common.errors import CollabpipeError
@@ -22,6 +24,16 @@ ALL_SECONDS = 8.5
 """What has no answer by then is left, as on a network disk that hangs."""
 
 COLOURS = {"ok": "green", "warning": "yellow", "failure": "bold red"}
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The configuration of the study."""
+    add_config(parser)
+
+
+def run(arguments: Namespace) -> None:
+    """Check the machine and print what was found."""
+    show_findings(diagnose(arguments.config, arguments.results.root))
 
 
 def diagnose(config: Sequence[Path], results: Path) -> Iterator[tuple[str, Finding]]:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from collabpipe.audit.share import SITE_CACHE
 from collabpipe.cli.doctor import asking
 from collabpipe.cli.doctor.asking import ask
 from collabpipe.cli.doctor.findings import Finding, Level, failure, ok, warning
@@ -17,6 +16,8 @@ from collabpipe.cli.doctor.findings import Finding, Level, failure, ok, warning
 
 def check_dvc() -> list[Finding]:
     """How DVC links its cache, and whether it has a remote that answers."""
+    from collabpipe.audit.share import SITE_CACHE
+
     code = "from collabpipe.cli.doctor.services import tell_of_dvc; tell_of_dvc()"
     answer = ask(sys.executable, "-c", code, DVC_SITE_CACHE_DIR=str(SITE_CACHE.resolve()))
     told: dict[str, Any] = {}

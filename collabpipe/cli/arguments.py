@@ -1,0 +1,57 @@
+"""Arguments that several commands take; their defaults are those of the settings."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from collabpipe.results.retention import Keep
+from collabpipe.settings.study import ExecutionSettings
+
+EXECUTION = ExecutionSettings()
+
+
+def at_least(kind: type[int] | type[float], least: int) -> Callable[[str], float]:
+    """The type of an argument that is a number from `least` up."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not least <= value < float("inf"):
+            raise ArgumentTypeError(f"{text} is not a number from {least} up")
+        return value
+
+    return number
+
+
+def add_config(parser: ArgumentParser) -> None:
+    """The files of a study's configuration."""
+    parser.add_argument("config", type=Path, nargs="*", default=[Path("config/config.yaml")], metavar="CONFIG")
+
+
+def add_jobs_per_gpu(parser: ArgumentParser) -> None:
+    """How many jobs may share a GPU."""
+    parser.add_argument(
+        "--jobs-per-gpu",
+        type=at_least(int, 0),
+        default=EXECUTION.jobs_per_gpu,
+        metavar="N",
+        help="wait for a GPU that fewer jobs use (default: %(default)s; 0: use none)",
+    )
+
+
+def add_keep(parser: ArgumentParser, text: str) -> None:
+    """What stays of weights."""
+    parser.add_argument("--keep", choices=get_args(Keep), default=EXECUTION.keep_weights, help=text)
+
+
+def add_remote(parser: ArgumentParser) -> None:
+    """Where a study is shared."""
+    parser.add_argument("--remote", metavar="NAME", help="DVC's remote (default: its own default)")
+
+
+def add_study(parser: ArgumentParser, into: str) -> None:
+    """The recipe of a study, and whether a part of it will do."""
+    parser.add_argument("study", type=Path, help="a recipe of kind study")
+    parser.add_argument("--partial", action="store_true", help=f"from the runs that are finished, into {into}")

@@ -1,0 +1,40 @@
+"""Pull a shared study and set it right, so that nothing is made again."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from collabpipe.cli.arguments import add_remote
+from collabpipe.plan.paths import STAGES
+from collabpipe.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from collabpipe.audit.share import Restored
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """What is pulled, and from where."""
+    add_remote(parser)
+    parser.add_argument("--only", action="append", choices=STAGES, help="pull this stage alone; may be repeated")
+    parser.add_argument("--no-pull", dest="pull", action="store_false", help="take the results as they are here")
+    parser.add_argument("--force", action="store_true", help="overwrite or remove results that were never shared")
+
+
+def run(arguments: Namespace) -> None:
+    """Restore the configured study."""
+    from collabpipe.audit.share import configured_study, restore
+
+    plan = Plan.from_files(configured_study(), arguments.results.root)
+    show_restored(restore(plan, arguments.remote, arguments.only or [], arguments.pull, arguments.force))
+
+
+def show_restored(found: Restored) -> None:
+    """What was proven, what is missing and what was removed because it does not fit."""
+    print("proven: " + (", ".join(f"{n} × {kind}" for kind, n in found.proven.items()) or "nothing"))
+    if found.missing:
+        print("not here: " + ", ".join(f"{n} × {kind}" for kind, n in found.missing.items()))
+    for other in found.stale:
+        print(f"will be made again: {other}")
+    for wrong in found.removed:
+        print(f"removed, will be made again: {wrong}")

@@ -1,0 +1,57 @@
+"""Train one or more runs in one process; a killed training continues."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from collabpipe.cli.arguments import EXECUTION, add_jobs_per_gpu, at_least
+from collabpipe.settings.study import ExecutionSettings
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The recipes, and how their job is cut and saved."""
+    parser.add_argument("recipes", type=Path, nargs="+", metavar="RECIPE", help="recipes of kind train")
+    parser.add_argument(
+        "--save-seconds",
+        type=at_least(float, 0),
+        default=EXECUTION.save_seconds,
+        metavar="S",
+        help="time between two saved states, at most 2%% of which goes into saving "
+        "(default: %(default)g; 0: every epoch)",
+    )
+    parser.add_argument(
+        "--save-epochs",
+        type=at_least(int, 1),
+        default=EXECUTION.save_epochs,
+        metavar="N",
+        help="save after so many epochs as well",
+    )
+    add_jobs_per_gpu(parser)
+    parser.add_argument(
+        "--at-once",
+        type=at_least(int, 1),
+        default=EXECUTION.trainings_at_once,
+        metavar="N",
+        help="run so many trainings at the same time",
+    )
+    parser.add_argument(
+        "--stage",
+        default=EXECUTION.stage,
+        metavar="DIR",
+        help="a folder on this host's own disk to copy the images to",
+    )
+
+
+def run(arguments: Namespace) -> None:
+    """Train the runs that are not in the store."""
+    from collabpipe.jobs.train import train
+    from collabpipe.plan.recipes import for_each
+
+    keys = ("save_seconds", "save_epochs", "jobs_per_gpu", "stage")
+    execution = ExecutionSettings(**{key: getattr(arguments, key) for key in keys})
+    for_each(
+        arguments.recipes,
+        lambda recipe: train(recipe, arguments.results, execution, arguments.interruption),
+        arguments.at_once,
+    )

@@ -1,0 +1,79 @@
+"""Prove that each artefact belongs to its recipe, up to every cell of the tables."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from collabpipe.cli.console import console
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.plan.plan import Plan
+from collabpipe.results.studies import Study, study_here
+
+if TYPE_CHECKING:
+    from collabpipe.audit.verify import Verifier
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The study, and whether labels and predictions are made again."""
+    parser.add_argument(
+        "config", type=Path, nargs="*", metavar="CONFIG", help="the study (default: whose tables lie here)"
+    )
+    parser.add_argument(
+        "--recompute", action="store_true", help="draw the labels and predict the test sets again as well"
+    )
+
+
+def run(arguments: Namespace) -> None:
+    """Check every artefact of the study and print what was proven."""
+    from collabpipe.audit.verify import Verifier
+
+    if arguments.config:
+        study = Study.of_files(Plan.from_files(arguments.config, arguments.results.root))
+    else:
+        study = study_here(arguments.results)
+    show_proofs(Verifier(study.plan, "recomputed" if arguments.recompute else "follows"), study)
+
+
+def show_proofs(verifier: Verifier, study: Study) -> None:
+    """A row per kind of artefact: how many there should be, are proven, missing, out of date, broken.
+
+    Raises:
+        CollabpipeError: not everything is proven; the message names the first break and lists the others.
+    """
+    from collabpipe.audit.proofs import Stale
+
+    counts: dict[str, Counter[str]] = {}
+    wrong: dict[str, list[str]] = {"broken": [], "out of date": []}
+    for check in verifier.checks():
+        found = check.broken() if check.is_there else None
+        outcome = "out of date" if isinstance(found, Stale) else "broken" if found else "proven"
+        counts.setdefault(check.kind, Counter())[outcome if check.is_there else "missing"] += 1
+        if found:
+            wrong[outcome].append(str(found))
+    outcomes = ("proven", "missing", *wrong)
+    table = Table()
+    for column in ("", "asked for", *outcomes):
+        table.add_column(column, justify="right" if column else "left")
+    for kind, of_kind in counts.items():
+        table.add_row(kind, str(of_kind.total()), *(str(of_kind[outcome]) for outcome in outcomes))
+    print(f"study {study.name} ({study.label})")  # a table's title would be folded at its width
+    console().print(table)
+    messages = []
+    if wrong["broken"]:
+        lines = "\n".join(wrong["broken"])
+        messages.append(f"first break: {lines}\nRemove what is broken and make it again: {study.command}")
+    if wrong["out of date"]:
+        lines = "\n".join(wrong["out of date"])
+        messages.append(f"out of date: {lines}\nNothing of this needs to be removed. Make it again: {study.command}")
+    missing = sum(of_kind["missing"] for of_kind in counts.values())
+    if missing and not messages:
+        many = "1 artefact is" if missing == 1 else f"{missing} artefacts are"
+        messages.append(f"{many} missing, so the tables are not proven. Make what is missing: {study.command}")
+    if messages:
+        raise CollabpipeError("\n".join(messages))
+    print("Every cell of the tables follows from its data, labels, recipes and checkpoints.")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from collabpipe.plan import paths
 from tests.workspaces import REPOSITORY
 
 PACKAGE = REPOSITORY / "collabpipe"
@@ -141,6 +142,13 @@ def test_modules_and_packages_import_each_other_in_no_circle() -> None:
 def test_planning_and_looking_at_results_import_no_torch(module: str) -> None:
     assert not libraries(module) & {"torch", "torchvision"}, "within a function neither"
     assert not packages(module) & {"model", "training"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"collabpipe.plan.paths"} - below("collabpipe.cli")))
+def test_one_module_alone_names_the_records(module: str) -> None:
+    records = {paths.RECORD, paths.METRICS, paths.OVERHEAD_RECORD, paths.FETCHED}
+    spelled = {n.value for n in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(n, ast.Constant)}
+    assert not spelled & records
 
 
 def test_losses_are_functions_that_know_nothing_of_what_uses_them() -> None:

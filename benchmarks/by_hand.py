@@ -12,7 +12,7 @@ from pathlib import Path
 from collabpipe.cli import main
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.paths import METRICS, RUN_RECORD, Paths
+from collabpipe.plan.paths import METRICS, RECORD, Paths
 from collabpipe.plan.plan import ChoiceKey, Plan
 from collabpipe.plan.recipes import Recipe, TrainRecipe, for_each
 from collabpipe.results.state import look
@@ -167,7 +167,7 @@ class StudyByHand:
         candidate = CANDIDATE.search(recipe.run.method)
         paths = self.plan.paths
         folder = paths.run(recipe.run) if candidate else paths.evaluation(recipe.run)
-        return (folder / (RUN_RECORD if candidate else METRICS)).exists()
+        return (folder / (RECORD if candidate else METRICS)).exists()
 
     def _choose(self) -> None:
         """Make the choices whose candidates are all trained."""

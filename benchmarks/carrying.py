@@ -14,7 +14,7 @@ from pathlib import Path
 from collabpipe.cli import main
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_json
-from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, OVERHEAD_FILES, RUN_RECORD, Paths
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, OVERHEAD_FILES, RECORD, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.retention import thin
 from collabpipe.results.state import State, look
@@ -120,7 +120,7 @@ def take_over(plan: Plan, folder: Path, stem: str, folders: Mapping[str, Path]) 
         here = look(plan)
         for name, recipe in plan.trainings.items():
             if name not in here.trained:
-                _move(source.run(recipe.run), RUN_RECORD, source, plan.paths)
+                _move(source.run(recipe.run), RECORD, source, plan.paths)
             if name not in here.evaluated:
                 _move(source.evaluation(recipe.run), METRICS, source, plan.paths)
         for part in ("labels", "selection", "overhead"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from collabpipe.cli import main
 from collabpipe.common.files import read_json, sealed, write_json
-from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, LABEL_INPUTS, METRICS, RUN_RECORD
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, LABEL_INPUTS, METRICS, RECORD
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, evaluation_key, training_digest
 
@@ -40,7 +40,7 @@ def finish(plan: Plan) -> None:
     run_command(plan, "evaluate", first.write(paths.recipes))
     run_command(plan, "overhead", plan.overhead.write(paths.recipes), "--seconds", "0.1")
     sums = _record_labels(plan, first)
-    record = read_json(paths.run(first.run) / RUN_RECORD)
+    record = read_json(paths.run(first.run) / RECORD)
     metrics = read_json(paths.evaluation(first.run) / METRICS)
     generator = np.random.default_rng(0)
     for recipe in plan.runs.values():
@@ -74,16 +74,16 @@ def _record_run(plan: Plan, first: TrainRecipe, recipe: TrainRecipe, like: dict[
     record = like | {"recipe": recipe.digest, "run": recipe.run.model_dump(), "inputs": inputs}
     record["key"] = recipe.key(inputs)
     record["digest"] = training_digest(record)
-    names = [name for name in CHECKPOINT_FILES if name != RUN_RECORD]
+    names = [name for name in CHECKPOINT_FILES if name != RECORD]
     _link(names, [source / name for name in names], folder)
-    write_json(folder / RUN_RECORD, sealed(record), durable=False)
+    write_json(folder / RECORD, sealed(record), durable=False)
 
 
 def _record_evaluation(
     plan: Plan, first: TrainRecipe, recipe: TrainRecipe, like: dict[str, Any], accuracy: float
 ) -> None:
     source, folder = plan.paths.evaluation(first.run), plan.paths.evaluation(recipe.run)
-    inputs = like["inputs"] | {"training": read_json(plan.paths.run(recipe.run) / RUN_RECORD)["digest"]}
+    inputs = like["inputs"] | {"training": read_json(plan.paths.run(recipe.run) / RECORD)["digest"]}
     key = evaluation_key(inputs["training"], inputs["test.arrow"])
     scores = {which: like[which] | {"accuracy": accuracy} for which in ("last", "best")}
     names = [name for name in EVALUATION_FILES if name != METRICS]

@@ -63,16 +63,16 @@ def _read_run(name: RunName, digest: str, paths: Paths, diverged: float | Litera
     folder = paths.run(name)
     recipe = read_recipe(paths.recipes / f"{digest}.json", TrainRecipe)
     record = training_record(recipe, folder)
-    path = paths.evaluation(name) / "metrics.json"
+    path = paths.metrics(name)
     metrics = read_record(path, f"Evaluate the run: {recipe.command('evaluate', paths.root)}")
     if metrics.get("inputs", {}).get("training") != record["digest"]:
         raise CollabpipeError(
-            f"{path}: belongs to another training than {folder / 'record.json'}. "
+            f"{path}: belongs to another training than {paths.run_record(name)}. "
             f"Evaluate the run again: {recipe.command('evaluate', paths.root)}"
         )
     counts_as = diverged
     if counts_as == CHANCE:
-        labels = paths.labels(recipe.labels).with_suffix(".json")
+        _, labels = paths.label_files(recipe.labels)
         finished = metrics["status"] == "finished"
         counts_as = float("nan") if finished else 100.0 / len(read_record(labels)["classes"])
     return EvaluatedRun(recipe.decided(record), record, metrics, counts_as)

@@ -17,7 +17,7 @@ from collabpipe.analysis.variance import write_variance
 from collabpipe.analysis.verdicts import write_claims
 from collabpipe.common.files import atomic_path, file_digest, read_record, seal_of, sealed, write_json, write_text
 from collabpipe.common.whereabouts import whereabouts
-from collabpipe.plan.paths import TABLE_FILES, Paths, files_in
+from collabpipe.plan.paths import OVERHEAD_RECORD, RECORD, TABLE_FILES, Paths, files_in
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.provenance import note
 
@@ -155,8 +155,8 @@ def noise_table(runs: list[EvaluatedRun], paths: Paths) -> tuple[pd.DataFrame, l
     rows: list[dict[str, Any]] = []
     shown: dict[str, dict[str, Any]] = {}
     for recipe in {run.recipe.labels.digest: run.recipe.labels for run in runs}.values():
-        path = paths.labels(recipe)
-        about = read_record(path.with_suffix(".json"), f"Make it: {recipe.command('labels', paths.root)}")
+        path, record = paths.label_files(recipe)
+        about = read_record(record, f"Make it: {recipe.command('labels', paths.root)}")
         names = {"dataset": recipe.data.dataset, "noise": recipe.noise_name, "seed": recipe.replicate}
         known = ("images", "validation", "rate_asked", "true_rate", "true_rate_training", "sha256")
         rows.append(names | {name: about[name] for name in known} | {"labels": paths.shown(path)})
@@ -178,7 +178,7 @@ def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> Non
     assemble_tables(study, runs, paths, tables)
     write_record(tables, TABLE_FILES, study, runs)
     # Measured times are no part of what is equal from run to run, and yet the tables are of these.
-    measured = {"overhead": seal_of(paths.overhead / "overhead.json")}
+    measured = {"overhead": seal_of(paths.overhead / OVERHEAD_RECORD)}
     note(paths, tables, whereabouts("cpu") | measured)
 
 
@@ -188,9 +188,9 @@ def write_record(folder: Path, names: Sequence[str], study: StudyRecipe, runs: l
         "study": study.digest,
         "name": study.study,
         "evaluations": [run.metrics["digest"] for run in runs],
-        "files": {file.name: file_digest(file) for file in files_in(folder, names) if file.name != "record.json"},
+        "files": {file.name: file_digest(file) for file in files_in(folder, names) if file.name != RECORD},
     }
-    write_json(folder / "record.json", sealed(record))
+    write_json(folder / RECORD, sealed(record))
 
 
 def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, folder: Path) -> None:
@@ -233,7 +233,7 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
 
 def _costs(study: StudyRecipe, paths: Paths) -> pd.DataFrame | None:
     """The study's overhead table with its data set and the seconds of each round; None before it is measured."""
-    path = paths.overhead / "overhead.json"
+    path = paths.overhead / OVERHEAD_RECORD
     record = read_record(path) if path.exists() else {}
     about = record.get("about", {})
     if about.get("recipe") != study.overhead:

@@ -13,6 +13,7 @@ from collabpipe.data.download import download
 from collabpipe.data.own import Sums, made_from, md5_of, note_sums, own_files, read_sums, stamp, stamps
 from collabpipe.data.raw import WrongSum, addresses, check_accept, lacking, listing, locate, verify, wanted_files
 from collabpipe.host.folder_lock import locked
+from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
 
 
@@ -45,7 +46,7 @@ def fetch(
         for file in SOURCES[recipe.source].all_files:
             if file.name in record["md5"] and not file.accepts(record["md5"][file.name]):
                 record["accepted"][file.name] = record["md5"][file.name]
-        write_json(folder / "fetched.json", record)
+        write_json(folder / FETCHED, record)
 
 
 def _own(recipe: DataRecipe, data_dir: Path) -> Sums:

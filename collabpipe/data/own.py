@@ -17,12 +17,12 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of, write_json, write_text
 from collabpipe.data.image_files import image_files, list_digest
 from collabpipe.data.raw import lacking, located, md5_sums
+from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
 
 Sums = dict[str, list[Any]]
 """By file: size, times of its last change (of its content, of anything about it; in ns), MD5 sum."""
 SUMS_FILE = "sums.json"
-FETCHED = "fetched.json"
 
 
 def own_files(recipe: DataRecipe, folder: Path) -> dict[str, Path]:

@@ -21,9 +21,10 @@ from collabpipe.data.image_files import class_names
 from collabpipe.data.raw import verified_files
 from collabpipe.data.split import Split, channel_statistics
 from collabpipe.host.folder_lock import locked
+from collabpipe.plan.paths import FETCHED, LABEL_INPUTS, RECORD
 from collabpipe.plan.recipes import DataRecipe
 
-ANNOTATIONS = "annotations.parquet"
+ANNOTATIONS = LABEL_INPUTS[1]
 VERIFY_BYTES = 1 << 29
 """Files up to this size are checked by content before every training; reading larger ones whole would take seconds."""
 
@@ -63,15 +64,15 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
     shape, mean, std = channel_statistics(splits["train"])
     about = {"classes": list(classes), "shape": list(shape), "mean": mean, "std": std}
     record = {"recipe": recipe.digest, "dataset": recipe.dataset, **about}
-    fetched = read_record(raw / "fetched.json") if files else {}
+    fetched = read_record(raw / FETCHED) if files else {}
     made_from = {"md5": fetched.get("md5"), "images": fetched.get("images")}
     coarse = {"coarse_classes": list(source.coarse)} if source.coarse else {}
     with locked(folder, "prepares"):
         for left in folder.glob(".*.part"):  # by a process that was killed: gigabytes that nobody would ever use
             left.unlink()
-        (folder / "record.json").unlink(missing_ok=True)  # an old one would vouch for what is about to be replaced
+        (folder / RECORD).unlink(missing_ok=True)  # an old one would vouch for what is about to be replaced
         files_record = write_files(folder, splits, shape, about)
-        write_json(folder / "record.json", sealed(record | coarse | {"files": files_record, "made_from": made_from}))
+        write_json(folder / RECORD, sealed(record | coarse | {"files": files_record, "made_from": made_from}))
 
 
 def write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], about: dict[str, Any]) -> Any:
@@ -145,7 +146,7 @@ def data_record(recipe: DataRecipe, folder: Path) -> dict[str, Any]:
     Raises:
         CollabpipeError: missing, or prepared from another recipe.
     """
-    record = read_record(folder / "record.json", "Prepare the data set: collabpipe prepare RECIPE.")
+    record = read_record(folder / RECORD, "Prepare the data set: collabpipe prepare RECIPE.")
     if record.get("recipe") != recipe.digest:
         raise CollabpipeError(
             f"{folder}: was prepared from recipe {str(record.get('recipe'))[:12]}, not {recipe.digest[:12]}. "

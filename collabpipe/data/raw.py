@@ -9,6 +9,7 @@ from collabpipe.catalogue.sources import IMAGE_FOLDER, SOURCES, SourceFile
 from collabpipe.common.errors import CollabpipeError, nearest
 from collabpipe.common.files import file_digest, read_record
 from collabpipe.data.image_files import image_files, list_digest
+from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
 
 FETCH = "Run Snakemake, or fetch the data set by hand: collabpipe fetch RECIPE."
@@ -151,7 +152,7 @@ def verified_files(recipe: DataRecipe, raw: Path) -> dict[str, Path]:
     if not SOURCES[recipe.source].files and recipe.source != IMAGE_FOLDER:
         return {}
     check_accept(recipe)
-    record = read_record(raw / "fetched.json", FETCH)
+    record = read_record(raw / FETCHED, FETCH)
     if record.get("source") != recipe.source:
         raise CollabpipeError(f"{raw}: holds {record.get('source')!r}, not {recipe.source!r}. {FETCH}")
     folder = Path(record.get("folder") or raw)

@@ -12,6 +12,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, file_digest
 from collabpipe.common.progress import Progress
 from collabpipe.host.folder_lock import locked
+from collabpipe.plan.paths import RECORD, TRAIN
 
 
 def staged(folder: Path, record: dict[str, Any], where: str) -> Path:
@@ -21,19 +22,19 @@ def staged(folder: Path, record: dict[str, Any], where: str) -> Path:
     host; nobody removes it. `where` may name variables of the environment, as in ``$TMPDIR``.
     """
     say = Progress(str(folder)).say
-    sha256: str = record["files"]["train.arrow"]["sha256"]
+    sha256: str = record["files"][TRAIN]["sha256"]
     try:
         target: Path = _own_folder(where) / sha256
-        size = record["files"]["train.arrow"]["bytes"]
+        size = record["files"][TRAIN]["bytes"]
         with locked(target, "copies"):
             for left in target.glob(".*.part"):  # by a job that was killed
                 left.unlink()
-            here = target / "train.arrow"
+            here = target / TRAIN
             if not here.exists() or here.stat().st_size != size:
                 say(f"copied to {target}")
-                _copy(folder / "train.arrow", here, sha256)
-            with atomic_path(target / "record.json") as temporary:  # others may have been written beside equal images
-                shutil.copyfile(folder / "record.json", temporary)
+                _copy(folder / TRAIN, here, sha256)
+            with atomic_path(target / RECORD) as temporary:  # others may have been written beside equal images
+                shutil.copyfile(folder / RECORD, temporary)
     except (OSError, CollabpipeError) as error:
         say(f"not staged: {error}; read where it lies")
         return folder

@@ -15,7 +15,7 @@ from collabpipe.common.files import atomic_path, sealed, write_json
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.data.prepared import Images, data_record, open_images
 from collabpipe.host.gpu_lease import lease_device
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import EVALUATION_FILES, METRICS, TEST, Paths
 from collabpipe.plan.recipes import TrainRecipe, evaluation_key
 from collabpipe.results.provenance import note
 from collabpipe.results.records import training_record
@@ -23,7 +23,7 @@ from collabpipe.results.retention import Keep, thin
 from collabpipe.results.store import Store
 from collabpipe.training.scores import is_collapsed, score
 
-PREDICTIONS = "predictions.parquet"
+PREDICTIONS = EVALUATION_FILES[0]
 
 
 def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu: int = 1) -> None:
@@ -37,7 +37,7 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
     folder = paths.run(recipe.run)
     record = training_record(recipe, folder)
     dataset = paths.dataset(recipe.run.dataset)
-    test = data_record(recipe.labels.data, dataset)["files"]["test.arrow"]["sha256"]
+    test = data_record(recipe.labels.data, dataset)["files"][TEST]["sha256"]
     key = evaluation_key(record["digest"], test)
     store = Store(paths.store)
     with store.writing(key):
@@ -52,7 +52,7 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
 
             with enough_memory(str(recipe.run)):
                 logits, metrics, device = evaluated(recipe, record, folder, images)
-            inputs = {"training": record["digest"], "test.arrow": test}
+            inputs = {"training": record["digest"], TEST: test}
             _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(logits)], logits, inputs)
             about = {"inputs": inputs, **metrics, "where": whereabouts(device)}
             writer.check()
@@ -61,7 +61,7 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
         store.place(key, result, folder)
         where = result.pop("where")
         about = {**result, "digest": key, "recipe": recipe.digest, "run": recipe.run.model_dump()}
-        write_json(folder / "metrics.json", sealed(about))
+        write_json(folder / METRICS, sealed(about))
         note(paths, folder, {**where, "evaluation": key})
     thin(recipe.run, paths, keep)
 

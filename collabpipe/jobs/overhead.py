@@ -13,7 +13,7 @@ from collabpipe.common.files import file_digest, json_digest, sealed, write_json
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.data.prepared import data_record
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.paths import OVERHEAD_FILES, Paths
+from collabpipe.plan.paths import OVERHEAD_FILES, OVERHEAD_RECORD, Paths
 from collabpipe.plan.study_recipes import OverheadRecipe
 from collabpipe.results.store import Store
 from collabpipe.training.device import choose_device
@@ -83,7 +83,7 @@ def write_overhead(measured: StepCosts, folder: Path, about: Mapping[str, Any]) 
     write_text(folder / "overhead.md", f"{shown}\n\n{conditions}\n\n{NOTE}\n")
     record = {"rounds": measured.rounds, "conditions": asdict(held), "about": dict(about)}
     files = {name: file_digest(folder / name) for name in ("overhead.csv", "overhead.md")}
-    write_json(folder / "overhead.json", sealed(record | {"files": files, "where": whereabouts(held.device)}))
+    write_json(folder / OVERHEAD_RECORD, sealed(record | {"files": files, "where": whereabouts(held.device)}))
 
 
 def _for_reading(table: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from collabpipe.host.gpu_lease import lease_device
 from collabpipe.host.signals import Interruption
 from collabpipe.host.writer import Writer
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.paths import STATE_FILE, Paths
+from collabpipe.plan.paths import CHECKPOINT_FILES, RECORD, STATE_FILE, TEST, TRAIN, Paths
 from collabpipe.plan.recipes import TrainRecipe, evaluation_key, training_digest
 from collabpipe.results.provenance import note
 from collabpipe.results.store import ASKED_FILE, Store
@@ -32,7 +32,7 @@ from collabpipe.training.saving import DEVICE, Saver, save_tensors
 if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in the store need not wait for
     from collabpipe.training.engine import Training, Weights
 
-RESULT_FILES = ("last.safetensors", "best.safetensors", "history.parquet")
+RESULT_FILES = CHECKPOINT_FILES[:-1]
 MAKING = ("cost", "where")
 """What a stored result says of its making, which belongs beside a run's record and not in it."""
 
@@ -54,7 +54,7 @@ class Job:
         self.recipe, self.choices = decide(asked, asked.run.dataset, asked.run.network, paths)
         self.data = data_record(self.recipe.labels.data, paths.dataset(self.recipe.run.dataset))
         self.labels = read_labels(paths.labels(self.recipe.labels), self.recipe.labels)
-        self.inputs = {"train.arrow": self.data["files"]["train.arrow"]["sha256"], "labels": self.labels.sha256}
+        self.inputs = {TRAIN: self.data["files"][TRAIN]["sha256"], "labels": self.labels.sha256}
         self.key = self.recipe.key(self.inputs)
         self.store = Store(paths.store)
 
@@ -72,7 +72,7 @@ class Job:
             resolved = recipe.model_dump(mode="json", include={"composition", "training"})
             record |= {"choices": self.choices, **resolved}
         digest = training_digest(result)
-        write_json(folder / "record.json", sealed(record | {"digest": digest}))
+        write_json(folder / RECORD, sealed(record | {"digest": digest}))
         note(self.paths, folder, {**making["where"], "training": digest, "cost": making["cost"]})
 
     def begin(self, writer: Writer) -> Training:
@@ -120,7 +120,7 @@ def _find(recipe: TrainRecipe, key: str, data: dict[str, Any], store: Store) -> 
     result = store.find(key)
     if result is None or result.get("kept", "all") == "all" or CANDIDATE.search(recipe.run.method):
         return result
-    evaluation = evaluation_key(training_digest(result), data["files"]["test.arrow"]["sha256"])
+    evaluation = evaluation_key(training_digest(result), data["files"][TEST]["sha256"])
     return result if store.find(evaluation) else None
 
 

@@ -11,15 +11,18 @@ from pathlib import Path
 
 from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, RunName
 
-DATA_FILES = ("train.arrow", "test.arrow", "annotations.parquet", "record.json")
-LABEL_INPUTS = ("train.arrow", "annotations.parquet")
-RUN_RECORD = "record.json"
+RECORD = "record.json"
+TRAIN, TEST = "train.arrow", "test.arrow"
+LABEL_INPUTS = (TRAIN, "annotations.parquet")
+DATA_FILES = (TRAIN, TEST, LABEL_INPUTS[1], RECORD)
+FETCHED = "fetched.json"
 METRICS = "metrics.json"
+OVERHEAD_RECORD = "overhead.json"
 STATE_FILE = "state.safetensors"
 """Of a training that is under way, in its writer's folder."""
-CHECKPOINT_FILES = ("last.safetensors", "best.safetensors", "history.parquet", RUN_RECORD)
+CHECKPOINT_FILES = ("last.safetensors", "best.safetensors", "history.parquet", RECORD)
 EVALUATION_FILES = ("predictions.parquet", METRICS)
-OVERHEAD_FILES = ("overhead.csv", "overhead.md", "overhead.json")
+OVERHEAD_FILES = ("overhead.csv", "overhead.md", OVERHEAD_RECORD)
 TABLE_FILES = (
     "main.csv",
     "main.md",
@@ -32,11 +35,11 @@ TABLE_FILES = (
     "variance.csv",
     "variance.md",
     "summary.json",
-    "record.json",
+    RECORD,
 )
 STAGES = ("datasets", "labels", "checkpoints", "evaluations", "tables")
 """The stages of dvc.yaml, which are targets of the Snakefile."""
-FIGURE_FILES = ("differences.png", "curves.png", "transitions.png", "record.json")
+FIGURE_FILES = ("differences.png", "curves.png", "transitions.png", RECORD)
 
 
 def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
@@ -121,7 +124,7 @@ class Paths:
 
     def run_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str) -> Path:
         """The folder of a run, by its entities (or wildcards)."""
-        return self.root / "runs" / dataset / noise / network / method / f"seed{seed}"
+        return self.root.joinpath("runs", dataset, noise, network, method, f"seed{seed}")
 
     def evaluation(self, run: RunName) -> Path:
         """The folder of a run's evaluation."""
@@ -129,7 +132,7 @@ class Paths:
 
     def evaluation_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str) -> Path:
         """The folder of a run's evaluation, by its entities (or wildcards)."""
-        return self.root / "evaluations" / dataset / noise / network / method / f"seed{seed}"
+        return self.root.joinpath("evaluations", dataset, noise, network, method, f"seed{seed}")
 
     def provenance(self, artefact: Path) -> Path:
         """Where, when and by which versions a data set, label file, run, evaluation or the tables were made.
@@ -146,4 +149,21 @@ class Paths:
 
     def data_record(self, recipe: DataRecipe) -> Path:
         """The record of a prepared data set."""
-        return self.dataset(recipe.dataset) / "record.json"
+        return self.dataset(recipe.dataset) / DATA_FILES[-1]
+
+    def label_files(self, recipe: LabelsRecipe) -> list[Path]:
+        """The label file of a replicate, and its record."""
+        labels = self.labels(recipe)
+        return [labels, labels.with_suffix(".json")]
+
+    def run_record(self, run: RunName) -> Path:
+        """The record of a run's training."""
+        return self.run(run) / RECORD
+
+    def metrics(self, run: RunName) -> Path:
+        """The record of a run's evaluation."""
+        return self.evaluation(run) / METRICS
+
+    def fetched(self, dataset: str) -> Path:
+        """The record of a data set's source files."""
+        return self.raw(dataset) / FETCHED

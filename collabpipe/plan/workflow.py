@@ -13,7 +13,7 @@ from typing import Any
 
 from collabpipe.common.errors import CollabpipeError, nearest
 from collabpipe.host.gpus import MASK, find_gpus, visible_devices
-from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, RUN_RECORD
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, RECORD
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import Recipe
 
@@ -129,7 +129,7 @@ class Workflow:
     def candidate_files(self, dataset: str, noise: str, network: str, method: str) -> list[Path]:
         """The records of all trainings that a choice is made from."""
         recipe = self.plan.selections[dataset, noise, network, method]
-        return [self.plan.paths.run(run) / RUN_RECORD for one in recipe.candidates for run, _ in one.runs]
+        return [self.plan.paths.run(run) / RECORD for one in recipe.candidates for run, _ in one.runs]
 
     def checkpoints(self, seeds: Sequence[int | str]) -> list[str]:
         """Patterns of the checkpoints of some seeds."""
@@ -138,7 +138,7 @@ class Workflow:
 
     def records(self, seeds: Sequence[int | str]) -> list[str]:
         """Patterns of the records that stand for the checkpoints of some seeds."""
-        return [str(self.plan.paths.run_folder(*ENTITIES, seed) / RUN_RECORD) for seed in seeds]
+        return [str(self.plan.paths.run_folder(*ENTITIES, seed) / RECORD) for seed in seeds]
 
     def evaluations(self, seeds: Sequence[int | str]) -> list[str]:
         """Patterns of the evaluations of some seeds."""
@@ -165,7 +165,7 @@ class Workflow:
     @cached_property
     def all_records(self) -> list[str]:
         """The records of every run of the study, which stand for its checkpoints."""
-        return [str(self.plan.paths.run(recipe.run) / RUN_RECORD) for recipe in self.plan.runs.values()]
+        return [str(self.plan.paths.run(recipe.run) / RECORD) for recipe in self.plan.runs.values()]
 
     @cached_property
     def all_metrics(self) -> list[str]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import METRICS, OVERHEAD_RECORD, RECORD, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import training_digest
-from collabpipe.results.store import ASKED_FILE
+from collabpipe.results.store import ASKED_FILE, RESULT_FILE
 from collabpipe.results.studies import known_studies
 
 Unasked = dict[str, list[Path]]
@@ -56,14 +56,14 @@ def unasked(plans: Sequence[Plan], paths: Paths) -> Unasked:
     for kind, path in _artefacts(asked, paths):
         found.setdefault(kind, []).append(path)
     going = {path for of_kind in found.values() for path in of_kind}
-    records = (record for record in paths.root.glob("runs/*/*/*/*/*/record.json") if record.parent not in going)
+    records = (record for record in paths.root.glob(f"runs/*/*/*/*/*/{RECORD}") if record.parent not in going)
     stored = _stored(asked, [record_of(record) for record in records], paths)
     return found | ({"stored results": stored} if stored else {})
 
 
 def _artefacts(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:
     root = paths.root
-    for kind, name in (("runs", "record.json"), ("evaluations", "metrics.json")):
+    for kind, name in (("runs", RECORD), ("evaluations", METRICS)):
         for folder in sorted(root.glob(f"{kind}/*/*/*/*/*")):
             record = record_of(folder / name)
             run = str(folder.relative_to(root / kind))
@@ -94,7 +94,7 @@ def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list
         keys.add(record.get("key"))
         trainings.add(record.get("digest"))
     for folder in sorted(paths.store.glob("*/*")):
-        by, result = record_of(folder / ASKED_FILE), record_of(folder / "result.json")
+        by, result = record_of(folder / ASKED_FILE), record_of(folder / RESULT_FILE)
         if not by and folder.name in keys:
             trainings.add(training_digest(result) if result else None)
         elif not by and "weights" in result:
@@ -106,7 +106,7 @@ def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list
         else:
             going.append(folder)
     for folder, result in others:
-        overhead = record_of(folder / "overhead.json").get("about", {}).get("recipe")
+        overhead = record_of(folder / OVERHEAD_RECORD).get("about", {}).get("recipe")
         training = result.get("inputs", {}).get("training")
         if overhead not in asked.recipes and training not in trainings - {None}:
             going.append(folder)

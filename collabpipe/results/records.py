@@ -7,6 +7,7 @@ from typing import Any
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_record
+from collabpipe.plan.paths import RECORD
 from collabpipe.plan.recipes import TrainRecipe
 
 
@@ -16,7 +17,7 @@ def training_record(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
     Raises:
         CollabpipeError: missing, or of another recipe.
     """
-    record = read_record(folder / "record.json", "Train the run: collabpipe train RECIPE.")
+    record = read_record(folder / RECORD, "Train the run: collabpipe train RECIPE.")
     if record.get("recipe") != recipe.digest:
         raise CollabpipeError(
             f"{folder}: holds a checkpoint of another recipe ({str(record.get('recipe'))[:12]}, asked for "

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from collabpipe.common.files import file_digest, link_or_copy, read_json, sealed, write_json
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import CHECKPOINT_FILES, RECORD, Paths
 from collabpipe.plan.recipes import RunName
 from collabpipe.results.store import Store
 
 Keep = Literal["all", "half", "none"]
 ORDER: tuple[Keep, ...] = ("none", "half", "all")
-WEIGHTS = ("last.safetensors", "best.safetensors")
+WEIGHTS = CHECKPOINT_FILES[:2]
 
 
 def thin(run: RunName, paths: Paths, keep: Keep) -> None:
@@ -23,7 +23,7 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
     Its record, history, predictions and metrics stay, and so do all times: nothing has to be made again.
     """
     folder = paths.run(run)
-    record = read_json(folder / "record.json")
+    record = read_json(folder / RECORD)
     if not record.pop("unfinished", False) and ORDER.index(record.get("kept", "all")) <= ORDER.index(keep):
         return
     store = Store(paths.store)
@@ -31,13 +31,13 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
         kept = writer.folder
         # Both the old files and the new are the result until all are exchanged, whenever this process dies.
         spare = {name: _thinned(folder / name, kept / f".{name}.part", keep, record["key"]) for name in WEIGHTS}
-        times = {name: (folder / name).stat() for name in (*WEIGHTS, "record.json")}
+        times = {name: (folder / name).stat() for name in (*WEIGHTS, RECORD)}
         writer.check()
         store.exchange(record["key"], spare, {"kept": keep})
         for name in WEIGHTS:
             link_or_copy(kept / name, folder / name)
         files = record["files"] | {name: file_digest(folder / name) for name in WEIGHTS}
-        write_json(folder / "record.json", sealed(record | {"kept": keep, "files": files}))
+        write_json(folder / RECORD, sealed(record | {"kept": keep, "files": files}))
         for name, before in times.items():
             os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))
 

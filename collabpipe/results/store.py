@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from collabpipe.common.files import file_digest, link_or_copy, read_json, write_json
 from collabpipe.host.writer import Writer, claimed_elsewhere, writing
 
+RESULT_FILE = "result.json"
 ASKED_FILE = "asked.json"
 """In a training's folder: by which recipe it was first asked for, so that what nobody asks for any more can be told."""
 
@@ -42,7 +43,7 @@ class Store:
 
     def find(self, key: str) -> dict[str, Any] | None:
         """The finished result of `key`, its files verified; None if there is none or a file is damaged."""
-        path = self.folder(key) / "result.json"
+        path = self.folder(key) / RESULT_FILE
         if not path.exists():
             return None
         if path.stat().st_size == 0:  # adopted, and then the power failed
@@ -67,7 +68,7 @@ class Store:
         """Declare the files `names` in the key's folder the result of `key`."""
         folder = self.folder(key)
         result = {**about, "key": key, "files": {name: file_digest(folder / name) for name in names}}
-        write_json(folder / "result.json", result)
+        write_json(folder / RESULT_FILE, result)
         return result
 
     def adopt(self, key: str, source: Path, files: Mapping[str, str], about: Mapping[str, Any]) -> None:
@@ -79,23 +80,23 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(folder / "lock").acquire(blocking=False):
-                if not (folder / "result.json").exists() and not claimed_elsewhere(folder):
+                if not (folder / RESULT_FILE).exists() and not claimed_elsewhere(folder):
                     _link(files, source, folder)
-                    write_json(folder / "result.json", {**about, "key": key, "files": dict(files)}, durable=False)
+                    write_json(folder / RESULT_FILE, {**about, "key": key, "files": dict(files)}, durable=False)
         except Timeout:
             return  # somebody is making it
 
     def link_again(self, key: str, source: Path, files: Mapping[str, str]) -> None:
         """Put links to the files in `source` into the place of the result's own that have the same sums."""
         folder = self.folder(key)
-        path = folder / "result.json"
+        path = folder / RESULT_FILE
         promised = read_json(path)["files"] if path.exists() else {}
         same = [name for name, digest in files.items() if promised.get(name) == digest and (folder / name).exists()]
         _link((name for name in same if not (folder / name).samefile(source / name)), source, folder)
 
     def exchange(self, key: str, files: Mapping[str, Path], about: Mapping[str, Any]) -> None:
         """Put `files` in the place of the result's own of these names; the result, if any, is whole at every moment."""
-        path = self.folder(key) / "result.json"
+        path = self.folder(key) / RESULT_FILE
         if not path.exists():  # of a run that came from elsewhere, without its store
             for name, file in files.items():
                 file.replace(self.folder(key) / name)

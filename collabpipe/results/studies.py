@@ -21,7 +21,7 @@ import yaml
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, json_digest, read_record, record_of, write_text
 from collabpipe.common.validation import Place
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import RECORD, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
 
@@ -174,7 +174,7 @@ def recorded(paths: Paths) -> list[Recorded]:
 
 def _named_study(paths: Paths) -> str | None:
     """The name of the study whose tables lie here, if any do."""
-    name = record_of(paths.tables / "record.json").get("name")
+    name = record_of(paths.tables / RECORD).get("name")
     return name if isinstance(name, str) else None
 
 
@@ -188,7 +188,7 @@ def study_here(paths: Paths) -> Study:
     name = _named_study(paths)
     if name is None:
         return found[0].study if found else _default(paths)
-    made = record_of(paths.tables / "record.json").get("study")
+    made = record_of(paths.tables / RECORD).get("study")
     of_name = [one for one in found if one.about["study"] == name]
     for one in of_name:
         # Its record may be of other values (--config), with which it was planned since.

@@ -10,27 +10,15 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import set_time
 from collabpipe.data.own import is_fetched, note_unchanged
-from collabpipe.plan.paths import (
-    CHECKPOINT_FILES,
-    DATA_FILES,
-    EVALUATION_FILES,
-    FIGURE_FILES,
-    LABEL_INPUTS,
-    OVERHEAD_FILES,
-    TABLE_FILES,
-    files_in,
-)
 from collabpipe.plan.plan import Plan
-from collabpipe.plan.recipes import LabelsRecipe, TrainRecipe
-from collabpipe.plan.workflow import Workflow
 from collabpipe.results.adoption import adopt
+from collabpipe.results.artefacts import AnyArtefact, PreparedData
 from collabpipe.results.state import State, look
 from collabpipe.results.studies import note_study
 
@@ -51,11 +39,10 @@ def _settle(file: Path, artefact: Path, current: bool) -> None:
         set_time(file, max(time.time_ns(), artefact.stat().st_mtime_ns + SECOND // 1000))
 
 
-def _put_after(made: _Made, benchmarks: Path) -> None:
+def _put_after(files: Iterable[Path], made_from: Iterable[Path]) -> None:
     """Make files that are current no older than what they were made from."""
-    newest = max((OLD * SECOND, *(path.stat().st_mtime_ns for path in made.made_from if path.exists())))
-    # To Snakemake a job's benchmark is one of its outputs.
-    for path in (*made.files, benchmarks / f"{made.job}.tsv"):
+    newest = max((OLD * SECOND, *(path.stat().st_mtime_ns for path in made_from if path.exists())))
+    for path in files:
         if path.exists():
             about = path.stat()
             if not about.st_mode & stat.S_IWUSR:
@@ -64,82 +51,15 @@ def _put_after(made: _Made, benchmarks: Path) -> None:
                 set_time(path, newest, or_later=True)
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What a job made that is there as asked; the job is named as its benchmark is."""
-
-    job: str
-    files: list[Path]
-    made_from: list[Path]
-
-
-class _Order:
-    """What is there as asked, in the order of the work."""
-
-    def __init__(self, plan: Plan, state: State):
-        self.plan, self.state, self.paths = plan, state, plan.paths
-        self.workflow = Workflow(plan)
-
-    def __iter__(self) -> Iterator[_Made]:
-        plan, state, paths = self.plan, self.state, self.paths
-        for name in state.data:
-            fetched = [paths.raw(name) / "fetched.json"]
-            yield _Made(f"fetch_dataset/{name}", fetched, [])
-            yield _Made(f"prepare_dataset/{name}", files_in(paths.dataset(name), DATA_FILES), fetched)
-        for dataset, noise, seed in state.labels:
-            files = self._labels(plan.labels[dataset, noise, seed])
-            yield _Made(f"noisy_labels/{dataset}/{noise}/seed{seed}", files, self._data(dataset, *LABEL_INPUTS))
-        for choice, selection in plan.selections.items():
-            runs = [plan.candidates[str(run)] for candidate in selection.candidates for run, _ in candidate.runs]
-            yield from self._trainings(runs)
-            if choice in state.chosen:
-                candidates = self.workflow.candidate_files(*choice)
-                yield _Made(f"choose/{'/'.join(choice)}", [paths.choice(*choice)], candidates)
-        yield from self._trainings(plan.runs.values())
-        yield from self._evaluations(plan.runs.values())
-        choices = [paths.choice(*key) for key in plan.selections]
-        evaluations = [Path(file) for file in self.workflow.all_metrics]
-        overhead = files_in(paths.overhead, OVERHEAD_FILES)
-        if state.overhead:
-            data = self._data(plan.overhead.data.dataset)
-            yield _Made("measure_overhead", overhead, [*data, *choices, *evaluations])
-        if state.tables:
-            checkpoints = [Path(file) for file in self.workflow.all_records]
-            made_from = [*overhead, *choices, *self.workflow.label_files, *checkpoints, *evaluations]
-            yield _Made("assemble_tables", files_in(paths.tables, TABLE_FILES), made_from)
-            if state.figures:
-                yield _Made("draw_figures", files_in(paths.figures, FIGURE_FILES), [paths.tables / "record.json"])
-
-    def _data(self, dataset: str, *names: str) -> list[Path]:
-        return files_in(self.paths.dataset(dataset), (*names, "record.json"))
-
-    def _labels(self, recipe: LabelsRecipe) -> list[Path]:
-        path = self.paths.labels(recipe)
-        return [path, path.with_suffix(".json")]
-
-    def _jobs(self, recipes: Iterable[TrainRecipe], done: frozenset[str]) -> Iterator[tuple[str, list[TrainRecipe]]]:
-        """The recipes that share a job, of jobs that are done: Snakemake compares all files of one."""
-        jobs: dict[str, list[TrainRecipe]] = {}
-        for recipe in recipes:
-            block = self.plan.settings.execution.block(recipe.run.seed)
-            jobs.setdefault(f"{recipe.run.cell}/block{block}", []).append(recipe)
-        return ((name, job) for name, job in jobs.items() if all(str(recipe.run) in done for recipe in job))
-
-    def _trainings(self, recipes: Iterable[TrainRecipe]) -> Iterator[_Made]:
-        for name, job in self._jobs(recipes, self.state.trained):
-            run = job[0].run
-            made = [file for recipe in job for file in files_in(self.paths.run(recipe.run), CHECKPOINT_FILES)]
-            labels = [file for recipe in job for file in self._labels(recipe.labels)]
-            choices = self.workflow.choice_files(run.dataset, run.noise, run.network, run.method)
-            made_from = [*labels, *choices, *self._data(run.dataset, "train.arrow")]
-            yield _Made(f"train/{name}", made, made_from)
-
-    def _evaluations(self, recipes: Iterable[TrainRecipe]) -> Iterator[_Made]:
-        for name, job in self._jobs(recipes, self.state.evaluated):
-            made = [file for recipe in job for file in files_in(self.paths.evaluation(recipe.run), EVALUATION_FILES)]
-            weights = [file for recipe in job for file in files_in(self.paths.run(recipe.run), CHECKPOINT_FILES)]
-            run = job[0].run
-            yield _Made(f"evaluate/{name}", made, [*weights, *self._data(run.dataset, "test.arrow")])
+def _settle_data(data: PreparedData, recipe: Path, current: bool, benchmarks: Path) -> None:
+    """Settle what was fetched for a data set, and note that the user's own files are still the same."""
+    if current:
+        _put_after([data.fetched, benchmarks / f"fetch_dataset/{data.key}.tsv"], [])
+        if data.data_dir is not None and data.own:
+            note_unchanged(data.raw, data.data_dir, data.own)
+    elif not is_fetched(data.recipe, data.data_dir, data.raw):
+        # Else a failed preparation would be tried again with what was fetched before the files were set right.
+        _settle(recipe, data.fetched, current=False)
 
 
 def settle(plan: Plan) -> State:
@@ -152,30 +72,21 @@ def settle(plan: Plan) -> State:
     state = look(plan)
     note_study(plan)
     paths.selection.mkdir(parents=True, exist_ok=True)  # an output for DVC, also where nothing is searched
-    for name, data in plan.data.items():
-        file, folder, raw = data.write(paths.recipes), plan.data_dir(name), paths.raw(name)
-        if name not in state.data and not is_fetched(data, folder, raw):
-            # Else a failed preparation would be tried again with what was fetched before the files were set right.
-            _settle(file, raw / "fetched.json", current=False)
-        _settle(file, paths.data_record(data), name in state.data)
-        if folder is not None and state.own.get(name):
-            note_unchanged(raw, folder, state.own[name])
-    for key, labels in plan.labels.items():
-        _settle(labels.write(paths.recipes), paths.labels(labels).with_suffix(".json"), key in state.labels)
-    for choice, selection in plan.selections.items():
-        _settle(selection.write(paths.recipes), paths.choice(*choice), choice in state.chosen)
-    for name, recipe in plan.trainings.items():
-        record = paths.run(recipe.run) / "record.json"
-        _settle(recipe.write(paths.recipes), record, name in state.trained)
-        if name in state.trained and name not in state.evaluated:
-            # An evaluation of another training: the training's record, an input of evaluation, becomes newer.
-            _settle(record, paths.evaluation(recipe.run) / "metrics.json", current=False)
-    _settle(plan.overhead.write(paths.recipes), paths.overhead / "overhead.json", state.overhead)
-    _settle(plan.study.write(paths.recipes), paths.tables / "record.json", state.tables)
-    if state.tables and not state.figures:
-        # Figures of another study: the tables' record, an input of drawing, becomes newer.
-        _settle(paths.tables / "record.json", paths.figures / "record.json", current=False)
-    for made in _Order(plan, state):
-        _put_after(made, paths.benchmarks)
+    jobs: dict[str, list[AnyArtefact]] = {}
+    for artefact in state.artefacts:
+        jobs.setdefault(artefact.job, []).append(artefact)
+        current, instead = state.has(artefact), artefact.stands_for_recipe
+        if instead is None:
+            file = artefact.recipe.write(paths.recipes)
+            if isinstance(artefact, PreparedData):
+                _settle_data(artefact, file, current, paths.benchmarks)
+            _settle(file, artefact.record, current)
+        elif not current and instead in state.known:
+            _settle(instead, artefact.record, current=False)
+    for job, made in jobs.items():
+        if all(map(state.has, made)):  # Snakemake compares all files of a job
+            # To Snakemake a job's benchmark is one of its outputs.
+            files = [*(file for one in made for file in one.files), paths.benchmarks / f"{job}.tsv"]
+            _put_after(files, (file for one in made for file in one.reads))
     adopt(plan, state)
     return state

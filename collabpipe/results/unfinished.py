@@ -15,8 +15,9 @@ from collabpipe.host.writer import at_work
 from collabpipe.plan.paths import STATE_FILE
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
+from collabpipe.results.artefacts import Checkpoint, Evaluation, PreparedData
 from collabpipe.results.state import State
-from collabpipe.results.store import ASKED_FILE
+from collabpipe.results.store import ASKED_FILE, RESULT_FILE
 
 FAILED = re.compile(r"\berror\b|^Traceback |not found$|^Killed", re.IGNORECASE | re.MULTILINE)
 """What the log of a failed job says somewhere, and that of no other."""
@@ -26,7 +27,7 @@ RECIPE = re.compile(r"([0-9a-f]{64})\.json")
 def begun(plan: Plan, state: State) -> Iterator[str]:
     """A line for each training that is at work or was stopped, with what it saved."""
     folders = [file.parent for file in plan.paths.store.glob(f"*/*/{ASKED_FILE}")]
-    half = [folder for folder in folders if not (folder / "result.json").exists()]
+    half = [folder for folder in folders if not (folder / RESULT_FILE).exists()]
     missing = {name: recipe for name, recipe in plan.trainings.items() if half and name not in state.trained}
     by_asked = {recipe.asked_digest: name for name, recipe in missing.items() if recipe.undecided is None}
     undecided = missing.keys() - by_asked.values()
@@ -63,7 +64,7 @@ class Failed:
 
 def failed(plan: Plan, state: State) -> Iterator[Failed]:
     """The jobs that are still to be done and whose last attempt failed."""
-    for job, recipes in _to_do(plan, state):
+    for job, recipes in _to_do(state).items():
         log = plan.paths.logs / f"{job}.log"
         if not log.exists():
             continue
@@ -74,22 +75,13 @@ def failed(plan: Plan, state: State) -> Iterator[Failed]:
             yield Failed(job, log, text.splitlines()[-1])
 
 
-def _to_do(plan: Plan, state: State) -> Iterator[tuple[str, set[str]]]:
+def _to_do(state: State) -> dict[str, set[str]]:
     """The jobs that are to be done, by the names of their logs; with the digests of trainings' recipes."""
-    for name in plan.data.keys() - state.data:
-        yield from ((f"{rule}/{name}", set()) for rule in ("fetch_dataset", "prepare_dataset"))
-    for dataset, noise, seed in sorted(plan.labels.keys() - state.labels):
-        yield f"noisy_labels/{dataset}/{noise}/seed{seed}", set()
-    trainings = ("train", plan.trainings, state.trained)
-    for rule, recipes, done in (trainings, ("evaluate", plan.runs, state.evaluated)):
-        blocks: dict[str, set[str]] = {}
-        for name, recipe in recipes.items():
-            if name not in done:
-                block = plan.settings.execution.block(recipe.run.seed)
-                blocks.setdefault(f"{rule}/{recipe.run.cell}/block{block}", set()).add(recipe.digest)
-        yield from blocks.items()
-    for key in sorted(plan.selections.keys() - state.chosen):
-        yield f"choose/{'/'.join(key)}", set()
-    for job, is_done in (("measure_overhead", state.overhead), ("assemble_tables", state.tables)):
-        if not is_done:
-            yield job, set()
+    jobs: dict[str, set[str]] = {}
+    for artefact in state.artefacts:
+        if not state.has(artefact):
+            if isinstance(artefact, PreparedData):
+                jobs[f"fetch_dataset/{artefact.key}"] = set()
+            by_recipe = {artefact.recipe.digest} if isinstance(artefact, Checkpoint | Evaluation) else set()
+            jobs.setdefault(artefact.job, set()).update(by_recipe)
+    return jobs

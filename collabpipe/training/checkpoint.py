@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from collabpipe.common.errors import CollabpipeError
+from collabpipe.plan.paths import RECORD
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:
@@ -36,7 +37,7 @@ def read_weights(folder: Path, which: str, record: dict[str, Any]) -> dict[str, 
         raise CollabpipeError(f"{path}: cannot be read: {error}. Train the run again.") from error
     if weights_digest(weights) != record["weights"][which]:
         raise CollabpipeError(
-            f"{path}: these are not the weights that {folder / 'record.json'} names: a checkpoint of another "
+            f"{path}: these are not the weights that {folder / RECORD} names: a checkpoint of another "
             "training, or a changed one. Remove it and train the run again."
         )
     return weights

@@ -1,0 +1,379 @@
+"""The artefacts of a study: the files of each, what it is made from, whether what lies there fits, what it vouches for.
+
+Whoever asks something of all results loops over `artefacts`: whether they are there (results/state.py), which times
+tell Snakemake so (results/timestamps.py), whether their contents prove it (audit/verify.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+from collabpipe.common.files import is_sealed, json_digest, record_of
+from collabpipe.data.own import Sums, known_sums, unchanged
+from collabpipe.plan.paths import (
+    CHECKPOINT_FILES,
+    DATA_FILES,
+    EVALUATION_FILES,
+    FETCHED,
+    FIGURE_FILES,
+    LABEL_INPUTS,
+    OVERHEAD_FILES,
+    TABLE_FILES,
+    TEST,
+    TRAIN,
+    files_in,
+)
+from collabpipe.plan.plan import Plan
+from collabpipe.plan.recipes import (
+    DataRecipe,
+    LabelsRecipe,
+    Recipe,
+    SelectionRecipe,
+    TrainRecipe,
+    Undecided,
+    evaluation_key,
+)
+from collabpipe.plan.study_recipes import OverheadRecipe, StudyRecipe
+from collabpipe.settings.study import CANDIDATE
+
+Record = dict[str, Any]
+Known = dict[Path, str | None]
+"""The digest of each file that artefacts vouch for; that of an artefact's record stands for the whole."""
+Inputs = list[tuple[str, Path]]
+"""What an artefact is made from: how messages name each input, and its file in `Known`."""
+Asked = TypeVar("Asked", bound=Recipe)
+
+
+class Artefact(Generic[Asked]):
+    """What a job makes from a recipe and inputs.
+
+    Args:
+        recipe: what was asked for.
+        key: its name among those of its kind, as the plan has it.
+        kind: what a person calls it.
+        job: what makes it, as its log and its benchmark are named; the seeds of a block share a job.
+        folder: where it lies.
+        names: its files there; the last one is its record.
+        inputs: what its record names the digests of.
+        waits_for: records of what must be current too, though its own record does not name it.
+        stands_for_recipe: the input that gets newer instead of the recipe, where another artefact has that recipe.
+    """
+
+    asked_by: ClassVar[str] = "recipe"
+    """What messages call the recipe."""
+
+    def __init__(
+        self,
+        recipe: Asked,
+        key: Any,
+        kind: str,
+        job: str,
+        folder: Path,
+        names: Sequence[str],
+        inputs: Inputs | None = None,
+        waits_for: Sequence[Path] = (),
+        stands_for_recipe: Path | None = None,
+    ):
+        self.recipe, self.key, self.kind, self.job = recipe, key, kind, job
+        self.folder, self.names, self.record = folder, names, folder / names[-1]
+        self.inputs, self.waits_for, self.stands_for_recipe = inputs or [], waits_for, stands_for_recipe
+        self.about: Sequence[Path] = ()
+        """What else its job reads."""
+
+    @property
+    def files(self) -> list[Path]:
+        """All its files, the record last."""
+        return files_in(self.folder, self.names)
+
+    @property
+    def reads(self) -> list[Path]:
+        """The files that its job reads, without the recipe."""
+        return [*(path for _, path in self.inputs), *self.waits_for, *self.about]
+
+    def found(self) -> Record:
+        """Its record as it was written; nothing where it was edited: then it vouches for nothing."""
+        record = record_of(self.record)
+        return record if record and is_sealed(record) else {}
+
+    def recipe_of(self, record: Record) -> Any:
+        """The digest of the recipe that a record names."""
+        return record["recipe"]
+
+    def asks(self, record: Record) -> bool:
+        """Whether a record is of this recipe."""
+        try:
+            return bool(self.recipe_of(record) == self.recipe.digest)
+        except (LookupError, TypeError):
+            return False
+
+    def is_whole(self) -> bool:
+        """Whether its files are there."""
+        return all(file.exists() for file in self.files)
+
+    def made_from(self, known: Known) -> list[str | None]:
+        """The digests of the inputs as the plan has them now."""
+        return [known.get(path) for _, path in self.inputs]
+
+    def says(self, record: Record) -> list[str | None]:
+        """The digests of the inputs that a record names."""
+        return []
+
+    def agrees(self, record: Record) -> bool:
+        """Whether a record agrees with itself, and with what is no artefact."""
+        return True
+
+    def fits(self, record: Record, known: Known) -> bool:
+        """Whether a record of this recipe is also of the inputs as the plan has them now."""
+        try:
+            same = self.says(record) == self.made_from(known)
+            return same and all(path in known for path in self.waits_for) and self.agrees(record)
+        except (AttributeError, LookupError, TypeError, ValueError):
+            return False  # it lacks something
+
+    def store_key(self, record: Record) -> str | None:
+        """The key that its result has in the store, by the inputs in a record of this recipe."""
+        return None
+
+    def vouches(self, record: Record) -> Known:
+        """The digests that others may build on."""
+        return {self.record: record.get("digest", record["seal"])}
+
+
+AnyArtefact: TypeAlias = Artefact[Any]
+
+
+class PreparedData(Artefact[DataRecipe]):
+    """A data set in its prepared form."""
+
+    def __init__(self, plan: Plan, recipe: DataRecipe):
+        name = recipe.dataset
+        self.raw, self.data_dir = plan.paths.raw(name), plan.data_dir(name)
+        folder = plan.paths.dataset(name)
+        super().__init__(recipe, name, "data set", f"prepare_dataset/{name}", folder, DATA_FILES)
+        self.fetched = self.raw / FETCHED
+        self.about = [self.fetched]
+        self.train, self.test = files_in(folder, (TRAIN, TEST))
+
+    def is_whole(self) -> bool:
+        """Its record is enough: a restore may leave out the images."""
+        return True
+
+    @cached_property
+    def own(self) -> Sums | None:
+        """The sums of the user's own files; None unless the data set would be made from the same ones now."""
+        origin = self.found().get("made_from", {})
+        return unchanged(self.recipe, self.data_dir, origin, known_sums(self.raw))
+
+    def agrees(self, record: Record) -> bool:
+        """Whether the user's own files are those that it was made from."""
+        return self.own is not None
+
+    def vouches(self, record: Record) -> Known:
+        """The digests of its files."""
+        sums = {self.folder / name: about.get("sha256") for name, about in record.get("files", {}).items()}
+        return super().vouches(record) | sums
+
+
+class Labels(Artefact[LabelsRecipe]):
+    """The noisy labels of a seed, and which images are for validation."""
+
+    def __init__(self, plan: Plan, recipe: LabelsRecipe, data: PreparedData):
+        key = (data.key, recipe.noise_name, recipe.replicate)
+        job = f"noisy_labels/{data.key}/{recipe.noise_name}/seed{recipe.replicate}"
+        self.labels = plan.paths.labels(recipe)
+        names = (self.labels.name, f"{self.labels.stem}.json")
+        inputs = [(name, data.folder / name) for name in LABEL_INPUTS]
+        super().__init__(recipe, key, "label file", job, self.labels.parent, names, inputs)
+        self.about = [data.record]
+
+    def is_whole(self) -> bool:
+        """Its record is enough, as a data set's."""
+        return True
+
+    def says(self, record: Record) -> list[str | None]:
+        """The digests of the images and of the annotators' labels."""
+        return [record["inputs"][name] for name in LABEL_INPUTS]
+
+    def vouches(self, record: Record) -> Known:
+        """The digest of the labels."""
+        return super().vouches(record) | {self.labels: record.get("sha256")}
+
+
+class Checkpoint(Artefact[TrainRecipe]):
+    """What a training leaves: weights, history and a record."""
+
+    def __init__(self, plan: Plan, recipe: TrainRecipe, data: PreparedData, labels: Labels):
+        run = recipe.run
+        kind = "candidate" if CANDIDATE.search(run.method) else "checkpoint"
+        choices = _choices(plan, recipe.undecided, run.dataset, run.network)
+        inputs = [("data set", data.train), ("label file", labels.labels), *choices]
+        job = f"train/{_block(plan, recipe)}"
+        super().__init__(recipe, str(run), kind, job, plan.paths.run(run), CHECKPOINT_FILES, inputs)
+        self.data, self.choices = data, [file for _, file in choices]
+        self.about = [data.record, labels.record]
+
+    def says(self, record: Record) -> list[str | None]:
+        """The digests of images, labels and choices."""
+        chosen = self.recipe.undecided.choices if self.recipe.undecided else ()
+        made_from = record["inputs"]
+        return [made_from[TRAIN], made_from["labels"], *(record["choices"][method] for method in chosen)]
+
+    def store_key(self, record: Record) -> str:
+        """The key of the training, with what was chosen for it."""
+        return self.recipe.decided(record).key(record["inputs"])
+
+
+class Choice(Artefact[SelectionRecipe]):
+    """The chosen hyper-parameters of a searched method, for a data set, noise and network."""
+
+    asked_by = "selection"
+
+    def __init__(self, plan: Plan, recipe: SelectionRecipe, candidates: Iterable[Checkpoint]):
+        key = (recipe.dataset, recipe.noise, recipe.network, recipe.method)
+        file = plan.paths.choice(*key)
+        inputs = [(f"training of {training.key}", training.record) for training in candidates]
+        super().__init__(recipe, key, "choice", f"choose/{'/'.join(key)}", file.parent, [file.name], inputs)
+
+    def says(self, record: Record) -> list[str | None]:
+        """The digests of the candidates' trainings."""
+        return list(record["trainings"])
+
+    def agrees(self, record: Record) -> bool:
+        """Whether what was chosen is a candidate."""
+        chosen = json_digest(record["definition"])
+        return chosen == record["digest"] and chosen in [json_digest(one.definition) for one in self.recipe.candidates]
+
+
+class Evaluation(Artefact[TrainRecipe]):
+    """The predictions and metrics of a run on the test images."""
+
+    def __init__(self, plan: Plan, training: Checkpoint):
+        recipe, data = training.recipe, training.data
+        job, folder = f"evaluate/{_block(plan, recipe)}", plan.paths.evaluation(recipe.run)
+        inputs = [("training", training.record), ("test set", data.test)]
+        super().__init__(
+            recipe, training.key, "evaluation", job, folder, EVALUATION_FILES, inputs, stands_for_recipe=training.record
+        )
+        self.about = [data.record]
+
+    def says(self, record: Record) -> list[str | None]:
+        """The digests of the training and of the test images."""
+        return [record["inputs"]["training"], record["inputs"][TEST]]
+
+    def store_key(self, record: Record) -> str:
+        """The key of the evaluation, by the present numerics."""
+        return evaluation_key(record["inputs"]["training"], record["inputs"][TEST])
+
+    def agrees(self, record: Record) -> bool:
+        """Whether its digest is that of its inputs, and of the present numerics."""
+        return bool(record["digest"] == self.store_key(record))
+
+
+class Overhead(Artefact[OverheadRecipe]):
+    """What each method costs."""
+
+    def __init__(self, plan: Plan, data: PreparedData, evaluations: Iterable[Evaluation]):
+        recipe = plan.overhead
+        inputs = [one for m in recipe.methods for one in _choices(plan, m.undecided, data.key, m.network_name)]
+        folder = plan.paths.overhead
+        super().__init__(recipe, None, "overhead", "measure_overhead", folder, OVERHEAD_FILES, inputs)
+        # Beside trainings the times would say nothing: its job waits for all of them, whatever they are.
+        self.about = [data.record, *(one.record for one in evaluations)]
+
+    def recipe_of(self, record: Record) -> Any:
+        """The digest of the recipe that a record names."""
+        return record["about"]["recipe"]
+
+    def says(self, record: Record) -> list[str | None]:
+        """The digests of the choices of each method."""
+        by_method = zip(self.recipe.methods, record["about"]["choices"], strict=True)
+        return [choices[name] for m, choices in by_method if m.undecided for name in m.undecided.choices]
+
+
+class _Shown(Artefact[StudyRecipe]):
+    """What shows the evaluated runs of the whole study."""
+
+    asked_by = "study"
+
+    def recipe_of(self, record: Record) -> Any:
+        """The digest of the recipe that a record names."""
+        return record["study"]
+
+    def says(self, record: Record) -> list[str | None]:
+        """The digests of the evaluations."""
+        return list(record["evaluations"])
+
+
+class Tables(_Shown):
+    """The tables of the study."""
+
+    def __init__(self, plan: Plan, evaluations: Iterable[Evaluation], choices: Iterable[Choice], overhead: Overhead):
+        folder = plan.paths.tables
+        inputs = [(f"evaluation of {one.key}", one.record) for one in evaluations]
+        waits_for = [*(one.record for one in choices), overhead.record]
+        super().__init__(plan.study, None, "tables", "assemble_tables", folder, TABLE_FILES, inputs, waits_for)
+        self.overhead, self.provenance = overhead.record, plan.paths.provenance(folder)
+
+    def agrees(self, record: Record) -> bool:
+        """Whether they were made with the overhead table that is here, as far as their provenance tells."""
+        seal = record_of(self.overhead).get("seal")
+        return bool(record_of(self.provenance).get("overhead", seal) == seal)
+
+
+class Figures(_Shown):
+    """The figures of the study."""
+
+    def __init__(self, plan: Plan, tables: Tables):
+        folder, job = plan.paths.figures, "draw_figures"
+        super().__init__(
+            plan.study, None, "figures", job, folder, FIGURE_FILES, tables.inputs, tables.waits_for, tables.record
+        )
+        self.about = [tables.record]
+
+
+def _choices(plan: Plan, undecided: Undecided | None, dataset: str, network: str) -> Inputs:
+    choices = undecided.choices.items() if undecided else ()
+    return [(f"choice of {method}", plan.paths.choice(dataset, of.noise, network, method)) for method, of in choices]
+
+
+def _block(plan: Plan, recipe: TrainRecipe) -> str:
+    return f"{recipe.run.cell}/block{plan.settings.execution.block(recipe.run.seed)}"
+
+
+def artefacts(plan: Plan) -> list[AnyArtefact]:
+    """All that the study asks for, in the order of the work: what is made from others comes after them."""
+    data = {name: PreparedData(plan, recipe) for name, recipe in plan.data.items()}
+    labels = {key: Labels(plan, recipe, data[key[0]]) for key, recipe in plan.labels.items()}
+
+    def training(recipe: TrainRecipe) -> Checkpoint:
+        run = recipe.run
+        return Checkpoint(plan, recipe, data[run.dataset], labels[run.dataset, run.noise, run.seed])
+
+    searched: list[AnyArtefact] = []
+    for selection in plan.selections.values():
+        runs = (run for candidate in selection.candidates for run, _ in candidate.runs)
+        candidates = [training(plan.candidates[str(run)]) for run in runs]
+        searched += [*candidates, Choice(plan, selection, candidates)]
+    trainings = [training(recipe) for recipe in plan.runs.values()]
+    evaluations = [Evaluation(plan, one) for one in trainings]
+    overhead = Overhead(plan, data[plan.overhead.data.dataset], evaluations)
+    choices = [one for one in searched if isinstance(one, Choice)]
+    tables = Tables(plan, evaluations, choices, overhead)
+    tables.about = [
+        *overhead.files,
+        *(file for one in labels.values() for file in one.files),
+        *(one.record for one in trainings),
+    ]
+    return [
+        *data.values(),
+        *labels.values(),
+        *searched,
+        *trainings,
+        *evaluations,
+        overhead,
+        tables,
+        Figures(plan, tables),
+    ]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from collabpipe.plan import paths
 from collabpipe.methods.registry import TERMS
+from collabpipe.plan import paths
 from tests.workspaces import REPOSITORY
 
 PACKAGE = REPOSITORY / "collabpipe"
@@ -146,7 +146,6 @@ def test_planning_and_looking_at_results_import_no_torch(module: str) -> None:
     assert not packages(module) & {"model", "training"}
 
 
-<<<<<<< HEAD
 def test_each_term_has_its_loss_in_the_module_of_the_same_name() -> None:
     for term in TERMS.values():
         family = term.__module__.removeprefix("collabpipe.methods.")
@@ -159,19 +158,14 @@ def test_the_losses_of_a_family_know_nothing_of_what_uses_them(module: str) -> N
     methods = {f"collabpipe.methods.{name}" for name in (family, "composition")}
     shared = {f"collabpipe.model.{name}" for name in ("tensors", "networks", "heads")}
     assert own(module) <= methods | shared | below("collabpipe.model.terms")
-=======
+    assert own("collabpipe.model.tensors") == set()
+
+
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - {"collabpipe.plan.paths"} - below("collabpipe.cli")))
 def test_one_module_alone_names_the_records(module: str) -> None:
     records = {paths.RECORD, paths.METRICS, paths.OVERHEAD_RECORD, paths.FETCHED}
     spelled = {n.value for n in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(n, ast.Constant)}
     assert not spelled & records
-
-
-def test_losses_are_functions_that_know_nothing_of_what_uses_them() -> None:
-    assert "collabpipe.model.losses" in own("collabpipe.model.method")
-    assert own("collabpipe.model.losses") == {"collabpipe.model.tensors"}
->>>>>>> artefacts
-    assert own("collabpipe.model.tensors") == set()
 
 
 @pytest.mark.parametrize("module", ["common.files", "host.results_lock"])

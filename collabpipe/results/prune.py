@@ -122,7 +122,7 @@ def left_over(plan: Plan) -> str:
             known = [study.plan.trainings for study in known_studies(plan.paths)]
         except CollabpipeError:
             return ""  # no study is kept from its work by the file of another; `collabpipe prune` says what is wrong
-        recipes = {name: record_of(folder / name / "record.json").get("recipe") for name in names}
+        recipes = {name: record_of(folder / name / RECORD).get("recipe") for name in names}
         # Another study may have a run of the same name that is trained otherwise.
         names = {
             name

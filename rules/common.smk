@@ -3,9 +3,21 @@ from pathlib import Path
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.job_lines import shorten_job_lines
 from collabpipe.host.results_lock import occupy
-from collabpipe.plan.paths import OVERHEAD_FILES, TABLE_FILES, Paths
+from collabpipe.plan.paths import (
+    DATA_FILES,
+    FETCHED,
+    OVERHEAD_FILES,
+    RECORD,
+    TABLE_FILES,
+    Paths,
+)
 from collabpipe.plan.plan import Plan
-from collabpipe.plan.workflow import Workflow, for_all_blocks, missing_rules, slurm_step
+from collabpipe.results.workflow import (
+    Workflow,
+    for_all_blocks,
+    missing_rules,
+    slurm_step,
+)
 from collabpipe.results.prune import left_over
 from collabpipe.results.state import check_own_files
 from collabpipe.results.timestamps import settle
@@ -56,7 +68,7 @@ for_all_blocks(
 # set.
 def data_recipe(wildcards):
     workflow.dag.max_checksum_file_size = 0
-    return FILES.recipe_file(PLAN.data[wildcards.dataset])
+    return FILES.recipes("prepare_dataset/{dataset}", **wildcards)
 
 
 wildcard_constraints:

@@ -3,7 +3,7 @@ rule fetch_dataset:
     input:
         recipe=data_recipe,
     output:
-        PATHS.raw("{dataset}") / "fetched.json",
+        PATHS.raw("{dataset}") / FETCHED,
     log:
         LOGS / "fetch_dataset/{dataset}.log",
     benchmark:
@@ -20,10 +20,7 @@ rule prepare_dataset:
         fetched=rules.fetch_dataset.output,
         recipe=rules.fetch_dataset.input.recipe,
     output:
-        train=PATHS.dataset("{dataset}") / "train.arrow",
-        test=PATHS.dataset("{dataset}") / "test.arrow",
-        annotations=PATHS.dataset("{dataset}") / "annotations.parquet",
-        record=PATHS.dataset("{dataset}") / "record.json",
+        [PATHS.dataset("{dataset}") / name for name in DATA_FILES],
     log:
         LOGS / "prepare_dataset/{dataset}.log",
     benchmark:

@@ -4,16 +4,14 @@ for block in FILES.blocks:
         name:
             block.rule("evaluate")
         input:
-            recipes=lambda w, seeds=block.seeds: FILES.recipe_files(**w, seeds=seeds),
-            records=FILES.records(block.seeds),
-            test=rules.prepare_dataset.output.test,
-            record=rules.prepare_dataset.output.record,
+            recipes=lambda w, job=block.job("evaluate"): FILES.recipes(job, **w),
+            made_from=lambda w, job=block.job("evaluate"): FILES.reads(job, **w),
         output:
             FILES.evaluations(block.seeds),
         log:
-            LOGS / f"evaluate/{CELL}/block{block.number}.log",
+            LOGS / f"{block.job('evaluate')}.log",
         benchmark:
-            BENCHMARKS / f"evaluate/{CELL}/block{block.number}.tsv"
+            BENCHMARKS / f"{block.job('evaluate')}.tsv"
         wildcard_constraints:
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads
@@ -27,4 +25,4 @@ for block in FILES.blocks:
 
 rule evaluations:
     input:
-        FILES.all_metrics,
+        FILES.records("evaluation"),

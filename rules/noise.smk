@@ -1,9 +1,9 @@
 rule noisy_labels:
     input:
-        recipe=lambda w: FILES.recipe_file(PLAN.labels[w.dataset, w.noise, int(w.seed)]),
-        train=rules.prepare_dataset.output.train,
-        annotations=rules.prepare_dataset.output.annotations,
-        record=rules.prepare_dataset.output.record,
+        recipe=lambda w: FILES.recipes("noisy_labels/{dataset}/{noise}/seed{seed}", **w),
+        made_from=lambda w: FILES.reads(
+            "noisy_labels/{dataset}/{noise}/seed{seed}", **w
+        ),
     output:
         labels=PATHS.label_file("{dataset}", "{noise}", "{seed}"),
         record=PATHS.label_file("{dataset}", "{noise}", "{seed}").with_suffix(".json"),
@@ -20,4 +20,4 @@ rule noisy_labels:
 
 rule labels:
     input:
-        FILES.label_files,
+        FILES.records("label file"),

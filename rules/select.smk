@@ -1,8 +1,8 @@
 # The choice depends only on the candidates' records and histories. It reads no test image.
 rule choose:
     input:
-        recipe=lambda w: FILES.recipe_file(PLAN.selections[tuple(w)]),
-        candidates=lambda w: FILES.candidate_files(**w),
+        recipe=lambda w: FILES.recipes(f"choose/{CELL}", **w),
+        candidates=lambda w: FILES.reads(f"choose/{CELL}", **w),
     output:
         PATHS.choice("{dataset}", "{noise}", "{network}", "{method}"),
     log:
@@ -18,4 +18,4 @@ rule choose:
 
 rule choices:
     input:
-        [PATHS.choice(*key) for key in PLAN.selections],
+        FILES.records("choice"),

@@ -3,10 +3,8 @@
 # newer.)
 rule measure_overhead:
     input:
-        recipe=FILES.recipe_file(PLAN.overhead),
-        data=PATHS.data_record(PLAN.overhead.data),
-        choices=FILES.overhead_choices,
-        after=FILES.all_metrics,
+        recipe=FILES.recipes("measure_overhead"),
+        made_from=FILES.reads("measure_overhead"),
     output:
         [PATHS.overhead / name for name in OVERHEAD_FILES],
     log:
@@ -24,14 +22,8 @@ rule measure_overhead:
 
 rule assemble_tables:
     input:
-        study=FILES.recipe_file(PLAN.study),
-        # Not rules.measure_overhead.output: with it, Snakemake hashes every list of inputs once for each file in the
-        # list.
-        overhead=[PATHS.overhead / name for name in OVERHEAD_FILES],
-        choices=rules.choices.input,
-        labels=rules.labels.input,
-        checkpoints=rules.checkpoints.input,
-        evaluations=rules.evaluations.input,
+        study=FILES.recipes("assemble_tables"),
+        made_from=FILES.reads("assemble_tables"),
     output:
         report(
             PATHS.tables / "main.csv",
@@ -64,8 +56,8 @@ rule assemble_tables:
 # A separate job, because Snakemake removes the outputs of a failed job: a failed figure must not remove the tables.
 rule draw_figures:
     input:
-        study=rules.assemble_tables.input.study,
-        tables=PATHS.tables / "record.json",
+        study=FILES.recipes("draw_figures"),
+        tables=FILES.reads("draw_figures"),
     output:
         report(
             PATHS.figures / "differences.png",
@@ -85,7 +77,7 @@ rule draw_figures:
             category="Figures",
             labels={"figure": "label noise"},
         ),
-        PATHS.figures / "record.json",
+        PATHS.figures / RECORD,
     log:
         LOGS / "draw_figures.log",
     benchmark:

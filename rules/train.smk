@@ -6,21 +6,14 @@ for block in FILES.blocks:
         name:
             block.rule("train")
         input:
-            recipes=lambda w, seeds=block.seeds: FILES.recipe_files(**w, seeds=seeds),
-            choices=lambda w: FILES.choice_files(
-                w.dataset, w.noise, w.network, w.method
-            ),
-            labels=expand(
-                rules.noisy_labels.output, seed=block.seeds, allow_missing=True
-            ),
-            train=rules.prepare_dataset.output.train,
-            record=rules.prepare_dataset.output.record,
+            recipes=lambda w, job=block.job("train"): FILES.recipes(job, **w),
+            made_from=lambda w, job=block.job("train"): FILES.reads(job, **w),
         output:
             FILES.checkpoints(block.seeds),
         log:
-            LOGS / f"train/{CELL}/block{block.number}.log",
+            LOGS / f"{block.job('train')}.log",
         benchmark:
-            BENCHMARKS / f"train/{CELL}/block{block.number}.tsv"
+            BENCHMARKS / f"{block.job('train')}.tsv"
         wildcard_constraints:
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads
@@ -43,4 +36,4 @@ onstart:
 
 rule checkpoints:
     input:
-        FILES.all_records,
+        FILES.records("checkpoint"),

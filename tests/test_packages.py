@@ -178,13 +178,13 @@ def test_files_and_the_lock_of_the_results_know_of_errors_alone(module: str) -> 
     [
         # Within a package and within a floor: who stands below imports nothing of who stands above.
         ({"common.errors", "common.seeds", "training.scores", "analysis.intervals"}, {""}),
-        ({"plan.plan"}, {"plan.workflow"}),
+        ({"plan.plan"}, {"results.workflow"}),
         # Whoever looks changes nothing; who sets timestamps looks, and what it adopts it asks nobody above for.
         ({"results.state"}, {"results.timestamps", "results.adoption", "results.store"}),
         ({"results.store", "results.provenance"}, {"plan.plan", "results.state", "results.adoption"}),
-        ({"results.adoption"}, {"results.timestamps", "plan.workflow"}),
+        ({"results.adoption"}, {"results.timestamps", "results.workflow"}),
         ({"training", "jobs", "analysis"}, {"results.timestamps", "results.adoption", "host.results_lock"}),
-        ({"jobs.train", "jobs.evaluate", "jobs.choose"}, {"plan.plan", "plan.workflow"}),
+        ({"jobs.train", "jobs.evaluate", "jobs.choose"}, {"plan.plan", "results.workflow"}),
     ],
     ids=["leaves", "plan", "state", "store", "adoption", "jobs", "recipes"],
 )
@@ -212,7 +212,7 @@ def loaded_after(code: str) -> set[str]:
 
 
 LIGHT = [
-    *("plan.paths", "settings.study", "plan.plan", "plan.workflow", "results.state", "results.adoption"),
+    *("plan.paths", "settings.study", "plan.plan", "results.workflow", "results.state", "results.adoption"),
     *("results.timestamps", "host.results_lock", "results.prune", "cli.main"),
 ]
 

@@ -331,7 +331,12 @@ class Figures(_Shown):
         super().__init__(
             plan.study, None, "figures", job, folder, FIGURE_FILES, tables.inputs, tables.waits_for, tables.record
         )
-        self.about = [tables.record]
+        self.tables = tables.record
+
+    @property
+    def reads(self) -> list[Path]:
+        """The tables' record, which stands for all that they were made from."""
+        return [self.tables]
 
 
 def _choices(plan: Plan, undecided: Undecided | None, dataset: str, network: str) -> Inputs:

@@ -21,7 +21,7 @@ from collabpipe.methods.resolve import compose
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, TrainRecipe, read_recipe
-from collabpipe.plan.workflow import Workflow
+from collabpipe.results.workflow import Workflow
 from collabpipe.settings.study import check_settings
 from tests.workspaces import REPOSITORY
 
@@ -191,9 +191,10 @@ def test_where_each_seed_has_a_job_one_block_stands_for_all() -> None:
     (block,) = Workflow(made).blocks
 
     assert all(re.fullmatch(block.methods, recipe.run.method) for recipe in made.trainings.values())
-    cell = ("digits", "none", "resnet8", "searched.candidate1")
-    wanted = made.candidates[f"{'/'.join(cell)}/seed7"]
-    assert Workflow(made).recipe_files(*cell, block.seeds, seed="7") == [made.paths.recipes / f"{wanted.digest}.json"]
+    names = {"dataset": "digits", "noise": "none", "network": "resnet8", "method": "searched.candidate1"}
+    wanted = made.candidates[f"{'/'.join(names.values())}/seed7"]
+    recipes = Workflow(made).recipes(block.job("train"), **names, seed="7")
+    assert recipes == [made.paths.recipes / f"{wanted.digest}.json"]
 
 
 def test_a_copy_of_a_recipe_has_a_digest_of_its_own() -> None:
@@ -464,10 +465,12 @@ def test_the_plan_of_a_merged_configuration_is_that_of_its_files() -> None:
     assert Plan.from_config(merged, [file]).study == Plan.from_files([file], Path("results")).study
 
 
-def test_the_recipe_files_of_a_cell_are_those_of_its_seeds(tmp_path: Path) -> None:
-    made = Plan(study_of({"baseline": {}, "kernel": {}}).settings, Paths(tmp_path))
+def test_the_recipes_of_a_block_are_those_of_its_seeds(tmp_path: Path) -> None:
+    config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+    packed = plan({**config, "seeds": [0, 1, 2], "execution": {"seeds_per_job": 2}})
+    made = Plan(packed.settings, Paths(tmp_path))
 
-    files = Workflow(made).recipe_files("digits", "none", "resnet8", "kernel", [2, 0])
+    files = Workflow(made).recipes("train/digits/none/resnet8/kernel/block0")
 
-    expected = [made.runs[f"digits/none/resnet8/kernel/seed{seed}"].digest for seed in (2, 0)]
+    expected = [made.runs[f"digits/none/resnet8/kernel/seed{seed}"].digest for seed in (0, 1)]
     assert files == [tmp_path / "recipes" / f"{digest}.json" for digest in expected]

@@ -12,8 +12,8 @@ import pytest
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.host.gpu_lease import FOLDER, lease_holders
-from collabpipe.plan import workflow
-from collabpipe.plan.workflow import Workflow
+from collabpipe.results import workflow
+from collabpipe.results.workflow import Workflow
 from tests.host.test_gpu_lease import Host, device_of
 from tests.jobs.test_resume import Desk
 from tests.jobs.test_resume import study as resumed_study

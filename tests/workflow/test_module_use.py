@@ -13,7 +13,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.validation import merge_files
 from collabpipe.plan.paths import STAGES, Paths
 from collabpipe.plan.plan import Plan
-from collabpipe.plan.workflow import Workflow, for_all_blocks
+from collabpipe.results.workflow import Workflow, for_all_blocks
 from collabpipe.settings.study import check_settings
 from tests.workspaces import REPOSITORY, SMALL, Workspace, altered
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from collabpipe.common.errors import CollabpipeError, nearest
 from collabpipe.host.gpus import MASK, find_gpus, visible_devices
-from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, RECORD
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES
 from collabpipe.plan.plan import Plan
-from collabpipe.plan.recipes import Recipe
+from collabpipe.results.artefacts import AnyArtefact, artefacts
 
 ENTITIES = ("{dataset}", "{noise}", "{network}", "{method}")
 """The wildcards of a cell."""
@@ -47,6 +47,10 @@ class Block:
     seeds: tuple[int | str, ...]
     """Or the wildcard that stands for any seed, where each has a process of its own."""
     methods: str
+
+    def job(self, work: str) -> str:
+        """The pattern of the names of its jobs, which their logs have too."""
+        return f"{work}/{'/'.join(ENTITIES)}/block{self.number}"
 
     def rule(self, work: str) -> str:
         """The name of its rule for `train` or `evaluate`."""
@@ -108,69 +112,42 @@ class Workflow:
             blocks[number] = (*blocks.get(number, ()), seed)
         return list(blocks.items())
 
-    def recipe_file(self, recipe: Recipe) -> Path:
-        """Where a recipe lies."""
-        return self.plan.paths.recipes / f"{recipe.digest}.json"
+    @cached_property
+    def _artefacts(self) -> list[AnyArtefact]:
+        return artefacts(self.plan)
 
-    def recipe_files(
-        self, dataset: str, noise: str, network: str, method: str, seeds: Sequence[int | str], seed: str = ""
-    ) -> list[Path]:
-        """The recipes of some seeds of a cell; `seed` is what a wildcard among them stands for."""
-        cell = f"{dataset}/{noise}/{network}/{method}"
-        names = [f"{cell}/seed{str(one).format(seed=seed)}" for one in seeds]
-        return [self.recipe_file(self.plan.trainings[name]) for name in names]
+    @cached_property
+    def _jobs(self) -> dict[str, list[AnyArtefact]]:
+        jobs: dict[str, list[AnyArtefact]] = {}
+        for artefact in self._artefacts:
+            jobs.setdefault(artefact.job, []).append(artefact)
+        return jobs
 
-    def choice_files(self, dataset: str, noise: str, network: str, method: str) -> list[Path]:
-        """The choices that a method's (or candidate's) training takes its hyper-parameters from."""
-        undecided = self.plan.undecided((dataset, noise, network), method)
-        choices = undecided.choices.items() if undecided else ()
-        return [self.plan.paths.choice(dataset, of.noise, network, name) for name, of in choices]
+    def recipes(self, job: str, **wildcards: str) -> list[Path]:
+        """The recipes of the artefacts that a job makes."""
+        made = self._jobs[job.format(**wildcards)]
+        return [self.plan.paths.recipes / f"{artefact.recipe.digest}.json" for artefact in made]
 
-    def candidate_files(self, dataset: str, noise: str, network: str, method: str) -> list[Path]:
-        """The records of all trainings that a choice is made from."""
-        recipe = self.plan.selections[dataset, noise, network, method]
-        return [self.plan.paths.run(run) / RECORD for one in recipe.candidates for run, _ in one.runs]
+    def reads(self, job: str, **wildcards: str) -> list[Path]:
+        """What a job reads beside recipes."""
+        return list(dict.fromkeys(file for artefact in self._jobs[job.format(**wildcards)] for file in artefact.reads))
+
+    # Snakemake looks up each input among the outputs of all blocks. So one file stands for an artefact: whichever other
+    # file is missing, settling makes the recipe newer than the record.
+
+    def records(self, kind: str) -> list[Path]:
+        """The records of all artefacts of a kind."""
+        return [artefact.record for artefact in self._artefacts if artefact.kind == kind]
 
     def checkpoints(self, seeds: Sequence[int | str]) -> list[str]:
         """Patterns of the checkpoints of some seeds."""
         folders = [self.plan.paths.run_folder(*ENTITIES, seed) for seed in seeds]
         return [str(folder / name) for folder in folders for name in CHECKPOINT_FILES]
 
-    def records(self, seeds: Sequence[int | str]) -> list[str]:
-        """Patterns of the records that stand for the checkpoints of some seeds."""
-        return [str(self.plan.paths.run_folder(*ENTITIES, seed) / RECORD) for seed in seeds]
-
     def evaluations(self, seeds: Sequence[int | str]) -> list[str]:
         """Patterns of the evaluations of some seeds."""
         folders = [self.plan.paths.evaluation_folder(*ENTITIES, seed) for seed in seeds]
         return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
-
-    @property
-    def label_files(self) -> list[Path]:
-        """All label files and their records."""
-        files = [self.plan.paths.labels(recipe) for recipe in self.plan.labels.values()]
-        return [part for file in files for part in (file, file.with_suffix(".json"))]
-
-    @property
-    def overhead_choices(self) -> list[Path]:
-        """The choices that the measured methods take their hyper-parameters from."""
-        dataset, noise, _ = self.plan.cells[0]
-        methods = self.plan.overhead.methods
-        files = [path for m in methods for path in self.choice_files(dataset, noise, m.network_name, m.method)]
-        return list(dict.fromkeys(files))
-
-    # Snakemake looks up each input among the outputs of all blocks. So one file stands for a run: whichever other file
-    # is missing, settling makes the run's recipe newer than its record.
-
-    @cached_property
-    def all_records(self) -> list[str]:
-        """The records of every run of the study, which stand for its checkpoints."""
-        return [str(self.plan.paths.run(recipe.run) / RECORD) for recipe in self.plan.runs.values()]
-
-    @cached_property
-    def all_metrics(self) -> list[str]:
-        """The metrics of every run of the study, which stand for its evaluation."""
-        return [str(self.plan.paths.evaluation(recipe.run) / METRICS) for recipe in self.plan.runs.values()]
 
     @property
     def gpus(self) -> int:

@@ -85,7 +85,9 @@ def listing(recipe: DataRecipe, files: Iterable[SourceFile]) -> str:
     lines = []
     for file in files:
         size = f"  {file.size} bytes" if file.size and file.name not in recipe.accept else ""
-        address = "".join(f"  {address}{file.name}" for address in addresses(recipe, file)[:1])
+        # A server has the archive, not the files in it.
+        found = () if file in SOURCES[recipe.source].instead else addresses(recipe, file)[:1]
+        address = "".join(f"  {address}{file.name}" for address in found)
         lines.append(f"  {file.name}  md5 {recipe.accept.get(file.name, file.md5)}{size}{address}")
     remark = SOURCES[recipe.source].remark
     return "\n".join(lines + [remark] * bool(remark))

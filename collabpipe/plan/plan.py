@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.seeds import Purpose, derive_seed
 from collabpipe.common.validation import Place, lasting, merge_files, option_places, place_of
 from collabpipe.methods.base import Kind
@@ -19,6 +18,7 @@ from collabpipe.methods.composition import Composition
 from collabpipe.methods.derived import Control
 from collabpipe.methods.resolve import candidate, compose, involved, own_training, tuned_controls
 from collabpipe.methods.search import Searched
+from collabpipe.plan.declared import declared_claims
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import (
     Candidate,
@@ -33,7 +33,6 @@ from collabpipe.plan.recipes import (
     Undecided,
 )
 from collabpipe.plan.study_recipes import MeasuredMethod, OverheadRecipe, StudyRecipe
-from collabpipe.settings.claims import Claims, load_claims
 from collabpipe.settings.study import Settings, check_settings
 
 Cell = tuple[str, str, str]
@@ -279,29 +278,9 @@ class Plan:
             controls=self._controls(),
             selections=tuple(recipe.digest for recipe in self.selections.values()),
             tuned_controls=tuned_controls(self.settings.methods),
-            claims=self._claims(),
+            claims=declared_claims(self.settings, {r.run.method: r.composition for r in self.runs.values()}),
             overhead=self.overhead.digest,
         )
-
-    def _claims(self) -> Claims | None:
-        """The claims to judge.
-
-        Raises:
-            CollabpipeError: a rival is a method of the study that runs several passes or has a term.
-        """
-        if not self.settings.claims:
-            return None
-        claims = load_claims(Path(self.settings.claims))
-        composed = {recipe.run.method: recipe.composition for recipe in self.runs.values()}
-        plain = [
-            name for name, composition in composed.items() if composition.passes.heads == 1 and not composition.terms
-        ]
-        for name in sorted(claims.rivals & (composed.keys() - set(plain))):
-            raise CollabpipeError(
-                f"{self.settings.claims}: rival: method {name!r} is not allowed: it has several passes or a term "
-                f"beside the label's loss. Allowed: {', '.join(plain) or 'no method of this study'}."
-            )
-        return claims
 
     def _controls(self) -> dict[str, str]:
         """Each method's matched control: the one that is named for it, or a method that is composed like it."""

@@ -373,6 +373,25 @@ def test_a_rival_has_one_pass_and_no_collaboration(tmp_path: Path, rival: str, r
     assert "Allowed: baseline, dropout." in str(caught.value)
 
 
+@pytest.mark.parametrize(("reading", "refit"), [("best points", True), ("best points", False), ("last points", True)])
+def test_after_a_refit_no_claim_is_declared_at_the_best_epoch(tmp_path: Path, reading: str, refit: bool) -> None:
+    claims = yaml.safe_load((REPOSITORY / "config" / "claims.yaml").read_text())
+    (analogue,) = [one["analogues"]["digits"] for name, one in claims["claims"].items() if name == "each_way_helps"]
+    analogue["readings"] = [reading]
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(claims))
+    config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+    made = plan({**config, "claims": str(path), "refit": refit})
+
+    if not (refit and reading == "best points"):
+        assert made.study.claims is not None
+        return
+    with pytest.raises(CollabpipeError) as caught:
+        _ = made.study
+    assert f"{path}: claims.each_way_helps.readings" in str(caught.value)
+    assert "Allowed: a first reading at the last epoch, or refit: false." in str(caught.value)
+
+
 def test_a_renamed_method_asks_for_the_same_training() -> None:
     one = study_of({"kernel": {}}).runs["digits/none/resnet8/kernel/seed0"]
     other = study_of({"mine": {"kind": "kernel"}}).runs["digits/none/resnet8/mine/seed0"]

@@ -115,7 +115,7 @@ def _pull(results: Path, remote: str | None, stages: Sequence[str], force: bool)
 
 
 def _why(lacking: Iterable[tuple[str, str]], stages: Sequence[str]) -> str:
-    """What a failed pull means and what mends it, by the files (and MD5 sums) that it did not bring."""
+    """What a failed pull means and what fixes it, by the files (and MD5 sums) that it did not bring."""
     found, outputs = list(lacking), list(_outputs(stages))
     if not found:
         return (

@@ -178,10 +178,10 @@ def _resume(training: Training, path: Path, key: str) -> None:
 def _check_device(path: Path, saved: str | None, here: str) -> None:
     """Refuse a state that another type of device made: the run would be neither device's."""
     if saved is not None and saved != here:
-        mend = "Let it see a GPU again" if saved == "cuda" else "Set execution.jobs_per_gpu to 0 for this run"
+        fix = "Let it see a GPU again" if saved == "cuda" else "Set execution.jobs_per_gpu to 0 for this run"
         raise CollabpipeError(
             f"{path}: this training was saved on {saved} and would continue on {here}, where the numbers differ. "
-            f"{mend} and call the same command, or remove this file: then the training starts again on {here}."
+            f"{fix} and call the same command, or remove this file: then the training starts again on {here}."
         )
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in th
 
 RESULT_FILES = CHECKPOINT_FILES[:-1]
 MAKING = ("cost", "where")
-"""What a stored result says of its making, which belongs beside a run's record and not in it."""
+"""What a stored result says of its making. It belongs next to a run's record and not in it."""
 
 
 class Job:
@@ -100,7 +100,8 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
         if result := job.find():
             Progress(str(job.recipe.run)).say("in the store already")
             return job.place(result)
-    # Between two claims: who has a GPU may wait for a claim, but never for that of one who waits for the GPU.
+    # Lease the GPU before the second claim. A process with a GPU may wait for a claim, but never for the claim of a
+    # process that waits for that GPU: this would deadlock.
     lease_device(execution.jobs_per_gpu)
     with job.store.writing(job.key) as writer:
         result = job.find()

@@ -200,7 +200,7 @@ def _shares_blocks(source: int, folder: Path) -> bool:
 
 
 def file_system(folder: Path) -> str:
-    """The kind of file system that a folder lies on; empty where the kernel does not tell."""
+    """The kind of file system that a folder is on; empty if the kernel does not tell."""
     mounts = Path("/proc/self/mountinfo")
     kinds: dict[Path, str] = {}
     if mounts.exists():

@@ -1,4 +1,4 @@
-"""The default study from nothing, as `make demo` runs it: what it takes beside its trainings."""
+"""The default study from nothing, as `make demo` runs it: what it takes in addition to its trainings."""
 
 from __future__ import annotations
 

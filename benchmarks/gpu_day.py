@@ -41,7 +41,7 @@ class Day:
         self.found: dict[str, Any] = read_json(self.file) if self.file.exists() else {}
 
     def keep(self, name: str, value: Any) -> None:
-        """Remember what was found, and write the page anew."""
+        """Remember what was found, and write the page again."""
         self.found[name] = value
         write_json(self.file, self.found)
         write_text(self.out / "page.md", page(self.found))

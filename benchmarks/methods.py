@@ -1,4 +1,4 @@
-"""What a step of each intra-model method costs beside plain cross-entropy, and beside Song and Chai's heads."""
+"""What a step of each intra-model method costs compared with plain cross-entropy and with Song and Chai's heads."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound that a value shall keep."""
+    """A bound that a value must keep."""
 
     sign: Literal["≥", "≤", "<"]
     bound: float

@@ -1,4 +1,4 @@
-"""What a study's runs say of one method against another: gains with their intervals, comparators, what backs them."""
+"""Compares two methods on a study's runs: gains with intervals, the three comparators, and the data behind them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Evidence:
     def pair(
         self, metric: str, reading: str, place: str, method: str, other: str, confidence: float, read_at: str = ""
     ) -> Pair:
-        """A method against another, over the replicates that both have; the other is read at the epoch `read_at`."""
+        """Compare a method with another over the replicates of both; the other is read at the epoch `read_at`."""
         if metric == "overhead":
             return self._ratio(reading, place, method, other, confidence)
         first, second = (self.cells.get(place, {}).get(name, {}) for name in (method, other))
@@ -99,7 +99,7 @@ class Evidence:
             return Pair(method, other)
         estimate = low = high = a[cost] / b[cost]
         if cost == "step_seconds":
-            # Both methods' steps of a round met the same machine.
+            # A round times both methods within moments, so load on the machine affects both.
             rounds = t_interval(np.array(a["rounds"]) / np.array(b["rounds"]), confidence)
             estimate, low, high = rounds.mean, rounds.low, rounds.high
         return Pair(method, other, estimate, low, high, 1, runs=f"overhead/{dataset}/{network}/{{{method},{other}}}")
@@ -107,7 +107,10 @@ class Evidence:
     def compared(
         self, claim: Claim, reading: str, place: str, methods: Sequence[str], confidence: float
     ) -> dict[str, tuple[str, str]]:
-        """By comparator what is left of the methods' gain over it, and which one decides; the weakest does."""
+        """For each comparator, whether the methods' gain survives it, and which method it was compared with.
+
+        The weakest pair decides.
+        """
         if claim.metric == "overhead":
             return {comparator: (f"no {comparator}", "") for comparator in COMPARATORS}
         epoch = reading.split()[0]

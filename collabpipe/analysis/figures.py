@@ -70,7 +70,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _panels(cells: int, height: float, of_each: int = 1) -> tuple[Figure, list[tuple[Axes, ...]]]:
-    """A figure with `of_each` panels a cell, one below the other, and at most four cells side by side."""
+    """A figure with `of_each` panels per cell, one below the other, and at most four cells side by side."""
     columns = min(cells, 4)
     rows = -(-cells // columns)
     figure = Figure(figsize=(5.5 * columns, height * rows), layout="constrained")
@@ -115,7 +115,7 @@ def draw_differences(table: pd.DataFrame, path: Path) -> None:
 
 @_own_style()
 def draw_curves(runs: Sequence[tuple[RunName, Path]], path: Path) -> None:
-    """Means over replicates by epoch, a column a cell: validation accuracy, and the share of flipped labels fitted."""
+    """Means over replicates by epoch, one column per cell: validation accuracy, share of flipped labels fitted."""
     groups = list(_histories(runs).groupby(CELL, sort=False))
     figure, panels = _panels(len(groups), 6.5, of_each=2)
     for (upper, lower), (cell, group) in zip(panels, groups, strict=True):
@@ -154,7 +154,7 @@ def _curves(axes: Axes, group: pd.DataFrame, column: str, label: str) -> None:
 
 @_own_style()
 def draw_transitions(labels: Sequence[tuple[str, dict[str, Any]]], path: Path) -> None:
-    """A heat map a label file, from its name and record: the share of each class that carries each label."""
+    """One heat map per label file, from its name and record: the share of each class that carries each label."""
     if not labels:
         figure = Figure(figsize=(4.0, 1.5))
         figure.text(0.5, 0.5, "no label noise in this study", ha="center", va="center", color="grey")
@@ -182,7 +182,7 @@ def draw_transitions(labels: Sequence[tuple[str, dict[str, Any]]], path: Path) -
 def _transitions(axes: Axes, name: str, about: dict[str, Any]) -> None:
     shares = 100.0 * transition_matrix(about)
     classes = about["classes"]
-    # The square root keeps shares of a few percent visible beside the diagonal.
+    # The square root keeps shares of a few percent visible next to the diagonal.
     axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0.0, vmax=100.0))
     axes.set_title(
         f"{name}\ntrue rate {100.0 * about['true_rate']:.1f}%, n = {about['images']:,}", fontsize=10, parse_math=False

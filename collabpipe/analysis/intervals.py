@@ -16,7 +16,7 @@ from scipy.special import chdtri, stdtr, stdtrit
 CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 1000
 NO_SPREAD = 1e-9
-"""A standard deviation that rounding alone brings: far below what one test image makes of an accuracy in percent."""
+"""A standard deviation that rounding alone causes: far below what one test image makes of an accuracy in percent."""
 LUCK = 0.05
 """Chance of a spread that is called too small for the test set, if it came from the test images alone."""
 
@@ -84,7 +84,7 @@ def equivalence_p(differences: Values, margin: float) -> float:
 
 
 def relative_gain(first: Values, second: Values, of: Literal["accuracy", "error"]) -> Values:
-    """Gain of `first` over `second`, accuracies in percent, in percent of second's accuracy or error, a replicate each.
+    """Gain of `first` over `second`, accuracies in percent, in percent of second's accuracy or error, per replicate.
 
     A replicate whose second has nothing to gain from (no error) has no relative gain: it is not finite.
     """
@@ -144,7 +144,7 @@ def resolvable_spread(hits: NDArray[np.bool_], other: NDArray[np.bool_]) -> floa
 
 
 def sampling_error(hits: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Standard error of a difference of accuracies, in points, that the finite test set alone brings.
+    """Standard error of a difference of accuracies, in points, that the finite test set alone causes.
 
     `hits` and `other` (replicates, images) say which images were classified correctly. The images are the same in
     each replicate, so an image's difference is first averaged over replicates.

@@ -16,7 +16,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Bar:
-    """What a gain is held against."""
+    """What a gain is compared with."""
 
     expected: float = 0.0
     """The number that is claimed; 0: any gain."""
@@ -51,7 +51,7 @@ def verdict(n: int, low: float, high: float, bar: Bar = ANY_GAIN, equivalent: bo
 
 @dataclass(frozen=True)
 class Pair:
-    """A method against another at a place under a reading: replicate by replicate, and what follows from that."""
+    """Two methods compared at one place under one reading: their differences per replicate, with interval and p."""
 
     method: str
     other: str

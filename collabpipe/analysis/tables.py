@@ -1,4 +1,4 @@
-"""The tables command: a study's evaluated runs as one row a method, and one row a run."""
+"""The tables command: a study's evaluated runs with one row per method, and with one row per run."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _accuracies(runs: list[EvaluatedRun], which: str) -> dict[int, float]:
 
 
 def runs_table(runs: list[EvaluatedRun], paths: Paths) -> pd.DataFrame:
-    """One row a run: its names, every hyper-parameter, its metrics, and where its recipe and artefacts lie."""
+    """One row per run: its names, every hyper-parameter, its metrics, and the paths of its recipe and artefacts."""
     rows = []
     for run in runs:
         asked = run.recipe.model_dump(mode="json", exclude={"run", "undecided"})
@@ -151,7 +151,7 @@ def _for_reading(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def noise_table(runs: list[EvaluatedRun], paths: Paths) -> tuple[pd.DataFrame, list[tuple[str, dict[str, Any]]]]:
-    """One row a label file, with its true rate; and for the figure the first replicate of each noise, by its name."""
+    """One row per label file, with its true rate; and for the figure the first replicate of each noise, by its name."""
     rows: list[dict[str, Any]] = []
     shown: dict[str, dict[str, Any]] = {}
     for recipe in {run.recipe.labels.digest: run.recipe.labels for run in runs}.values():

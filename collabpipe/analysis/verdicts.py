@@ -47,7 +47,7 @@ def _judge_family(family: str, stated: Sequence[Claim], evidence: Evidence) -> I
                 if (place, reading) == (claim.places[0], claim.readings[0]):
                     role = "declared"
                 p = _p(pairs)
-                # Another reading stands in the declared one's stead: one contrast a claim is corrected for.
+                # Another reading replaces the declared one in the correction, so each claim counts as one contrast.
                 adjusted = NAN if ratio else holm({**declared, claim.name: p})[claim.name]
                 groups = [(role, pairs, p, adjusted)]
                 if len(pairs) > 1:
@@ -170,7 +170,7 @@ def write_claims(
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON can hold it: nothing in place of nan and infinity."""
+    """The value as JSON can hold it: nan and infinity become None."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -6,11 +6,14 @@ import math
 import re
 
 NUMBER = re.compile(r"(?<![\w.-])(-?\d+(?:\.\d+(?:e[+-]\d+)?|e[+-]\d+))(?![\w.])")
-"""A number with a fraction or an exponent, standing alone: whole numbers and digests are exact."""
+"""Matches a number with a fraction or an exponent. Integers and digests must be equal exactly."""
 
 
 def alike(first: str, second: str) -> bool:
-    """Whether two texts are equal but for the last digits of numbers, which another processor may round otherwise."""
+    """Whether two texts are equal except for the last digits of numbers.
+
+    Another processor may round these differently.
+    """
     if first == second:
         return True
     one, other = NUMBER.split(first), NUMBER.split(second)

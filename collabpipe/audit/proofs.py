@@ -1,4 +1,4 @@
-"""What a proof of an artefact is: its files, its record, and how both are held against what is asked for."""
+"""The proof of an artefact: its files and its record, and how they are compared with its recipe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stale(Broken):
 
 @dataclass(frozen=True)
 class Check:
-    """An artefact: its kind, its files, its record, and what raises `Broken` unless they are what they claim to be."""
+    """The check of an artefact: its kind, files and record, and a function that raises `Broken` if they do not fit."""
 
     kind: str
     files: Sequence[Path]
@@ -72,7 +72,7 @@ def sealed_record(path: Path) -> dict[str, Any]:
 
 
 def check_sums(files: dict[str, Any], folder: Path, record: Path, wanted_names: Sequence[str]) -> None:
-    """Broken unless `folder` holds `wanted_names` with the sums that the record names in `files`."""
+    """Raise `Broken` unless `folder` holds `wanted_names` with the sums that the record names in `files`."""
     if set(files) != set(wanted_names) - {record.name}:
         raise Broken(f"{record}: does not name the files that it should")
     for name, about in files.items():
@@ -82,6 +82,6 @@ def check_sums(files: dict[str, Any], folder: Path, record: Path, wanted_names: 
 
 
 def check_same(path: Path, what: str, found: object, wanted: object, otherwise: type[Broken] = Broken) -> None:
-    """Broken (or `otherwise`) unless what the record in `path` names is what is wanted."""
+    """Raise `Broken` (or `otherwise`) unless the value `found` in the record at `path` equals `wanted`."""
     if found != wanted:
         raise otherwise(f"{path}: belongs to another {what} than the one that the study asks for")

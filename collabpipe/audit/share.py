@@ -32,7 +32,7 @@ LOCK = Path("dvc.lock")
 SITE_CACHE = Path(".dvc/tmp/site")
 """Where DVC keeps its index: a killed pull can leave one here that the next stumbles over."""
 HALF_CHECKED_OUT = re.compile(r"\.[0-9A-Za-z_-]{22}\.tmp")
-"""What a killed checkout leaves in the results; DVC refuses to go on beside it."""
+"""What a killed checkout leaves in the results; DVC refuses to continue while it is there."""
 
 
 @dataclass
@@ -115,7 +115,7 @@ def _pull(results: Path, remote: str | None, stages: Sequence[str], force: bool)
 
 
 def _why(lacking: Iterable[tuple[str, str]], stages: Sequence[str]) -> str:
-    """What a failed pull means and what mends it, by the files (and MD5 sums) that it did not bring."""
+    """What a failed pull means and what fixes it, by the files (and MD5 sums) that it did not bring."""
     found, outputs = list(lacking), list(_outputs(stages))
     if not found:
         return (
@@ -148,7 +148,7 @@ def _object(md5: str) -> str:
 
 
 def _outputs(stages: Sequence[str]) -> Iterator[tuple[str, str, Path]]:
-    """What dvc.lock names for `stages` (none: all): path, MD5 sum, and where it lies in DVC's cache if it is there."""
+    """What dvc.lock names for `stages` (none: all): path, MD5 sum, and its path in DVC's cache if it is there."""
     shown = subprocess.run([*DVC, "cache", "dir"], capture_output=True, text=True, check=False)  # noqa: S603
     cache = Path(shown.stdout.strip())
     for name, stage in yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"].items():
@@ -188,13 +188,13 @@ def _list_in_remote(remote: str | None, md5: str) -> list[dict[str, str]] | None
             odb = repo.cloud.get_remote_odb(remote)
             text = odb.fs.cat_file(odb.oid_to_path(md5))
         found: list[dict[str, str]] = json.loads(text)
-    except Exception:  # whatever the remote's library raises: then the list is not to be had
+    except Exception:  # the remote's library may raise anything; in any case there is no list
         return None
     return found
 
 
 def _forget_the_dead() -> None:
-    """DVC takes a killed process that nobody has reaped yet for one that is at work, and refuses to begin."""
+    """Remove DVC's lock if its processes are dead: DVC treats a zombie as running and refuses to start."""
     path = Path(".dvc/tmp/rwlock")
     if path.exists():
         pids = re.findall(r'"pid": (\d+)', path.read_text(encoding="utf-8"))
@@ -223,7 +223,7 @@ def _from(remote: str | None) -> list[str]:
 
 
 def share(plan: Plan, remote: str | None, push: bool) -> None:
-    """Write the finished study into dvc.lock as it is, whoever made it, and push it.
+    """Record the finished study in dvc.lock as it is, whoever made it, and push it.
 
     Raises:
         CollabpipeError: something is left to be done or is not what it claims to be, or DVC fails.

@@ -34,13 +34,17 @@ from collabpipe.results.artefacts import (
 )
 
 Depth = Literal["sums", "follows", "recomputed"]
-"""Sums alone; that metrics, choices and tables follow from what is below them too; labels and predictions anew too."""
+"""How much is proven.
+
+"sums": only the sums of files. "follows": metrics, choices and tables are also computed again from their inputs.
+"recomputed": labels and predictions are also made again.
+"""
 
 
 class Verifier:
     """The checks of a study, in the order of the work.
 
-    What was not proven is not held against what was made from it: only the first break of a chain is told.
+    If an artefact fails, those made from it are not compared with it: only the first failure of a chain is reported.
     """
 
     def __init__(self, plan: Plan, depth: Depth = "follows"):
@@ -51,7 +55,7 @@ class Verifier:
         self.statuses: dict[str, str] = {}
 
     def checks(self) -> Iterator[Check]:
-        """Each is to be made before the next is asked for."""
+        """The caller must run each check before it asks for the next one."""
         if self.follows and self.paths.root.exists():
             for recipe in self.plan.trainings.values():  # DVC keeps no recipes: the plan has them
                 recipe.write(self.paths.recipes)

@@ -20,7 +20,7 @@ class SourceFile:
     size: int | None = None
     also: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
-    """Where this file lies, if not below the source's own addresses."""
+    """The address of this file, if it is not below the source's own addresses."""
     published: bool = True
     """Whether the authors publish the sum; else it is a third party's."""
 
@@ -38,13 +38,13 @@ class Source:
     images: int | None
     """Training images; None: as many as are found."""
     pixels: int | None
-    """Pixels a side; None: any."""
+    """Pixels per side; None: any."""
     test: int = 0
     """Test images; 0: as many as are found."""
     channels: int = 3
     files: tuple[SourceFile, ...] = ()
     instead: tuple[SourceFile, ...] = ()
-    """Another packaging of all of the data, which may lie in data_dir in place of `files`."""
+    """Another packaging of all of the data, which may be in data_dir instead of `files`."""
     human: tuple[SourceFile, ...] = ()
     """The annotators' labels."""
     addresses: tuple[str, ...] = ()

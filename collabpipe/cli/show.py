@@ -27,7 +27,7 @@ def run(arguments: Namespace) -> None:
 
 
 def show_tables(paths: Paths) -> None:
-    """The main table as it was written, its study, how it stands, and the paths of everything beside it.
+    """Print the main table, its study, whether it is up to date, and the paths of the other tables and figures.
 
     Raises:
         CollabpipeError: there are no tables.
@@ -78,7 +78,7 @@ def _progress(study: Study, state: State) -> str:
 
 
 def _standing(paths: Paths) -> Iterator[str]:
-    """How the tables stand to their study as it is configured now, and to the one that was planned last."""
+    """Whether the tables are up to date with their study's configuration, and whether another was planned since."""
     study, record = study_here(paths), record_of(paths.tables / "record.json")
     state, made = look(study.plan), record.get("study")
     missing = len(study.plan.runs) - len(state.evaluated)

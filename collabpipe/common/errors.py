@@ -1,4 +1,4 @@
-"""The one exception whose message is written for the person at the keyboard."""
+"""The exception for users' mistakes. Its message is printed without a traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class CollabpipeError(Exception):
 
 
 def listed(faults: Sequence[str], most: int = 20) -> str:
-    """The first `most` faults, a line each, and how many there are if those are not all."""
+    """The first `most` faults, one per line, and how many there are if those are not all."""
     more = [f"and {len(faults) - most} more: {len(faults)} in all."] if len(faults) > most else []
     return "\n".join([*faults[:most], *more])
 

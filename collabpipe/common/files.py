@@ -18,7 +18,7 @@ from collabpipe.common.errors import CollabpipeError
 
 @contextmanager
 def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path`; on success it is flushed to disk and renamed, on failure removed.
+    """A temporary path next to `path`; on success it is flushed to disk and renamed, on failure removed.
 
     Not `durable` is what costs nothing to make again: after a power failure it may be empty. The umask decides who may
     read and write the file, as for any other.

@@ -105,7 +105,7 @@ def place_of(place: Place, places: Mapping[Place, str]) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel], places: Mapping[Place, str]) -> str:
-    """All errors of a configuration, a line each."""
+    """All errors of a configuration, one per line."""
     lines = []
     found = [(_place(detail), detail) for detail in error.errors()]
     for place, detail in found:

@@ -24,7 +24,7 @@ OTHER_REPOSITORY = (
     "GIT_NAMESPACE",
     "GIT_PREFIX",
 )
-"""Variables that git sets for a hook: they speak of the hook's repository, wherever git is called."""
+"""Variables that git sets for a hook. They make every git command use the hook's repository."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
 def download(file: SourceFile, addresses: Sequence[str], accept: Mapping[str, str], target: Path) -> None:
     """Bring `file` from the first of `addresses` (folders on web servers) that has it to `target`.
 
-    What an interrupted transfer has brought stays beside it as NAME.part and is continued, by another process too.
+    What an interrupted transfer has brought stays next to it as NAME.part. Another process may continue it.
 
     Raises:
         CollabpipeError: no address has it, or the disk is full; each address's failure is told.

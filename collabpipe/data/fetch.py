@@ -24,7 +24,7 @@ def fetch(
 
     Args:
         recipe: names the source and what is wanted of it.
-        folder: where downloads go; a verified file that lies there is kept.
+        folder: where downloads go; a verified file that is already there is kept.
         data_dir: the user's own copies, which are used where they lie and never copied; None: download.
         mirrors: folders on web servers, tried before the source's own.
         offline: ask nothing of any network.

@@ -30,7 +30,7 @@ DENSE_CLASSES = 100
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A replicate's labels, a row an image: position in the training set, labels, membership in validation."""
+    """A replicate's labels, one row per image: position in the training set, labels, membership in validation."""
 
     index: NDArray[np.int64]
     clean: NDArray[np.int64]
@@ -127,7 +127,10 @@ def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _transitions(counts: NDArray[np.int64]) -> dict[str, Any]:
-    """What the record says of (K, K) counts; beyond `DENSE_CLASSES` {from: {to: count}}, megabytes of zeros less."""
+    """The record's form of (K, K) counts.
+
+    With more than `DENSE_CLASSES` classes it is {from: {to: count}} without the zeros, which would take megabytes.
+    """
     if len(counts) <= DENSE_CLASSES:
         return {"transition_counts": counts.tolist(), "transition_matrix": _shares(counts).tolist()}
     rows = (np.flatnonzero(row) for row in counts)

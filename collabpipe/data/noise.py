@@ -1,4 +1,4 @@
-"""Label noise: one function a kind, each seeded and computed from the clean labels alone.
+"""Label noise: one function per kind, each seeded and computed from the clean labels alone.
 
 A generator maps what is known of the images, the noise that is asked for and a numpy generator to noisy labels (N,)
 int64. What it did is measured afterwards: the true flip rate and the transition counts.

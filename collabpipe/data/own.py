@@ -1,7 +1,7 @@
-"""The user's own files in data_dir: whether a prepared data set is still made from what lies there.
+"""The user's own files in data_dir: whether a prepared data set was made from the files that are there now.
 
-Contents are read when files are fetched. Afterwards names, sizes and times tell; a content is read again only where
-they say that it may be another one.
+Contents are read when files are fetched. Afterwards names, sizes and times are compared, and a file is read again only
+if they have changed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def known_sums(raw: Path) -> Sums:
 
 
 def note_sums(raw: Path, sums: Sums) -> None:
-    """Keep sums for the next time, a file a line."""
+    """Keep sums for the next time, one file per line."""
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(about)}" for name, about in sorted(sums.items()))
     write_text(raw / SUMS_FILE, f"{{\n{lines}\n}}\n", durable=False)
 
@@ -110,9 +110,9 @@ def note_unchanged(raw: Path, folder: Path, sums: Sums) -> None:
 
 
 def unchanged(recipe: DataRecipe, folder: Path | None, origin: Mapping[str, Any], known: Sums) -> Sums | None:
-    """The files' sums if the data set that was made from `origin` would be made from the same now; None if not.
+    """The sums of the user's files if they equal `origin`; None if they changed.
 
-    Nothing to compare (no folder, or nothing of the data set in it) is no change: then there are no sums.
+    If nothing can be compared (no folder, or nothing of the data set in it), an empty mapping.
     """
     if folder is None or _is_gone(recipe, folder):
         return {}

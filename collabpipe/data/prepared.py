@@ -47,7 +47,7 @@ class Images:
 def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
     """Turn the verified files that `raw` tells of into the prepared form in `folder`.
 
-    That is train.arrow, test.arrow, annotations.parquet (a row a training image) and record.json. A second process
+    That is train.arrow, test.arrow, annotations.parquet (one row per training image) and record.json. A second process
     that prepares into `folder` waits for the first.
 
     Raises:

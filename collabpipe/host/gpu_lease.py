@@ -105,7 +105,8 @@ def _wait(devices: Sequence[str], jobs: int) -> str:
 def _take(devices: Sequence[str], jobs: int) -> str | list[str]:
     """Lease the least loaded of the devices that admit another job; else the list of who is in the way."""
     with _folder() as folder, _opened("turn", folder) as turn:
-        # Who chooses does so alone: else two that start together take the same device, and a count is soon untrue.
+        # Only one process at a time may choose. Otherwise two that start together would pick the same device, and
+        # counts would be outdated.
         # No one waits in the kernel for his turn: a stopped process that has it could not be named.
         if not _lock(turn):
             return [f"{_signature(turn)}, who is choosing"]
@@ -205,7 +206,7 @@ def _folder() -> Iterator[int]:
 
 
 def _file_system(folder: int) -> str:
-    """The kind of file system that a folder lies on; empty where the kernel does not tell."""
+    """The kind of file system that a folder is on; empty if the kernel does not tell."""
     device = os.fstat(folder).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The results folder as a place to work in: restoring and sharing are kept apart from runs, which they would mix up."""
+"""Locks the results folder, so that restore, share and prune never run together with Snakemake or another command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _held: list[IO[str]] = []
 
 
 def linked(root: Path) -> tuple[str, str] | None:
-    """What keeps DVC from the results folder `root` and what helps, if it is a symbolic link.
+    """Why DVC cannot use the results folder `root`, and how to fix this, if it is a symbolic link. Otherwise None.
 
     DVC refuses outputs below a linked folder, but takes outputs that are links themselves.
     """
@@ -46,7 +46,7 @@ def refuse_link(root: Path) -> None:
 
 
 def _hold(root: Path, how: int, otherwise: str) -> IO[str]:
-    """A lock on the results that the kernel frees on any death; on shared file systems as far as those lock."""
+    """A lock on the results. The kernel frees it however the process ends; shared file systems must support flock."""
     if root.is_symlink() and not root.exists():
         raise CollabpipeError(
             f"{root} is a symbolic link to {root.resolve()}, which is not there. Mount its disk, or make the folder: "
@@ -72,10 +72,10 @@ def _hold(root: Path, how: int, otherwise: str) -> IO[str]:
 
 
 def occupy(root: Path) -> None:
-    """Work in the results folder `root` until this process ends, beside any others that do.
+    """Lock the results folder `root` until this process ends. Other processes may work in it at the same time.
 
     Raises:
-        CollabpipeError: somebody restores, shares or prunes it, or DVC runs this and cannot keep what comes out.
+        CollabpipeError: a process restores, shares or prunes it, or DVC runs this and cannot keep the outputs.
     """
     if "DVC_STAGE" in os.environ:
         refuse_link(root)
@@ -85,10 +85,10 @@ def occupy(root: Path) -> None:
 
 @contextmanager
 def alone(root: Path, work: str) -> Iterator[None]:
-    """Have the results folder `root` for oneself.
+    """Lock the results folder `root` for this process alone.
 
     Raises:
-        CollabpipeError: a run is going there; `work` is what it keeps from being done.
+        CollabpipeError: another process works there; the message names the `work` that has to wait.
     """
     message = (
         f"{root}: Snakemake or a command of collabpipe is at work here, and {work} now would mix up its results. "

@@ -59,7 +59,8 @@ class Writer:
         Raises:
             CollabpipeError: somebody has; nothing more may be written.
         """
-        # Missing is not lost: another may be about to put it back, which he took for a dead one's.
+        # A missing claim is not lost yet: another process may have taken it for a dead writer's and be about to restore
+        # it.
         owner = _read(self.claim)
         if not owner and not self.try_claim():
             owner = _read(self.claim)
@@ -137,7 +138,7 @@ class Writer:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Writer]:
-    """Be the one writer of `folder`; whoever comes second waits, and says for whom.
+    """Lock `folder` for writing. A second process waits, and says for whom.
 
     Raises:
         CollabpipeError: the folder cannot be written.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in th
 
 RESULT_FILES = CHECKPOINT_FILES[:-1]
 MAKING = ("cost", "where")
-"""What a stored result says of its making, which belongs beside a run's record and not in it."""
+"""What a stored result says of its making. It belongs next to a run's record and not in it."""
 
 
 class Job:
@@ -100,7 +100,8 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
         if result := job.find():
             Progress(str(job.recipe.run)).say("in the store already")
             return job.place(result)
-    # Between two claims: who has a GPU may wait for a claim, but never for that of one who waits for the GPU.
+    # Lease the GPU before the second claim. A process with a GPU may wait for a claim, but never for the claim of a
+    # process that waits for that GPU: this would deadlock.
     lease_device(execution.jobs_per_gpu)
     with job.store.writing(job.key) as writer:
         result = job.find()
@@ -178,10 +179,10 @@ def _resume(training: Training, path: Path, key: str) -> None:
 def _check_device(path: Path, saved: str | None, here: str) -> None:
     """Refuse a state that another type of device made: the run would be neither device's."""
     if saved is not None and saved != here:
-        mend = "Let it see a GPU again" if saved == "cuda" else "Set execution.jobs_per_gpu to 0 for this run"
+        fix = "Let it see a GPU again" if saved == "cuda" else "Set execution.jobs_per_gpu to 0 for this run"
         raise CollabpipeError(
             f"{path}: this training was saved on {saved} and would continue on {here}, where the numbers differ. "
-            f"{mend} and call the same command, or remove this file: then the training starts again on {here}."
+            f"{fix} and call the same command, or remove this file: then the training starts again on {here}."
         )
 
 

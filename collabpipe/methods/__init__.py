@@ -1,1 +1,1 @@
-"""Methods as a configuration names them, and the composition that each asks of a training step; without torch."""
+"""Methods as a configuration names them, and the composition that describes its training step; without torch."""

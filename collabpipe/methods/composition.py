@@ -1,7 +1,7 @@
-"""What a method asks of a training step: the passes, the loss of the label and the terms beside it.
+"""Describes a method's training step: its passes, its label loss and the additional terms.
 
-Every method of a study is one `Composition`. The kinds of method, in a module for each family beside this one, write it
-from the short form of a configuration; `collabpipe.model.method` runs it. The families' modules hold the terms too;
+Every method of a study is one `Composition`. The kinds of method, one module per family in this package, write it from
+the short form of a configuration; `collabpipe.model.method` runs it. The families' modules hold the terms too;
 `collabpipe.methods.registry` lists them all.
 """
 
@@ -61,7 +61,7 @@ class Label(Strict):
 
 
 class Term(Strict):
-    """A loss beside the label's, with its weight and its ramp.
+    """A loss in addition to the label loss, with its weight and its ramp.
 
     Each family's module derives its own and names it in `term`.
     """
@@ -154,17 +154,17 @@ def equal_stages(passes: Passes | Branches) -> bool:
 
 
 def downstream(passes: Passes | Branches, stages: tuple[str, ...]) -> tuple[str, ...]:
-    """The stages that virtual heads run more than once, under masks of their own or on views of their own."""
+    """The stages in which virtual heads can differ, because they have different masks or views."""
     if not isinstance(passes, Passes) or passes.heads < 2 or passes.split == "classifier":
         return ()
-    # Before the first mask the heads of one view are still equal: stage1 has nothing to be consistent about.
+    # Without a mask before it, stage1 has the same input for all heads of one view, so their outputs are equal.
     first = 0 if passes.views == "independent" else 1
     start = 0 if passes.split == "input" else stages.index(passes.split) if passes.split in stages else 0
     return stages[max(first, start) :]
 
 
 def cost_key(part: object) -> object:
-    """What the operations and the memory of a step hang on: a part of a composition without its costless fields."""
+    """What the operations and the memory of a step depend on: a part of a composition without its costless fields."""
     if isinstance(part, Strict):
         fields = type(part).model_fields.items()
         kept = tuple((name, cost_key(getattr(part, name))) for name, field in fields if COSTLESS not in field.metadata)

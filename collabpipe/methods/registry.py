@@ -1,6 +1,6 @@
 """All kinds of method and all terms: a new one is entered here, and nowhere else.
 
-What the paper fixes and what was chosen here is described in docs/methods.md, a card for each kind.
+What the paper fixes and what was chosen here is described in docs/methods.md, one card per kind.
 """
 
 from collections.abc import Mapping

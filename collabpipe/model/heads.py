@@ -33,7 +33,7 @@ class Runner(Protocol):
     """Runs views of a batch through a network that it does not own."""
 
     extra: nn.ModuleDict
-    """Modules that training needs beside the network."""
+    """Modules that training needs in addition to the network."""
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Activations:
         """Images (V·B, C, H, W), V views of the batch, to activations; masks are drawn from `generator`."""

@@ -1,4 +1,4 @@
-"""Runs a `Composition`: the passes, the loss of the label and the weighted terms."""
+"""Runs a `Composition`: its passes, its label loss and its weighted terms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from collabpipe.settings.study import NetworkSettings
 class Method(nn.Module):
     """A composition at work: parameters, buffers and the loss of a step.
 
-    `network` is what inference keeps; what training needs beside it lies in `extra` and `terms`.
+    `network` is what inference keeps; `extra` and `terms` hold what only training needs.
 
     Args:
         composition: what to run.

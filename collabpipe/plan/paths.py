@@ -1,4 +1,4 @@
-"""Where everything lies below the results folder: the one place that knows.
+"""The paths of everything below the results folder: no other module knows them.
 
 Wildcards in the Snakefile's patterns are entities: dataset, noise, network, method, seed.
 """

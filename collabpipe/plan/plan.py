@@ -75,7 +75,7 @@ class Plan:
 
         Args:
             config: the merged configuration.
-            files: what it was merged from, for error messages and for paths beside them.
+            files: what it was merged from, for error messages and for paths relative to them.
             options: what `--config` gave, which wins over the files.
             results: the results folder.
             module: the name of the module that the workflow is, whose configuration another workflow gives.

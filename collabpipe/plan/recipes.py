@@ -29,10 +29,10 @@ from collabpipe.settings.data import NoiseSettings, SourceName
 from collabpipe.settings.study import NAME, NetworkSettings, TrainingSettings
 
 NUMERICS = 4
-"""Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made anew."""
+"""Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made again."""
 
 EVALUATION_NUMERICS = 3
-"""Raised whenever the same weights would be evaluated to other numbers; then everything is evaluated anew."""
+"""Raised whenever the same weights would be evaluated to other numbers; then everything is evaluated again."""
 
 DIGEST = re.compile("[0-9a-f]{64}")
 FolderName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
@@ -82,7 +82,7 @@ class DataRecipe(Recipe):
     quality: str | None = None
     """The quality level of an image folder."""
     human_labels: bool = False
-    """Whether the annotators' labels (CIFAR-10N, CIFAR-100N) are prepared beside the images."""
+    """Whether the annotators' labels (CIFAR-10N, CIFAR-100N) are prepared together with the images."""
     accept: dict[str, str] = Field(default_factory=dict)
     """MD5 sums that the user accepts in place of the published ones, by file."""
     numerics: int = NUMERICS
@@ -111,7 +111,7 @@ class LabelsRecipe(Recipe):
 
 
 class TrainSeeds(Strict):
-    """The seeds of a training, one a purpose."""
+    """The seeds of a training, one per purpose."""
 
     initialisation: int
     order: int
@@ -166,10 +166,10 @@ class TrainRecipe(Recipe):
     labels: LabelsRecipe
     network: NetworkSettings
     composition: AnyComposition
-    """While undecided: that of each searched method's first candidate, in whose place the choice comes."""
+    """Before the choice: composed with each searched method's first candidate, which the choice replaces."""
     undecided: Undecided | None = None
     training: TrainingSettings
-    """While undecided: the study's, in which the choice's own keys then come."""
+    """Before the choice: the study's training settings. The choice's keys replace theirs."""
     crop: int
     flip: bool
     refit: bool = False
@@ -192,7 +192,7 @@ class TrainRecipe(Recipe):
 
     @property
     def asked_digest(self) -> str:
-        """A digest that tells before the inputs exist which result will be asked for."""
+        """A digest of the request, known before its inputs exist."""
         return json_digest({"asked": self._asked, "labels": self.labels.digest})
 
     @property

@@ -13,7 +13,7 @@ from collabpipe.settings.claims import Claims
 from collabpipe.settings.study import NetworkSettings, TrainingSettings
 
 TABLES_NUMERICS = 5
-"""Raised whenever the same runs would give other tables or figures; then they are made anew."""
+"""Raised whenever the same runs would give other tables or figures; then they are made again."""
 
 OVERHEAD_NUMERICS = 1
 """Raised whenever the same methods would be measured otherwise."""

@@ -1,4 +1,4 @@
-"""Takes results that came from elsewhere, as by a restore, into the store: then nothing makes them a second time."""
+"""Adds results from elsewhere, for example from a restore, to the store, so that they are not made again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collabpipe.results.state import State
 from collabpipe.results.store import ASKED_FILE, RESULT_FILE, Store
 
 OF_THE_RUN = ("recipe", "run", "inputs", "choices", "composition", "training", "digest", "seal", "key", "files")
-"""What a record says of its run; all else is the result, which another run may share."""
+"""The fields of a record that belong to its run. All others belong to the result, which several runs may share."""
 
 
 def adopt(plan: Plan, state: State) -> None:
@@ -34,9 +34,9 @@ def adopt(plan: Plan, state: State) -> None:
 
 
 def link_again(plan: Plan) -> None:
-    """Let the store's files be links to the runs' again, after DVC put copies into the place of linked files.
+    """Replace the store's files by links to the runs' files: DVC replaced links by copies, which take twice the space.
 
-    The two are equal: for a finished study whose files have the sums of their records.
+    Call it for a finished study whose files have the sums in their records, so that both are equal.
     """
     store = Store(plan.paths.store)
     for artefact in artefacts(plan):

@@ -1,7 +1,7 @@
-"""The artefacts of a study: the files of each, what it is made from, whether what lies there fits, what it vouches for.
+"""The artefacts of a study: their files, inputs and records, whether a record fits the plan, and what it proves.
 
-Whoever asks something of all results loops over `artefacts`: whether they are there (results/state.py), which times
-tell Snakemake so (results/timestamps.py), whether their contents prove it (audit/verify.py).
+Code that looks at all results loops over `artefacts`: to find those that are up to date (results/state.py), to set
+their times for Snakemake (results/timestamps.py) and to prove their contents (audit/verify.py).
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class Artefact(Generic[Asked]):
         key: its name among those of its kind, as the plan has it.
         kind: what a person calls it.
         job: what makes it, as its log and its benchmark are named; the seeds of a block share a job.
-        folder: where it lies.
+        folder: its folder.
         names: its files there; the last one is its record.
         inputs: what its record names the digests of.
-        waits_for: records of what must be current too, though its own record does not name it.
-        stands_for_recipe: the input that gets newer instead of the recipe, where another artefact has that recipe.
+        waits_for: records that must be up to date too, although its own record does not name them.
+        stands_for_recipe: the input that is made newer instead of the recipe, if another artefact shares the recipe.
     """
 
     asked_by: ClassVar[str] = "recipe"
@@ -81,7 +81,7 @@ class Artefact(Generic[Asked]):
         self.folder, self.names, self.record = folder, names, folder / names[-1]
         self.inputs, self.waits_for, self.stands_for_recipe = inputs or [], waits_for, stands_for_recipe
         self.about: Sequence[Path] = ()
-        """What else its job reads."""
+        """Further files that its job reads."""
 
     @property
     def files(self) -> list[Path]:
@@ -94,7 +94,7 @@ class Artefact(Generic[Asked]):
         return [*(path for _, path in self.inputs), *self.waits_for, *self.about]
 
     def found(self) -> Record:
-        """Its record as it was written; nothing where it was edited: then it vouches for nothing."""
+        """Its record, or an empty mapping if it was edited, because an edited record proves nothing."""
         record = record_of(self.record)
         return record if record and is_sealed(record) else {}
 
@@ -103,7 +103,7 @@ class Artefact(Generic[Asked]):
         return record["recipe"]
 
     def asks(self, record: Record) -> bool:
-        """Whether a record is of this recipe."""
+        """Whether a record was made from this recipe."""
         try:
             return bool(self.recipe_of(record) == self.recipe.digest)
         except (LookupError, TypeError):
@@ -114,7 +114,7 @@ class Artefact(Generic[Asked]):
         return all(file.exists() for file in self.files)
 
     def made_from(self, known: Known) -> list[str | None]:
-        """The digests of the inputs as the plan has them now."""
+        """The digests of the plan's present inputs."""
         return [known.get(path) for _, path in self.inputs]
 
     def says(self, record: Record) -> list[str | None]:
@@ -122,11 +122,11 @@ class Artefact(Generic[Asked]):
         return []
 
     def agrees(self, record: Record) -> bool:
-        """Whether a record agrees with itself, and with what is no artefact."""
+        """Whether a record is consistent, also with inputs that are not artefacts."""
         return True
 
     def fits(self, record: Record, known: Known) -> bool:
-        """Whether a record of this recipe is also of the inputs as the plan has them now."""
+        """Whether a record of this recipe was also made from the plan's present inputs."""
         try:
             same = self.says(record) == self.made_from(known)
             return same and all(path in known for path in self.waits_for) and self.agrees(record)
@@ -163,7 +163,7 @@ class PreparedData(Artefact[DataRecipe]):
 
     @cached_property
     def own(self) -> Sums | None:
-        """The sums of the user's own files; None unless the data set would be made from the same ones now."""
+        """The sums of the user's own files; None if they have changed since the data set was made."""
         origin = self.found().get("made_from", {})
         return unchanged(self.recipe, self.data_dir, origin, known_sums(self.raw))
 
@@ -349,7 +349,7 @@ def _block(plan: Plan, recipe: TrainRecipe) -> str:
 
 
 def artefacts(plan: Plan) -> list[AnyArtefact]:
-    """All that the study asks for, in the order of the work: what is made from others comes after them."""
+    """All artefacts of the study in the order of the work: each comes after its inputs."""
     data = {name: PreparedData(plan, recipe) for name, recipe in plan.data.items()}
     labels = {key: Labels(plan, recipe, data[key[0]]) for key, recipe in plan.labels.items()}
 

@@ -1,4 +1,4 @@
-"""Notes of where results were made: kept beside artefacts, never in them (Paths.provenance)."""
+"""Notes of where results were made: kept next to artefacts, never in them (Paths.provenance)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds what lies in the results folder and no configuration asks for, and removes it."""
+"""Finds and removes what no configuration needs in the results folder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from collabpipe.results.store import ASKED_FILE, RESULT_FILE
 from collabpipe.results.studies import known_studies
 
 Unasked = dict[str, list[Path]]
-"""Files and folders that no configuration asks for, by kind."""
+"""Files and folders that no configuration needs, by kind."""
 
 
 @dataclass
 class _Asked:
-    """What some configurations ask for."""
+    """What some configurations need."""
 
     recipes: set[str] = field(default_factory=set)
     datasets: set[str] = field(default_factory=set)
@@ -32,7 +32,7 @@ class _Asked:
     results: set[str] = field(default_factory=set)
     """Digests of trainings, as they are known before their inputs exist (TrainRecipe.asked_digest)."""
     undecided: set[str] = field(default_factory=set)
-    """Runs that wait for a choice: whatever was computed for them may be chosen again."""
+    """Runs whose choice is not made yet. All that was computed for them is kept, because it may be chosen again."""
 
     def add(self, plan: Plan) -> None:
         for recipes in (plan.data, plan.labels, plan.selections, plan.trainings):
@@ -48,7 +48,10 @@ class _Asked:
 
 
 def unasked(plans: Sequence[Plan], paths: Paths) -> Unasked:
-    """All that none of `plans` asks for: artefacts by their recipes, stored results by what they were asked by."""
+    """Everything that none of `plans` needs.
+
+    Artefacts are matched by their recipes, stored results by the recipes that they were made for.
+    """
     asked = _Asked()
     for plan in plans:
         asked.add(plan)
@@ -87,7 +90,7 @@ def _artefacts(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:
 
 
 def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list[Path]:
-    """The folders of the store that neither the `kept` records nor what is asked for leads to."""
+    """The store's folders that belong neither to one of the `kept` records nor to a plan."""
     going, others = [], []
     keys, trainings = set(), set()
     for record in kept:
@@ -98,7 +101,7 @@ def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list
         if not by and folder.name in keys:
             trainings.add(training_digest(result) if result else None)
         elif not by and "weights" in result:
-            continue  # nobody knows who asked for it
+            continue  # unknown which study needs it
         elif not by:
             others.append((folder, result))
         elif by["asked"] in asked.results or by["run"] in asked.undecided or folder.name in keys:
@@ -114,14 +117,14 @@ def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list
 
 
 def left_over(plan: Plan) -> str:
-    """One line about the runs that lie here and that neither `plan` nor another known study asks for; else nothing."""
+    """One line about the runs in the results that neither `plan` nor another known study needs; empty without any."""
     folder = plan.paths.root / "runs"
     names = {str(run.relative_to(folder)) for run in folder.glob("*/*/*/*/*")} - plan.trainings.keys()
     if names:
         try:
             known = [study.plan.trainings for study in known_studies(plan.paths)]
         except CollabpipeError:
-            return ""  # no study is kept from its work by the file of another; `collabpipe prune` says what is wrong
+            return ""  # another study's broken file must not stop this one; `collabpipe prune` says what is wrong
         recipes = {name: record_of(folder / name / RECORD).get("recipe") for name in names}
         # Another study may have a run of the same name that is trained otherwise.
         names = {
@@ -142,7 +145,7 @@ def prune_command(paths: Paths, *arguments: str | Path) -> str:
 
 
 def freed_bytes(found: Unasked) -> int:
-    """What removing would free: a file that another one stays linked to frees nothing."""
+    """The bytes that removing `found` frees: a file with another link outside of it frees nothing."""
     links: Counter[tuple[int, int]] = Counter()
     sizes: dict[tuple[int, int], tuple[int, int]] = {}
     for path in (path for of_kind in found.values() for path in of_kind):

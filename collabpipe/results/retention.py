@@ -1,4 +1,4 @@
-"""What stays of a run's weights: thousands of runs would fill a disk with checkpoints that nobody opens again."""
+"""Removes or halves the weights of finished runs: checkpoints of thousands of runs would fill a disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
     store = Store(paths.store)
     with store.writing(record["key"]) as writer:
         kept = writer.folder
-        # Both the old files and the new are the result until all are exchanged, whenever this process dies.
+        # Until all files are replaced, result.json accepts old and new ones, so this process may die at any moment.
         spare = {name: _thinned(folder / name, kept / f".{name}.part", keep, record["key"]) for name in WEIGHTS}
         times = {name: (folder / name).stat() for name in (*WEIGHTS, RECORD)}
         writer.check()

@@ -1,4 +1,7 @@
-"""Looks at what exists of what is asked for: by the digests that artefacts record, never by times."""
+"""Finds out which of a study's artefacts exist and are up to date.
+
+It compares the digests that artefacts record and never looks at times.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from collabpipe.results.artefacts import AnyArtefact, Evaluation, Known, Record,
 
 @dataclass(frozen=True)
 class State:
-    """What exists of a study, as it is asked for."""
+    """The artefacts of a study that exist and fit the plan."""
 
     data: frozenset[str]
     labels: frozenset[LabelsKey]
@@ -25,20 +28,20 @@ class State:
     tables: bool
     figures: bool
     artefacts: Mapping[AnyArtefact, Record]
-    """All that is asked for, in the order of the work, with the record of each that is of its recipe, else none.
+    """All artefacts of the plan in the order of the work, each with its record if that was made from its recipe.
 
-    The inputs of what has a record may be others by now: `known` has those alone that fit.
+    Inputs may have changed since: only `known` leaves out artefacts whose inputs no longer fit.
     """
     known: Known
-    """The digests of all that is as asked."""
+    """The digests of all up-to-date artefacts."""
 
     def has(self, artefact: AnyArtefact) -> bool:
-        """Whether an artefact is there as asked."""
+        """Whether an artefact exists and is up to date."""
         return artefact.record in self.known
 
     @property
     def metrics(self) -> dict[str, Record]:
-        """The record of each evaluation that is of the run's recipe, by the run's name."""
+        """The record of each evaluation that was made from the run's recipe, by the run's name."""
         found = self.artefacts.items()
         return {one.key: record for one, record in found if isinstance(one, Evaluation) and record}
 
@@ -49,7 +52,7 @@ class State:
 
 
 def look(plan: Plan) -> State:
-    """What of the plan is there as asked; changes nothing."""
+    """The up-to-date artefacts of the plan. Changes nothing."""
     known: Known = {}
     found: dict[AnyArtefact, Record] = {}
     for artefact in artefacts(plan):

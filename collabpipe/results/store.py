@@ -20,7 +20,10 @@ from collabpipe.host.writer import Writer, claimed_elsewhere, writing
 
 RESULT_FILE = "result.json"
 ASKED_FILE = "asked.json"
-"""In a training's folder: by which recipe it was first asked for, so that what nobody asks for any more can be told."""
+"""In a training's folder: names the recipe that it was first made for.
+
+`collabpipe prune` uses it to find results that no study needs.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,12 @@ class Store:
     root: Path
 
     def folder(self, key: str) -> Path:
-        """Where the files of `key` lie."""
+        """The folder with the files of `key`."""
         return self.root / key[:2] / key
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Writer]:
-        """Be the one process that writes the key's folder; a second one waits."""
+        """Lock the key's folder for writing. A second process waits."""
         with writing(self.folder(key)) as writer:
             for part in writer.folder.glob(".*.part"):  # of a process that was killed while it wrote
                 part.unlink(missing_ok=True)
@@ -57,7 +60,7 @@ class Store:
             if found == digest:
                 continue
             if found is not None and found == exchange["files"].get(name):
-                # A process died while it exchanged files: what is no longer there is no longer promised.
+                # A process died while it replaced files: accept each file that already has its new content.
                 result = {**result, **exchange["about"], "files": {**result["files"], name: found}, "unfinished": True}
             else:
                 path.unlink()
@@ -84,10 +87,10 @@ class Store:
                     _link(files, source, folder)
                     write_json(folder / RESULT_FILE, {**about, "key": key, "files": dict(files)}, durable=False)
         except Timeout:
-            return  # somebody is making it
+            return  # another process is making it
 
     def link_again(self, key: str, source: Path, files: Mapping[str, str]) -> None:
-        """Put links to the files in `source` into the place of the result's own that have the same sums."""
+        """Replace the result's files by links to the files in `source` that have the same sums."""
         folder = self.folder(key)
         path = folder / RESULT_FILE
         promised = read_json(path)["files"] if path.exists() else {}
@@ -95,7 +98,7 @@ class Store:
         _link((name for name in same if not (folder / name).samefile(source / name)), source, folder)
 
     def exchange(self, key: str, files: Mapping[str, Path], about: Mapping[str, Any]) -> None:
-        """Put `files` in the place of the result's own of these names; the result, if any, is whole at every moment."""
+        """Replace the result's files of the same names by `files`. The result stays complete at every moment."""
         path = self.folder(key) / RESULT_FILE
         if not path.exists():  # of a run that came from elsewhere, without its store
             for name, file in files.items():

@@ -124,20 +124,20 @@ def _with_paths(plan: Plan) -> dict[str, Any]:
 
 
 def _from_here(path: Path) -> Path:
-    """The same path, relative where it lies below the working folder."""
+    """The same path, relative if it is below the working folder."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _files(files: tuple[Path, ...], paths: Paths) -> dict[str, str]:
-    """The sum of each file that lies on a disk, by its path from the folder that holds the results."""
+    """The sum of each regular file, by its path from the folder that holds the results."""
     base = paths.root.resolve().parent
     found = [file.absolute() for file in files if file.is_file()]
     return {str(f.relative_to(base) if f.is_relative_to(base) else f): file_digest(f) for f in found}
 
 
 def note_study(plan: Plan) -> None:
-    """Record that the study is planned here, as the last one, also in the place of one whose files were renamed."""
+    """Record the study as the one planned last. It replaces the record of the same study under files since renamed."""
     if not plan.config:
         return
     files = _files(plan.files, plan.paths)
@@ -234,7 +234,7 @@ def known_studies(paths: Paths) -> list[Study]:
     """The studies in config/, and those that were planned here from elsewhere or with other values.
 
     Raises:
-        CollabpipeError: there is none, or one cannot be read: what it asks for would be removed.
+        CollabpipeError: there is no study, or one cannot be read. Pruning would then remove the results that it needs.
     """
     studies = [Study.of_files(Plan.from_files([file], paths.root)) for file in studies_in(CONFIGS)]
     studies += _from_elsewhere(studies, paths)

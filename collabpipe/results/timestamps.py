@@ -1,9 +1,9 @@
-"""Sets what exists against what is asked for, so that Snakemake's modification times tell the truth.
+"""Compares artefacts with their recipes and sets modification times, so that Snakemake sees which are up to date.
 
 Snakemake compares times, and times say nothing after a clone, a restore or a reverted edit. Every artefact records
-the digests of its recipe and of what it was made from. Where they fit, its recipe file gets an old time, it is no older
-than what it was made from, and nothing is done; where they do not, the recipe file becomes newer than the artefact and
-the artefact is made again.
+the digests of its recipe and of its inputs. If both fit, the recipe file gets an old time, the artefact becomes at
+least as new as its inputs, and Snakemake does nothing. Otherwise the recipe file becomes newer than the artefact, and
+Snakemake makes the artefact again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROTECTED = (
 
 
 def _settle(file: Path, artefact: Path, current: bool) -> None:
-    """Make `file` older than `artefact` if that is current, newer if it exists and is not."""
+    """Make `file` older than `artefact` if the artefact is up to date, and newer if it is outdated."""
     if current:
         if file.stat().st_mtime_ns != OLD * SECOND:
             set_time(file, OLD * SECOND)
@@ -40,7 +40,7 @@ def _settle(file: Path, artefact: Path, current: bool) -> None:
 
 
 def _put_after(files: Iterable[Path], made_from: Iterable[Path]) -> None:
-    """Make files that are current no older than what they were made from."""
+    """Make up-to-date files at least as new as their inputs."""
     newest = max((OLD * SECOND, *(path.stat().st_mtime_ns for path in made_from if path.exists())))
     for path in files:
         if path.exists():
@@ -52,18 +52,19 @@ def _put_after(files: Iterable[Path], made_from: Iterable[Path]) -> None:
 
 
 def _settle_data(data: PreparedData, recipe: Path, current: bool, benchmarks: Path) -> None:
-    """Settle what was fetched for a data set, and note that the user's own files are still the same."""
+    """Set the times of a data set's fetched files, and note that the user's own files are unchanged."""
     if current:
         _put_after([data.fetched, benchmarks / f"fetch_dataset/{data.key}.tsv"], [])
         if data.data_dir is not None and data.own:
             note_unchanged(data.raw, data.data_dir, data.own)
     elif not is_fetched(data.recipe, data.data_dir, data.raw):
-        # Else a failed preparation would be tried again with what was fetched before the files were set right.
+        # Otherwise Snakemake would repeat a failed preparation with the sums that were fetched before the user fixed
+        # the files.
         _settle(recipe, data.fetched, current=False)
 
 
 def settle(plan: Plan) -> State:
-    """Write the plan's recipes, record its study and settle the results' times; called while the Snakefile is read.
+    """Write the plan's recipes, record its study and set the results' times. The Snakefile calls this.
 
     Raises:
         CollabpipeError: the results are write-protected.

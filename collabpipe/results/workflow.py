@@ -24,7 +24,7 @@ BLOCK_WORK = ("train", "evaluate")
 
 
 def slurm_step() -> str:
-    """What a training's command begins with in a job of SLURM, as a part of a rule's `shell`: a step of its own.
+    """The prefix that starts a training as a SLURM step of its own, for a rule's `shell`; empty outside of SLURM jobs.
 
     Where SLURM tracks processes by cgroups it signals the leaders of steps alone. Where it tracks them by parents all
     processes of a step get the signal, and an srun among them would kill what it started.
@@ -58,7 +58,7 @@ class Block:
 
 
 def for_all_blocks(given: MutableMapping[str, Any], blocks: Sequence[Block], named: Callable[[str], str]) -> None:
-    """Let what an option sets for `train` or `evaluate` hold for the rule of each block, unless it names that one.
+    """Apply settings for `train` or `evaluate` to the rule of every block, except those that name a block's own rule.
 
     Args:
         given: what is set, by rule.
@@ -93,7 +93,7 @@ class Workflow:
         settings = self.plan.settings
         methods = "|".join(map(re.escape, settings.methods))
         if settings.execution.seeds_per_job == 1:
-            # One rule for all: beside thousands of rules Snakemake takes a minute to plan.
+            # One rule for all: with thousands of rules Snakemake takes a minute to plan.
             return (Block("", "{seed}", ("{seed}",), rf"(?:{methods})(?:\.candidate\d+)?"),)
         found = [Block(n, n, seeds, methods) for n, seeds in self._packed(settings.seeds)]
         searched: dict[tuple[int, ...], list[str]] = {}
@@ -129,7 +129,7 @@ class Workflow:
         return [self.plan.paths.recipes / f"{artefact.recipe.digest}.json" for artefact in made]
 
     def reads(self, job: str, **wildcards: str) -> list[Path]:
-        """What a job reads beside recipes."""
+        """What a job reads in addition to recipes."""
         return list(dict.fromkeys(file for artefact in self._jobs[job.format(**wildcards)] for file in artefact.reads))
 
     # Snakemake looks up each input among the outputs of all blocks. So one file stands for an artefact: whichever other

@@ -73,7 +73,7 @@ def _rivals(value: Any) -> Any:
 
 
 class Stated(Strict):
-    """What has a name, and places at which it is judged."""
+    """Base of claims and analogues: a name and the places at which it is judged."""
 
     name: Name
     margin: Positive | None = None
@@ -96,7 +96,7 @@ class Analogue(Stated):
     """A claim asked of a study that is not the paper's; its name is that of the family it belongs to."""
 
     readings: tuple[Reading, ...] = ()
-    """The claim's own if left out."""
+    """The readings; an analogue without any uses those of its claim."""
 
     @field_validator("readings")
     @classmethod

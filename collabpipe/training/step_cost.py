@@ -1,4 +1,4 @@
-"""What a training step of a method costs beside plain cross-entropy: parameters, operations, memory and time.
+"""What a training step of a method costs compared with plain cross-entropy: parameters, operations, memory and time.
 
 docs/overhead.md says what each column means and what it leaves out.
 """
@@ -44,7 +44,7 @@ def _product_flops(first: Sequence[int], second: Sequence[int], *_: Any, **__: A
 AHEAD = 100_000_000
 """Cycles, some 60 ms, for which a GPU is kept from beginning while the host queues the kernels of a step."""
 COUNTED = {torch.ops.mkldnn._linear_pointwise: _product_flops}
-"""Operations beside those that torch's counter knows."""
+"""Operations in addition to those that torch's counter knows."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class StepCosts:
-    """The table, a row an entry with the columns of `COLUMNS`, and the seconds of every round by "network/method"."""
+    """The table, one row per entry with the columns `COLUMNS`, and the seconds of every round by "network/method"."""
 
     table: pd.DataFrame
     rounds: dict[str, list[float]]
@@ -139,7 +139,7 @@ class Subject:
         return int(counter.get_total_flops()), saved
 
     def peak_bytes(self) -> int:
-        """What lies in memory between steps, and the most that torch's allocator holds beside it during one."""
+        """What is in memory between steps, and the most that torch's allocator holds in addition during one."""
         held = [*self.method.parameters(), *self.method.buffers(), *self.optimiser.momentum]
         resident = sum(_storages([*held, self.images, self.labels, self.index]).values())
         if self.device.type != "cuda":
@@ -152,7 +152,7 @@ class Subject:
         return resident + torch.cuda.max_memory_allocated(self.device) - before
 
     def _most_allocated(self) -> int:
-        # Else the profiler says on the terminal that it starts and stops.
+        # Otherwise the profiler says on the terminal that it starts and stops.
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
             self.step()

@@ -189,7 +189,7 @@ def damage_list(file: Path) -> None:
     [(WEIGHTS, flip_a_bit), (WEIGHTS, Path.unlink), ("results/runs", damage_list)],
     ids=["a flipped bit", "a missing file", "a damaged list"],
 )
-def test_what_is_damaged_in_the_remote_is_named_and_the_advice_mends_it(
+def test_what_is_damaged_in_the_remote_is_named_and_the_advice_fixes_it(
     name: str, damage: Any, project: Project, clone: Project
 ) -> None:
     damage(project.stored(name))
@@ -289,7 +289,7 @@ def test_snakemake_is_refused_while_a_study_is_restored(project: Project, clone:
 # --- a cache that links ----------------------------------------------------------------------------------------------
 
 
-def test_results_that_a_linking_cache_protects_are_explained_and_the_advice_mends_them(
+def test_results_that_a_linking_cache_protects_are_explained_and_the_advice_fixes_them(
     project: Project, clone: Project
 ) -> None:
     clone.dvc("config", "--local", "cache.type", "hardlink")

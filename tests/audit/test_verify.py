@@ -461,7 +461,7 @@ def edited_cell(table: Path) -> None:
 @pytest.mark.parametrize(
     "table", ["main.csv", "main.md", "main.tex", "runs.parquet", "claims.json", "summary.json", "noise.csv"]
 )
-def test_an_edited_cell_is_found_whether_or_not_the_record_was_mended(
+def test_an_edited_cell_is_found_whether_or_not_the_record_was_fixed(
     table: str, study: Workspace, verify: Verify
 ) -> None:
     tables = study.results / "tables"
@@ -471,7 +471,7 @@ def test_an_edited_cell_is_found_whether_or_not_the_record_was_mended(
     assert (verdict.code, len(verdict.breaks)) == (1, 1)
     assert verdict.breaks[0].startswith(f"results/tables/{table}: its content is not the one that ")
 
-    # The record is mended, and its seal.
+    # The record is fixed, and its seal.
     files = read_json(tables / "record.json")["files"]
     reseal(tables / "record.json", files=files | {table: file_digest(tables / table)})
     verdict = verify(study)
@@ -480,7 +480,7 @@ def test_an_edited_cell_is_found_whether_or_not_the_record_was_mended(
 
 
 @pytest.mark.parametrize("table", ["runs.parquet", "main.csv"])
-def test_a_table_that_cannot_be_read_is_named_even_where_the_record_was_mended(
+def test_a_table_that_cannot_be_read_is_named_even_where_the_record_was_fixed(
     table: str, study: Workspace, verify: Verify
 ) -> None:
     tables = study.results / "tables"

@@ -103,12 +103,12 @@ def test_the_command_says_all_and_fails_where_something_does(
 
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert all(re.match(r"(ok|warning|failure) +[a-z]+ +\S|  +mend: ", line) for line in lines[:-1]), printed.out
+    assert all(re.match(r"(ok|warning|failure) +[a-z]+ +\S|  +fix: ", line) for line in lines[:-1]), printed.out
     topics = {line.split()[1] for line in lines[:-1] if not line.startswith(" ")}
     assert topics == TOPICS
     place = next(n for n, line in enumerate(lines) if "hardlink" in line)
     assert lines[place].startswith("failure dvc")
-    assert lines[place + 1].endswith("mend: dvc config --local cache.type reflink,copy && dvc checkout --relink")
+    assert lines[place + 1].endswith("fix: dvc config --local cache.type reflink,copy && dvc checkout --relink")
     assert any(line.startswith("warning dvc") and "verify is off" in line for line in lines)
     assert printed.err.startswith("collabpipe doctor: error: ")
     assert not list((project / "lab").iterdir()), "the remote is only asked"
@@ -232,7 +232,7 @@ def test_torchs_build_must_suit_driver_and_cards_else_a_file_is_named(
     build, device = gpus.check_gpus()
 
     assert (build.level, device.level) == (level, "ok")
-    assert file in build.mend
+    assert file in build.fix
     assert device.found == f"{CARD} NVIDIA GPU, 0 of 80 GiB used: free"
 
 
@@ -321,7 +321,7 @@ def test_the_file_for_older_drivers_pins_what_the_lock_pins() -> None:
     assert set(pins) == {"torch", "torchvision"}
     assert all(f"\n{name}=={version} \\\n" in lock for name, version in pins.items())
     for build in gpus.BUILDS:
-        for file in re.findall(r"-r (\S+?\.lock)", build.mend):
+        for file in re.findall(r"-r (\S+?\.lock)", build.fix):
             assert (REPOSITORY / file).exists()
 
 
@@ -334,7 +334,7 @@ def test_threads_beyond_the_cores_are_a_warning(project: Path, monkeypatch: pyte
     monkeypatch.setenv("OMP_NUM_THREADS", "4096")
     assert levels(machine.check_threads([config])) == ["ok", "warning"]
     monkeypatch.setattr(machine, "cpu_quota", lambda: 0.5)
-    assert machine.check_threads([config])[1].mend == "snakemake --cores 1"
+    assert machine.check_threads([config])[1].fix == "snakemake --cores 1"
 
     config.write_text(yaml.safe_dump(altered({"training": {"threads": 4096}})))
     assert machine.check_threads([config])[0].level == "warning"
@@ -467,7 +467,7 @@ def test_slurm_is_asked_where_it_is(programs: Path) -> None:
     stand_in(programs, "sinfo", "echo 'day*|up|4|license:gpus:1'")
     found = services.check_slurm()
     assert levels(found) == ["ok", "ok", "warning", "warning"]
-    assert "slurm-status-command: squeue" in found[-1].mend
+    assert "slurm-status-command: squeue" in found[-1].fix
 
 
 @pytest.mark.parametrize(

@@ -403,7 +403,7 @@ def test_users_wait_for_each_other() -> None:
 
 
 @may_be_another
-def test_a_folder_that_cannot_be_written_is_an_error_with_its_mend() -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_with_its_fix() -> None:
     with everyones_folder() as parent:
         they = Host(parent / "leases", AS_NOBODY)
         assert "Permission denied" in they.fail()

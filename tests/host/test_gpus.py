@@ -77,7 +77,7 @@ def test_without_nvidia_smi_the_driver_tells_them_in_the_order_of_their_addresse
     ]
 
 
-def test_gpus_that_cannot_be_told_apart_are_an_error_with_its_mend(tmp_path: Path) -> None:
+def test_gpus_that_cannot_be_told_apart_are_an_error_with_its_fix(tmp_path: Path) -> None:
     driver_knows(tmp_path, "0000:17:00.0", "GPU-????????-????-????-????-????????????")
 
     with pytest.raises(CollabpipeError, match=r"nvidia-smi is missing.*NVIDIA_DRIVER_CAPABILITIES"):

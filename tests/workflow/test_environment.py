@@ -211,11 +211,11 @@ def test_a_link_to_nothing_is_named_as_such(elsewhere: Project, tmp_path: Path) 
 def test_the_doctor_names_a_link_and_its_remedy(tmp_path: Path) -> None:
     (results := tmp_path / "results").symlink_to(tmp_path / "disk")
     [finding] = check_results(results)
-    assert (finding.level, finding.mend) == ("failure", f"mount its disk, or: mkdir -p {tmp_path}/disk")
+    assert (finding.level, finding.fix) == ("failure", f"mount its disk, or: mkdir -p {tmp_path}/disk")
     (tmp_path / "disk").mkdir()
     finding, *others = check_results(results)
     assert (finding.level, [other.level for other in others]) == ("warning", ["ok", "ok"])
-    subprocess.run(["sh", "-c", finding.mend], check=True)
+    subprocess.run(["sh", "-c", finding.fix], check=True)
     assert [found.level for found in check_results(results)] == ["ok", "ok"]
 
 

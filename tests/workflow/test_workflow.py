@@ -175,7 +175,7 @@ def test_a_changed_weight_trains_its_method_and_results_hang_on_no_memory_of_sna
 # --- failures --------------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_seed_keeps_no_other_from_finishing_and_is_trained_once_mended(study: Workspace) -> None:
+def test_a_failed_seed_keeps_no_other_from_finishing_and_is_trained_once_fixed(study: Workspace) -> None:
     before = study.trainings()
     study.configure(altered({"methods": {"output": {"weight": 7.0}, "dropout": {}}}))
     # The recipe of `output` changes, and a half-finished training of its first seed cannot be read.

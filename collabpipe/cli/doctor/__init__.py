@@ -1,4 +1,4 @@
-"""Say what of this machine suits a study, what does not, and how to mend it."""
+"""Say what of this machine suits a study, what does not, and how to fix it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _guarded(check: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def show_findings(findings: Iterable[tuple[str, Finding]]) -> None:
-    """A line each as they come, mends below them.
+    """A line each as they come, fixes below them.
 
     Raises:
         CollabpipeError: there is a failure.
@@ -90,8 +90,8 @@ def show_findings(findings: Iterable[tuple[str, Finding]]) -> None:
         counts[finding.level] += 1
         line = Text.assemble((f"{finding.level:<8}", COLOURS[finding.level]), f"{topic:<9}{finding.found}")
         console.print(line, soft_wrap=True)
-        if finding.mend:
-            console.print(Text(f"{'':<17}mend: {finding.mend}"), soft_wrap=True)
+        if finding.fix:
+            console.print(Text(f"{'':<17}fix: {finding.fix}"), soft_wrap=True)
     console.print(f"{counts['ok']} ok, {counts['warning']} warnings, {counts['failure']} failures")
     if counts["failure"]:
         raise CollabpipeError("what is marked as a failure keeps a study from being made, or made well, here.")

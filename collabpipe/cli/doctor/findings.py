@@ -14,7 +14,7 @@ class Finding:
 
     level: Level
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(found: str) -> Finding:
@@ -22,11 +22,11 @@ def ok(found: str) -> Finding:
     return Finding("ok", found)
 
 
-def warning(found: str, mend: str = "") -> Finding:
+def warning(found: str, fix: str = "") -> Finding:
     """Not as it should be, or not known; a study can be made all the same."""
-    return Finding("warning", found, mend)
+    return Finding("warning", found, fix)
 
 
-def failure(found: str, mend: str = "") -> Finding:
+def failure(found: str, fix: str = "") -> Finding:
     """A study cannot be made, or not made well."""
-    return Finding("failure", found, mend)
+    return Finding("failure", found, fix)

@@ -35,7 +35,7 @@ class Build:
     oldest: float
     newest: float
     """Compute capabilities: from the oldest to below the newest."""
-    mend: str
+    fix: str
 
     def misfit(self, cards: Iterable[Card]) -> str:
         """Why it cannot run on all of these cards; empty if it can."""
@@ -53,7 +53,7 @@ BUILDS = (
         driver=580,
         oldest=7.5,
         newest=13.0,
-        mend="pip uninstall --yes torch torchvision && "
+        fix="pip uninstall --yes torch torchvision && "
         "pip install --no-deps --require-hashes -r requirements.lock -r requirements-cuda.lock",
     ),
     Build(
@@ -61,7 +61,7 @@ BUILDS = (
         driver=525,
         oldest=5.0,
         newest=10.0,
-        mend="pip uninstall --yes -r requirements-cuda.lock && pip install -r requirements-cu126.lock, with "
+        fix="pip uninstall --yes -r requirements-cuda.lock && pip install -r requirements-cu126.lock, with "
         "PIP_EXTRA_INDEX_URL set as its first lines say",
     ),
 )
@@ -87,15 +87,15 @@ def check_torch() -> list[Finding]:
         return [pinned]
     build = cuda_of_torch()
     built = f"built for CUDA {build}" if build else "built for the CPU alone"
-    findings = [Finding(pinned.level, f"{pinned.found}, {built}", pinned.mend)]
+    findings = [Finding(pinned.level, f"{pinned.found}, {built}", pinned.fix)]
     code = "import torch; print(torch.cuda.is_available())"
     answer = ask(sys.executable, "-P", "-W", "ignore", "-c", code)
     if answer.status is None:
-        mend = "an environment on a local disk starts faster; every training waits for this"
-        findings.append(warning(f"its import took more than {asking.COMMAND_SECONDS:g} s", mend))
+        fix = "an environment on a local disk starts faster; every training waits for this"
+        findings.append(warning(f"its import took more than {asking.COMMAND_SECONDS:g} s", fix))
     elif answer.status:
-        mend = f"{BUILDS[0].mend.removesuffix(' -r requirements-cuda.lock')} (with CUDA: -r requirements-cuda.lock too)"
-        findings.append(failure(f"cannot be imported: {answer.last_line}", mend))
+        fix = f"{BUILDS[0].fix.removesuffix(' -r requirements-cuda.lock')} (with CUDA: -r requirements-cuda.lock too)"
+        findings.append(failure(f"cannot be imported: {answer.last_line}", fix))
     elif build and answer.last_line != "True" and DRIVER_FILE.exists() and not hides_all(os.environ.get(MASK)):
         findings.append(failure("finds no GPU, though the driver is loaded", "see gpus below"))
     return findings
@@ -114,12 +114,12 @@ def check_gpus() -> list[Finding]:
     if SIMULATED not in os.environ and shutil.which("nvidia-smi"):
         answer = _ask_for_cards()
         if answer.status is None:
-            mend = f"have the host looked after; {MASK}= (empty) trains on the CPU"
-            return [failure(f"nvidia-smi has not answered in {asking.COMMAND_SECONDS:g} s: a GPU hangs", mend)]
+            fix = f"have the host looked after; {MASK}= (empty) trains on the CPU"
+            return [failure(f"nvidia-smi has not answered in {asking.COMMAND_SECONDS:g} s: a GPU hangs", fix)]
         if answer.status and "No devices" not in answer.text:
             level: Level = "failure" if DRIVER_FILE.exists() else "warning"
-            mend = "load the driver: after its update, by restarting the host"
-            return [Finding(level, f"nvidia-smi: {' '.join(answer.text.split())}", mend)]
+            fix = "load the driver: after its update, by restarting the host"
+            return [Finding(level, f"nvidia-smi: {' '.join(answer.text.split())}", fix)]
         cards = read_cards(answer.text)
     gpus = find_gpus()  # after nvidia-smi has answered: it waits for two minutes
     mask = os.environ.get(MASK)
@@ -161,18 +161,18 @@ def _build_for(cards: Sequence[Card]) -> list[Finding]:
     """Whether torch's build suits the visible cards."""
     if not cards:
         return []
-    mend = next((build.mend for build in BUILDS if not build.misfit(cards)), None)
-    if mend is None:
-        mend = f"a driver of version {BUILDS[0].driver} or newer; or leave out through {MASK} the cards that do not fit"
+    fix = next((build.fix for build in BUILDS if not build.misfit(cards)), None)
+    if fix is None:
+        fix = f"a driver of version {BUILDS[0].driver} or newer; or leave out through {MASK} the cards that do not fit"
     cuda, driver = cuda_of_torch(), cards[0].driver
     if cuda is None:
         idle = f"torch is built for the CPU alone, so {len(cards)} GPUs stay idle"
-        return [failure(idle, f"{mend}; or {MASK}= (empty) if that is meant")]
+        return [failure(idle, f"{fix}; or {MASK}= (empty) if that is meant")]
     build = next((build for build in BUILDS if build.cuda == cuda), None)
     if build is None:
-        return [warning(f"torch for CUDA {cuda}, driver {driver}: no requirements file has this build", mend)]
+        return [warning(f"torch for CUDA {cuda}, driver {driver}: no requirements file has this build", fix)]
     if wrong := build.misfit(cards):
-        return [failure(wrong, mend)]
+        return [failure(wrong, fix)]
     return [ok(f"driver {driver} suits torch for CUDA {cuda}, which needs {build.driver} or newer")]
 
 
@@ -189,7 +189,7 @@ def _devices(gpus: Mapping[str, Sequence[str]], visible: Sequence[str], cards: M
             if holders[device]:
                 yield ok(f"{name}: leased: {'; '.join(holders[device])}")
             elif card and not parts and card.used > BUSY_MIB:
-                mend = f"nvidia-smi says who; leave it out through {MASK}, or wait"
-                yield warning(f"{name}: leased to nobody, but in use, and trainings would share it", mend)
+                fix = f"nvidia-smi says who; leave it out through {MASK}, or wait"
+                yield warning(f"{name}: leased to nobody, but in use, and trainings would share it", fix)
             else:
                 yield ok(f"{name}: free")

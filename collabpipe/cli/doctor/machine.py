@@ -35,8 +35,8 @@ def check_python(found: tuple[int, int] = sys.version_info[:2]) -> list[Finding]
     if found < PYTHONS[0]:
         return [failure(f"{text} is older than {oldest}", f"make PYTHON=python{oldest}")]
     if found > PYTHONS[1]:
-        mend = f"rm -rf .venv && make PYTHON=python{oldest}"
-        return [warning(f"{text} is newer than {newest}, the newest that the packages are locked for", mend)]
+        fix = f"rm -rf .venv && make PYTHON=python{oldest}"
+        return [warning(f"{text} is newer than {newest}, the newest that the packages are locked for", fix)]
     return [ok(text)]
 
 
@@ -60,17 +60,17 @@ def check_packages() -> list[Finding]:
 
 def against_lock(name: str) -> Finding:
     """A package's installed version, against those that requirements.lock pins."""
-    mend = "pip install --no-deps --require-hashes -r requirements.lock"
+    fix = "pip install --no-deps --require-hashes -r requirements.lock"
     try:
         found = version(name)
     except PackageNotFoundError:
-        return failure(f"{name} is not installed", mend)
+        return failure(f"{name} is not installed", fix)
     text = f"{name} {found}"
     if not LOCK.exists():
         return ok(f"{text} (there is no {LOCK.name} to compare with)")
     locked = re.findall(rf"^{name}==([^\s;]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     if found.split("+")[0] not in locked:  # of 2.13.0+cpu, the build
-        return warning(f"{text}, where {LOCK.name} has {' or '.join(locked)}: other results are possible", mend)
+        return warning(f"{text}, where {LOCK.name} has {' or '.join(locked)}: other results are possible", fix)
     return ok(text)
 
 
@@ -129,11 +129,11 @@ def check_disk(results: Path) -> list[Finding]:
         free, inodes = about.f_bavail * about.f_frsize, about.f_favail
         counted = about.f_files > 0  # Btrfs counts none
         text = f"{what}, in {folder.resolve()}: {free / 1e9:,.1f} GB free" + (f", {inodes:,} inodes" if counted else "")
-        mend = "collabpipe prune lists what nobody asks for" if what == "results" else "set TMPDIR to another disk"
+        fix = "collabpipe prune lists what nobody asks for" if what == "results" else "set TMPDIR to another disk"
         if free < NONE_BYTES or (counted and inodes < NONE_INODES):
-            findings.append(failure(text, mend))
+            findings.append(failure(text, fix))
         elif free < LOW_BYTES or (counted and inodes < LOW_INODES):
-            findings.append(warning(text, f"{mend}; collabpipe plan --estimate says what a study needs"))
+            findings.append(warning(text, f"{fix}; collabpipe plan --estimate says what a study needs"))
         else:
             findings.append(ok(text))
     return findings
@@ -147,8 +147,8 @@ def _existing(folder: Path) -> Path:
 def check_results(results: Path) -> list[Finding]:
     """Whether files can be written where the results lie, locked and shared between copies."""
     if results.is_symlink() and not results.exists():
-        mend = f"mount its disk, or: mkdir -p {shlex.quote(str(results.resolve()))}"
-        return [failure(f"{results} is a symbolic link to {results.resolve()}, which is not there", mend)]
+        fix = f"mount its disk, or: mkdir -p {shlex.quote(str(results.resolve()))}"
+        return [failure(f"{results} is a symbolic link to {results.resolve()}, which is not there", fix)]
     link = linked(results)
     return [*([warning(*link)] if link else []), *_can_be_used(_existing(results))]
 
@@ -161,15 +161,15 @@ def _can_be_used(folder: Path) -> list[Finding]:
             shares = _shares_blocks(file.fileno(), folder)
             locks = _locks(Path(file.name))
     except OSError as error:
-        mend = f"chown or chmod {folder}, or choose another folder with --results"
-        return [failure(f"{folder} cannot be written: {error.strerror}", mend)]
+        fix = f"chown or chmod {folder}, or choose another folder with --results"
+        return [failure(f"{folder} cannot be written: {error.strerror}", fix)]
     kind = file_system(folder)
     where = f"{folder} on {kind or 'an unknown file system'}"
     far = ", shared between hosts: whether another host's locks hold is not tried" if kind in NETWORK else ""
-    mend = "put the results on a disk with flock (NFS: version 4, or with its lock service; Lustre: mount with flock)"
+    fix = "put the results on a disk with flock (NFS: version 4, or with its lock service; Lustre: mount with flock)"
     lock = ok(f"{where}: can be written, locks hold{far}")
     if not locks:
-        lock = failure(f"{where}: can be written, but locks do not hold", mend)
+        lock = failure(f"{where}: can be written, but locks do not hold", fix)
     copies = (
         "copies share their blocks" if shares else "copies share no blocks: what DVC takes lies there twice or more"
     )
@@ -200,7 +200,7 @@ def _shares_blocks(source: int, folder: Path) -> bool:
 
 
 def file_system(folder: Path) -> str:
-    """The kind of file system that a folder lies on; empty where the kernel does not tell."""
+    """The kind of file system that a folder is on; empty if the kernel does not tell."""
     mounts = Path("/proc/self/mountinfo")
     kinds: dict[Path, str] = {}
     if mounts.exists():

@@ -55,16 +55,16 @@ def tell_of_dvc() -> None:
 def _links(types: Sequence[str]) -> Finding:
     text = f"cache.type {','.join(types) or 'is not set: reflink,copy'}"
     if linked := [kind for kind in types if kind in ("hardlink", "symlink")]:
-        mend = "dvc config --local cache.type reflink,copy && dvc checkout --relink"
-        return failure(f"{text}: with {linked[0]} DVC write-protects results, which cannot be made anew", mend)
+        fix = "dvc config --local cache.type reflink,copy && dvc checkout --relink"
+        return failure(f"{text}: with {linked[0]} DVC write-protects results, which cannot be made anew", fix)
     return ok(text)
 
 
 def _remote(told: Mapping[str, Any]) -> Iterator[Finding]:
     name = told["remote"]
     if name is None:
-        mend = "dvc remote add --default NAME URL (docs/storage.md)"
-        yield warning("no default remote: collabpipe share and restore need one", mend)
+        fix = "dvc remote add --default NAME URL (docs/storage.md)"
+        yield warning("no default remote: collabpipe share and restore need one", fix)
         return
     if not told.get("verify", True):
         text = f"remote {name}: verify is off, so a damaged object would be restored"
@@ -76,12 +76,12 @@ def _remote(told: Mapping[str, Any]) -> Iterator[Finding]:
         elif told["url"].startswith("s3://"):
             yield failure(f"{where}: there is no such bucket, or not for you", "make it; or see your rights")
         else:
-            mend = "mount it; without more, the first collabpipe share makes the folder"
-            yield warning(f"{where}: the folder is not there", mend)
+            fix = "mount it; without more, the first collabpipe share makes the folder"
+            yield warning(f"{where}: the folder is not there", fix)
     else:
         why = told.get("error", f"no answer in {asking.COMMAND_SECONDS:g} s")
-        mend = "address, network and credentials (docs/storage.md); runs need no remote"
-        yield failure(f"{where} cannot be reached: {why}", mend)
+        fix = "address, network and credentials (docs/storage.md); runs need no remote"
+        yield failure(f"{where} cannot be reached: {why}", fix)
 
 
 def check_slurm() -> list[Finding]:
@@ -96,10 +96,10 @@ def check_slurm() -> list[Finding]:
             if answer.status is None
             else ", ".join(down) or answer.last_line
         )
-        mend = "ask who runs the cluster (slurm.conf, munge, slurmctld); on this machine alone jobs run without it"
+        fix = "ask who runs the cluster (slurm.conf, munge, slurmctld); on this machine alone jobs run without it"
         # Without a configuration, nobody means to use it: a machine on its own.
         level: Level = "failure" if down or answer.status is None else "warning"
-        return [Finding(level, f"the controller does not answer: {why}", mend)]
+        return [Finding(level, f"the controller does not answer: {why}", fix)]
     findings = [ok(answer.text.strip().splitlines()[0])]
     partitions = ask("sinfo", "--noheader", "--format=%P|%a|%D|%G")
     rows = [line.split("|") for line in partitions.text.splitlines() if line.count("|") == 3]
@@ -109,8 +109,8 @@ def check_slurm() -> list[Finding]:
         text = ", ".join(f"{name} ({state}, {nodes} nodes, {gres})" for name, state, nodes, gres in rows)
         findings.append(ok(f"partitions: {text}"))
         if not any(re.match(r"(.*,)?gpu\b", row[3]) for row in rows):
-            mend = "trainings ask for gpu=1: name a partition that has Gres=gpu:N (slurm.conf) in profiles/slurm"
-            findings.append(warning("no partition has GPUs (GRES gpu)", mend))
+            fix = "trainings ask for gpu=1: name a partition that has Gres=gpu:N (slurm.conf) in profiles/slurm"
+            findings.append(warning("no partition has GPUs (GRES gpu)", fix))
     settings = ask("scontrol", "show", "config")
     kept = re.search(r"^AccountingStorageType\s*=\s*(\S+)", settings.text, re.MULTILINE)
     if kept is None or "slurmdbd" not in kept[1]:

@@ -1,4 +1,4 @@
-"""The losses of the terms, with torch: a module for each method family, named as in `collabpipe.methods`."""
+"""The losses of the terms, with torch: one module per method family, named as in `collabpipe.methods`."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ AnyTerm = TypeVar("AnyTerm", bound=Term)
 
 @dataclass(frozen=True)
 class Step:
-    """What a term may look at: activations, the batch's positions (B,) in the training set, and randomness."""
+    """The inputs of a term: activations, the batch's positions (B,) in the training set, and a generator."""
 
     activations: Activations
     index: Tensor

@@ -37,7 +37,7 @@ def gram_difference(first: Tensor, second: Tensor) -> Tensor:
 
 
 def partition_consistency(features: Tensor, permutation: Tensor) -> Tensor:
-    """Two random halves of the channels shall see the same similarities between images.
+    """Two random halves of the channels must see the same similarities between images.
 
     features (B, C, H, W) are pooled; `permutation` (C,) splits the channels into halves (an odd one is left out).
     """
@@ -47,7 +47,7 @@ def partition_consistency(features: Tensor, permutation: Tensor) -> Tensor:
 
 
 def output_consistency(features: Tensor, logits: Tensor, temperature: float) -> Tensor:
-    """The similarities of pooled features (B, C, H, W) shall follow sg of those of s(z; T), logits z (B, K)."""
+    """The similarities of pooled features (B, C, H, W) must follow sg of those of s(z; T), logits z (B, K)."""
     target = centred_gram((logits / temperature).softmax(-1)).detach()
     return gram_difference(centred_gram(pool(features)), target)
 

@@ -16,7 +16,7 @@ from collabpipe.model.terms.base import Step, TermLoss
 def temporal_consistency(logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
     """Mean over heads and images of KL(target‖p) against averaged predictions (B, K); images not `known` (B,) count 0.
 
-    After temporal ensembling (Laine and Aila, 2017), with KL in place of their squared error.
+    After temporal ensembling (Laine and Aila, 2017), with KL instead of their squared error.
     """
     divergence = (torch.xlogy(targets, targets) - targets * logits.log_softmax(-1)).sum(-1)
     return (divergence * known).mean()

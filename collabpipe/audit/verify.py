@@ -19,16 +19,14 @@ from collabpipe.data.labels import label_record, read_labels
 from collabpipe.data.own import known_sums, unchanged
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, training_digest
+from collabpipe.results.artefact import AnyArtefact, Known, Record
 from collabpipe.results.artefacts import (
-    AnyArtefact,
     Checkpoint,
     Choice,
     Evaluation,
     Figures,
-    Known,
     Labels,
     PreparedData,
-    Record,
     Tables,
     artefacts,
 )

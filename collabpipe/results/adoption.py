@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from collabpipe.common.files import read_json, record_of, write_json
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
-from collabpipe.results.artefacts import AnyArtefact, Checkpoint, Evaluation, Record, artefacts
+from collabpipe.results.artefact import AnyArtefact, Record
+from collabpipe.results.artefacts import Checkpoint, Evaluation, artefacts
 from collabpipe.results.state import State
 from collabpipe.results.store import ASKED_FILE, RESULT_FILE, Store
 

@@ -12,7 +12,8 @@ from typing import Any
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.own import own_files
 from collabpipe.plan.plan import ChoiceKey, LabelsKey, Plan
-from collabpipe.results.artefacts import AnyArtefact, Evaluation, Known, Record, artefacts
+from collabpipe.results.artefact import AnyArtefact, Known, Record
+from collabpipe.results.artefacts import Evaluation, artefacts
 
 
 @dataclass(frozen=True)

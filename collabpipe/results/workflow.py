@@ -15,7 +15,8 @@ from collabpipe.common.errors import CollabpipeError, nearest
 from collabpipe.host.gpus import MASK, find_gpus, visible_devices
 from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES
 from collabpipe.plan.plan import Plan
-from collabpipe.results.artefacts import AnyArtefact, artefacts
+from collabpipe.results.artefact import AnyArtefact
+from collabpipe.results.artefacts import artefacts
 
 ENTITIES = ("{dataset}", "{noise}", "{network}", "{method}")
 """The wildcards of a cell."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from collabpipe.common.files import read_json, sealed, write_json
-from collabpipe.results.artefacts import AnyArtefact, PreparedData, artefacts
+from collabpipe.results.artefact import AnyArtefact
+from collabpipe.results.artefacts import PreparedData, artefacts
 from collabpipe.results.state import look
 from tests.workspaces import Workspace
 

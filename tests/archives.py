@@ -171,7 +171,7 @@ def cifar100(human: bool = False) -> Small:
 
 def stl10(**changes: bytes) -> Small:
     """Images stand column by column in the files, and labels count from 1."""
-    train, test = (pixels(11, 12, 3, 96), cycle(12, 10)), (pixels(12, 10, 3, 96), cycle(10, 10))
+    train, test = (pixels(11, 24, 3, 96), cycle(24, 10)), (pixels(12, 10, 3, 96), cycle(10, 10))
     members = {"class_names.txt": b"airplane\n", "unlabeled_X.bin": bytes(3 * 96 * 96)}
     for name, (images, labels) in (("train", train), ("test", test)):
         members[f"{name}_X.bin"] = images.transpose(0, 1, 3, 2).tobytes()

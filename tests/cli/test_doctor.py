@@ -440,11 +440,12 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_a_bucket_is_there_or_not(project: Path, s3: str, patience: None) -> None:
-    remote(project, "url = s3://studies/small", f"endpointurl = {s3}", "verify = true")
+    # A bucket of its own: all of moto's servers in a process have the same buckets.
+    remote(project, "url = s3://doctors/small", f"endpointurl = {s3}", "verify = true")
     assert services.check_dvc()[-1].level == "failure"
 
-    boto3.client("s3", endpoint_url=s3).create_bucket(Bucket="studies")
-    assert services.check_dvc()[-1] == Finding("ok", "remote lab (s3://studies/small) answers")
+    boto3.client("s3", endpoint_url=s3).create_bucket(Bucket="doctors")
+    assert services.check_dvc()[-1] == Finding("ok", "remote lab (s3://doctors/small) answers")
 
 
 SCONTROL = """case "$1" in

@@ -155,8 +155,9 @@ def _sign(file: int, jobs: int) -> None:
     except KeyError:  # a container's user without an entry
         user = str(os.getuid())
     text = f"pid {os.getpid()} of {user} since {time.strftime('%Y-%m-%d %H:%M:%S')}, at most {jobs} per GPU\n"
-    os.ftruncate(file, 0)
+    # In this order: who reads in between finds the new text, and never an empty file.
     os.pwrite(file, text.encode(), 0)
+    os.ftruncate(file, len(text.encode()))
 
 
 def _signature(file: int) -> str:

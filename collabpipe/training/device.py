@@ -13,8 +13,8 @@ from collabpipe.common.errors import CollabpipeError
 
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 """From glibc's malloc.h."""
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-"""How torch, CUDA and its libraries say it; only some of their errors have a class of their own."""
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "could not create a primitive")
+"""How torch, CUDA, cuDNN and oneDNN report it; only some of their errors have a class of their own."""
 
 
 def choose_device() -> torch.device:

@@ -148,8 +148,10 @@ def note_study(plan: Plan) -> None:
     others = [other for other in plan.paths.studies.glob("*.json") if other != path]
     if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
         write_text(path, text, durable=False)
-    elif any(other.stat().st_mtime_ns >= path.stat().st_mtime_ns for other in others):
-        os.utime(path)
+    # A clock of a few milliseconds may give two records one time.
+    newest = max((other.stat().st_mtime_ns for other in others), default=-1)
+    if path.stat().st_mtime_ns <= newest:
+        os.utime(path, ns=(newest + 1, newest + 1))
     for other in others:
         if record_of(other).get("study") == name and Recorded(other, record_of(other), plan.paths).is_gone:
             other.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -140,6 +141,17 @@ def test_the_study_planned_last_is_known_and_planning_it_again_writes_nothing(he
     before = here.study.times()
     note_study(other)
     assert here.study.times() == before
+
+
+def test_the_study_planned_last_is_known_where_the_clock_is_coarse(here: Here, tmp_path: Path) -> None:
+    shutil.rmtree(here.results / "tables")
+    other = here.plan_of(written(tmp_path / "other.yaml", altered(OTHER)))
+    later = time.time_ns() + 10**10
+    for plan in (other, here.default(), other):
+        for record in here.paths.studies.glob("*.json"):
+            os.utime(record, ns=(later, later))
+        note_study(plan)
+        assert study_here(here.paths).name == plan.settings.study
 
 
 def test_values_of_the_command_line_belong_to_the_study(here: Here) -> None:

@@ -14,6 +14,8 @@ from collabpipe.methods.registry import KINDS
 from collabpipe.methods.search import Searched, read_method
 
 Methods = Mapping[str, Kind]
+Variants = Mapping[str, tuple[str, Methods]]
+"""By the name in a run's folder, method or candidate: the method, and all methods as that one sees them."""
 
 
 def read_methods(value: Mapping[str, Any]) -> dict[str, Kind]:

@@ -12,12 +12,11 @@ from typing import Any
 
 from collabpipe.common.seeds import Purpose, derive_seed
 from collabpipe.common.validation import Place, lasting, merge_files, option_places, place_of
-from collabpipe.methods.base import Kind
 from collabpipe.methods.baselines import Baseline
 from collabpipe.methods.composition import Composition
-from collabpipe.methods.derived import Control
-from collabpipe.methods.resolve import candidate, compose, involved, own_training, tuned_controls
+from collabpipe.methods.resolve import Methods, Variants, candidate, compose, involved, own_training, tuned_controls
 from collabpipe.methods.search import Searched
+from collabpipe.plan.controls import matched_controls
 from collabpipe.plan.declared import declared_claims
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import (
@@ -155,10 +154,9 @@ class Plan:
         )
 
     @cached_property
-    def _variants(self) -> dict[str, tuple[str, dict[str, Kind]]]:
-        """By the name in a run's folder, method or candidate: the method, and all methods as that one sees them."""
+    def _variants(self) -> Variants:
         methods = self.settings.methods
-        found = {name: (name, methods) for name in methods}
+        found: dict[str, tuple[str, Methods]] = {name: (name, methods) for name in methods}
         for name, kind in self.settings.searches.items():
             for number, one in enumerate(kind.candidates):
                 found[f"{name}.candidate{number}"] = (name, {**methods, name: one})
@@ -275,45 +273,12 @@ class Plan:
             study=self.settings.study,
             runs=tuple((recipe.run, recipe.digest) for recipe in self.runs.values()),
             baseline=next((n for n, m in self.settings.methods.items() if isinstance(candidate(m), Baseline)), None),
-            controls=self._controls(),
+            controls=matched_controls(self.settings, self._variants, self.compositions),
             selections=tuple(recipe.digest for recipe in self.selections.values()),
             tuned_controls=tuned_controls(self.settings.methods),
             claims=declared_claims(self.settings, {r.run.method: r.composition for r in self.runs.values()}),
             overhead=self.overhead.digest,
         )
-
-    def _controls(self) -> dict[str, str]:
-        """Each method's matched control: the one that is named for it, or a method that is composed like it."""
-        named = {
-            k.control_of: name for name, k in self.settings.methods.items() if isinstance(k, Control) and k.is_plain
-        }
-        controls = {}
-        for network in self.settings.networks:
-            for name, kind in self.settings.methods.items():
-                match = named.get(name) or self._composed_like_control(network, name)
-                if match and not isinstance(candidate(kind), Control):
-                    controls[f"{network}/{name}"] = match
-        return controls
-
-    def _composed_like_control(self, network: str, name: str) -> str | None:
-        """A method that is the control of `name` whatever is chosen; None for one that is its own: it has none."""
-        if any(self._waits(other) for other in involved(self.settings.methods, name)[1:]):
-            return None
-        # A control has no terms, and all else is equal on every data set. The method's entry is its first candidate.
-        composed = {n: self.compositions[next(iter(self.data)), network, n] for n in self._variants}
-        trained = {n: own_training(methods, method) for n, (method, methods) in self._variants.items()}
-        variants = [n for n, (method, _) in self._variants.items() if method == name]
-        control, training = composed[name].control(), trained[name]
-        if (
-            any((composed[n].control(), trained[n]) != (control, training) for n in variants)
-            or composed[name] == control
-        ):
-            return None
-        fixed = [n for n in self.settings.methods if not self._waits(n)]
-        return next((n for n in fixed if (composed[n], trained[n]) == (control, training)), None)
-
-    def _waits(self, name: str) -> bool:
-        return any(isinstance(self.settings.methods[n], Searched) for n in involved(self.settings.methods, name))
 
     @cached_property
     def overhead(self) -> OverheadRecipe:

@@ -14,13 +14,14 @@ SAMPLES_PER_CHANNEL = 4
 class Layout:
     """The stages of a kind of network.
 
-    width: channels of the first stage unless told. channels: of each stage, in widths. strides: what each stage
-    divides a map's side by, rounding up.
+    width: what `channels` are counted in, unless told. channels: of each stage, in widths. strides: what each stage
+    divides a map's side by, rounding up. more: channels that every stage has in addition.
     """
 
     width: int
     channels: tuple[int, ...]
     strides: tuple[int, ...]
+    more: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -32,6 +33,12 @@ LAYOUTS: dict[str, Layout] = {
     "resnet8": Layout(16, (1, 2, 4), (1, 2, 2)),
     "resnet18": Layout(64, (1, 2, 4, 8), (1, 2, 2, 2)),
     "vgg16": Layout(64, (1, 2, 4, 8, 8), (2, 2, 2, 2, 2)),
+    "preact_resnet18": Layout(64, (1, 2, 4, 8), (1, 2, 2, 2)),
+    "resnet32": Layout(16, (1, 2, 4), (1, 2, 2)),
+    "resnet110": Layout(16, (1, 2, 4), (1, 2, 2)),
+    # Its width is the growth rate: a stage has the stem's channels and twelve times it per dense block so far.
+    "densenet40": Layout(12, (12, 24, 36), (1, 2, 2), more=16),
+    "wide_resnet28": Layout(160, (1, 2, 4), (1, 2, 2)),
 }
 
 
@@ -54,7 +61,7 @@ class Stages(Strict):
         for stride in layout.strides:
             pixels = -(-pixels // stride)
             positions.append(pixels**2)
-        channels = tuple((width or layout.width) * factor for factor in layout.channels)
+        channels = tuple((width or layout.width) * factor + layout.more for factor in layout.channels)
         return cls(names=layout.names, channels=channels, positions=tuple(positions), batch=batch)
 
     def batches(self, pooled: bool) -> dict[str, int]:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from collabpipe.common.errors import CollabpipeError, nearest
 
@@ -38,6 +46,26 @@ class Wrong(ValueError):
         wrong.place = (*(str(part) for part in place), *_place(detail))
         wrong.args = (_message(detail, model),)
         return wrong
+
+
+class Among:
+    """Marks a field that takes the names of a registry, as they are when a value is checked: plugins add to them."""
+
+    def __init__(self, names: Collection[str]):
+        self.names = names
+
+    def _check(self, value: str) -> str:
+        if value not in self.names:
+            raise Wrong(value, tuple(self.names))
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Text that is one of the names."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """An enumeration of the names."""
+        return {**handler(schema), "enum": list(self.names)}
 
 
 class Strict(BaseModel):

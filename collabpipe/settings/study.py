@@ -13,7 +13,18 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 from collabpipe.catalogue.stages import LAYOUTS, Stages
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.seeds import Purpose
-from collabpipe.common.validation import Fraction, Place, Positive, Strict, Weight, Wrong, beside, explain, merge_files
+from collabpipe.common.validation import (
+    Among,
+    Fraction,
+    Place,
+    Positive,
+    Strict,
+    Weight,
+    Wrong,
+    beside,
+    explain,
+    merge_files,
+)
 from collabpipe.methods.base import Kind
 from collabpipe.methods.composition import Composition, Passes, problem
 from collabpipe.methods.derived import Control
@@ -28,9 +39,9 @@ CANDIDATE = re.compile(r"\.candidate\d+$")
 class NetworkSettings(Strict):
     """A network in its small-image form."""
 
-    kind: Literal["resnet8", "resnet18", "vgg16"]
+    kind: Annotated[str, Among(LAYOUTS)]
     width: int | None = Field(default=None, ge=4, le=256)
-    """Channels of the first stage; None: 16 for resnet8, 64 else."""
+    """Channels of the first stage (of densenet40: its growth rate); None: those of the published network."""
 
     @property
     def stages(self) -> tuple[str, ...]:

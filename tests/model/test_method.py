@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from collabpipe.catalogue.stages import LAYOUTS
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.validation import Strict, Wrong
 from collabpipe.methods.composition import (
@@ -195,6 +196,28 @@ def test_two_steps_have_finite_losses_and_move_every_parameter(name: str) -> Non
     for key, parameter in method.named_parameters():
         assert parameter.isfinite().all()
         assert not parameter.equal(before[key]), key
+
+
+@pytest.mark.parametrize("network", LAYOUTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_method_trains_every_network(network: str, kind: str) -> None:
+    settings = NetworkSettings(kind=network, width=4 if network != "vgg16" else 8)
+    stages = settings.stages_of(8, 4096)  # a batch that is large enough for the default taps of every kind
+    composition = compose(STUDY.methods, kind, stages)
+    method = build_method(composition, settings, SET_SIZE, 1, CLASSES)
+    initialise(method, generator(3))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+
+    values = step(method.train())
+    values[0].backward()
+
+    assert torch.get_rng_state().equal(before)
+    assert len(values) == 2 + len(composition.terms)
+    assert values.isfinite().all()
+    for name, parameter in method.network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from collabpipe.catalogue.stages import LAYOUTS
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.model import networks
-from collabpipe.model.networks import BasicBlock, StagedNetwork, build_network, initialise
+from collabpipe.model.networks import BUILDERS, StagedNetwork, build_network, initialise
+from collabpipe.model.networks.preactivation import PreActivationBlock
+from collabpipe.model.networks.residual import BasicBlock, PaddedShortcut, shortcut
+from collabpipe.model.networks.torchvision_models import torchvision_models
 from collabpipe.settings.study import NetworkSettings
 
 # Networks this small are slower on two threads than on one, by far where cores are shared.
 torch.set_num_threads(1)
 
-NetworkKind = Literal["resnet8", "resnet18", "vgg16"]
-
-KINDS: tuple[NetworkKind, ...] = ("resnet8", "resnet18", "vgg16")
-WIDTHS: dict[NetworkKind, int] = {"resnet8": 4, "resnet18": 8, "vgg16": 8}
+KINDS = tuple(BUILDERS)
+WIDTHS = {kind: 8 if kind in ("resnet18", "vgg16") else 4 for kind in KINDS}
 CLASSES = 5
 
 
@@ -29,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def small(kind: NetworkKind, channels: int = 1) -> StagedNetwork:
+def small(kind: str, channels: int = 1) -> StagedNetwork:
     return build_network(NetworkSettings(kind=kind, width=WIDTHS[kind]), channels, CLASSES)
 
 
@@ -44,7 +44,7 @@ def parameters(module: nn.Module) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [8, 28, 32])
-def test_every_image_size_and_channel_count_gives_logits(kind: NetworkKind, channels: int, size: int) -> None:
+def test_every_image_size_and_channel_count_gives_logits(kind: str, channels: int, size: int) -> None:
     network = small(kind, channels)
     initialise(network, generator())
     logits = network(images(channels, size))
@@ -55,19 +55,27 @@ def test_every_image_size_and_channel_count_gives_logits(kind: NetworkKind, chan
 
 
 # Width 8 doubles with every stage (VGG stops at 8 times the first): channels and side of a 28-pixel image.
-MAPS: dict[NetworkKind, list[tuple[int, int]]] = {
+MAPS: dict[str, list[tuple[int, int]]] = {
     "resnet8": [(4, 28), (8, 14), (16, 7)],
     "resnet18": [(8, 28), (16, 14), (32, 7), (64, 4)],
     # Each pool rounds up: 28, 14, 7, 4, 2, 1.
     "vgg16": [(8, 14), (16, 7), (32, 4), (64, 2), (64, 1)],
+    "preact_resnet18": [(4, 28), (8, 14), (16, 7), (32, 4)],
+    "resnet32": [(4, 28), (8, 14), (16, 7)],
+    "resnet110": [(4, 28), (8, 14), (16, 7)],
+    # Twelve layers of 4 channels a block, behind a stem of 16.
+    "densenet40": [(64, 28), (112, 14), (160, 7)],
+    "wide_resnet28": [(4, 28), (8, 14), (16, 7)],
 }
+
+
+def test_every_network_is_known_to_planning_and_tried_here() -> None:
+    assert tuple(BUILDERS) == tuple(LAYOUTS) == tuple(MAPS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("size", "width"), [(8, 4), (14, 8), (27, 12), (96, None)])
-def test_planning_knows_the_channels_and_the_maps_of_every_stage(
-    kind: NetworkKind, size: int, width: int | None
-) -> None:
+def test_planning_knows_the_channels_and_the_maps_of_every_stage(kind: str, size: int, width: int | None) -> None:
     settings = NetworkSettings(kind=kind, width=width)
     with torch.device("meta"):
         network = build_network(settings, 3, CLASSES)
@@ -83,7 +91,7 @@ def test_planning_knows_the_channels_and_the_maps_of_every_stage(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stages_follow_one_another_as_the_settings_name_them(kind: NetworkKind) -> None:
+def test_stages_follow_one_another_as_the_settings_name_them(kind: str) -> None:
     network = small(kind)
     initialise(network, generator())
     assert tuple(network.stages) == NetworkSettings(kind=kind).stages
@@ -94,10 +102,12 @@ def test_stages_follow_one_another_as_the_settings_name_them(kind: NetworkKind) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_are_the_classifiers_view_of_the_mean_over_positions(kind: NetworkKind) -> None:
+def test_logits_are_the_classifiers_view_of_the_mean_over_positions(kind: str) -> None:
     network = small(kind).eval()
     initialise(network, generator())
-    batch = images(size=28)
+    # Without training's normalisation the features of a deep network grow large, and float32 rounds their sums.
+    network.double()
+    batch = images(size=28).double()
     features = network.stem(batch)
     for stage in network.stages.values():
         features = stage(features)
@@ -121,6 +131,23 @@ VGG16_CHANNELS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 5
 VGG16 = sum(9 * i * o + 3 * o for i, o in pairwise(VGG16_CHANNELS)) + 512 * 10 + 10
 
 
+# ResNet-18's blocks, each normalisation before its convolution: a block of c to d channels normalises c and d channels
+# in place of d and d, and its 1×1 shortcut has no normalisation of its own. Stem and classifier are ResNet-18's.
+PREACT_RESNET18 = 11_173_962 - 2 * sum(d - c for c, d in pairwise((64, 128, 256, 512))) - 2 * (128 + 256 + 512)
+
+
+def cifar_resnet(blocks: int) -> int:
+    """6·blocks + 1 convolutions 3×3 with normalisation and a Linear; shortcuts without parameters."""
+    widths = [16] * 2 * blocks + [32] * 2 * blocks + [64] * 2 * blocks
+    return sum(9 * i * o + 2 * o for i, o in pairwise([3, 16, *widths])) + 64 * 10 + 10
+
+
+def full_size(kind: str, channels: int, classes: int = 10) -> int:
+    """The parameters of a network at its own width; nothing is stored."""
+    with torch.device("meta"):
+        return parameters(build_network(NetworkSettings(kind=kind), channels, classes))
+
+
 @pytest.mark.parametrize(
     ("kind", "channels", "expected"),
     [
@@ -131,10 +158,38 @@ VGG16 = sum(9 * i * o + 3 * o for i, o in pairwise(VGG16_CHANNELS)) + 512 * 10 +
         ("resnet18", 1, 11_173_962 - 2 * 9 * 64),
         ("vgg16", 3, VGG16),
         ("vgg16", 1, VGG16 - 2 * 9 * 64),
+        ("preact_resnet18", 3, PREACT_RESNET18),
+        ("resnet32", 3, cifar_resnet(5)),
+        ("resnet110", 3, cifar_resnet(18)),
+        ("densenet40", 3, 1_019_722),
+        ("wide_resnet28", 3, 36_479_194),
     ],
 )
-def test_parameters_at_full_width(kind: NetworkKind, channels: int, expected: int) -> None:
-    assert parameters(build_network(NetworkSettings(kind=kind), channels, 10)) == expected
+def test_parameters_at_full_width(kind: str, channels: int, expected: int) -> None:
+    assert full_size(kind, channels) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "millions"),
+    [
+        # He et al. (2016), table 6.
+        ("resnet32", 10, "0.46"),
+        ("resnet110", 10, "1.7"),
+        # Huang et al. (2017), table 2: k=12, L=40, without bottlenecks and compression.
+        ("densenet40", 10, "1.0"),
+        # Zagoruyko and Komodakis (2016), table 4: WRN-28-10.
+        ("wide_resnet28", 10, "36.5"),
+        ("wide_resnet28", 100, "36.5"),
+    ],
+)
+def test_parameters_are_as_many_as_the_papers_print(kind: str, classes: int, millions: str) -> None:
+    digits = len(millions.partition(".")[2])
+    assert f"{full_size(kind, 3, classes) / 1e6:.{digits}f}" == millions
+
+
+def test_wide_resnet28_for_100_classes_has_the_figure_of_its_reimplementations() -> None:
+    # As for 10 classes, osmr/imgclsmob (wrn28_10_cifar100).
+    assert full_size("wide_resnet28", 3, 100) == 36_536_884
 
 
 def test_vgg16_has_the_features_of_torchvision_and_one_linear_layer() -> None:
@@ -143,7 +198,7 @@ def test_vgg16_has_the_features_of_torchvision_and_one_linear_layer() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_initial_weights_are_a_function_of_the_generator_alone(kind: NetworkKind) -> None:
+def test_initial_weights_are_a_function_of_the_generator_alone(kind: str) -> None:
     torch.manual_seed(1)
     first = small(kind)
     initialise(first, generator(7))
@@ -161,7 +216,7 @@ def test_initial_weights_are_a_function_of_the_generator_alone(kind: NetworkKind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_another_seed_draws_every_weight_anew(kind: NetworkKind) -> None:
+def test_another_seed_draws_every_weight_anew(kind: str) -> None:
     first, second = small(kind), small(kind)
     initialise(first, generator(7))
     initialise(second, generator(8))
@@ -208,8 +263,8 @@ def test_basic_block_is_torchvisions_with_the_same_weights(
 ) -> None:
     ours = BasicBlock(channels_in, channels_out, stride)
     # Through the package's own import, which gets past torchvision's compiled operators where they do not load.
-    theirs = networks._torchvision_models().resnet.BasicBlock(
-        channels_in, channels_out, stride, networks.shortcut(channels_in, channels_out, stride)
+    theirs = torchvision_models().resnet.BasicBlock(
+        channels_in, channels_out, stride, shortcut(channels_in, channels_out, stride)
     )
     initialise(ours, generator())
     for part in ours.modules():
@@ -234,7 +289,7 @@ def test_resnet18_is_torchvisions_behind_the_stem() -> None:
     # torchvision's has one width, 64.
     ours = build_network(NetworkSettings(kind="resnet18"), 3, CLASSES)
     initialise(ours, generator())
-    theirs = networks._torchvision_models().resnet18(num_classes=CLASSES)
+    theirs = torchvision_models().resnet18(num_classes=CLASSES)
     theirs.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
     theirs.maxpool = nn.Identity()
     renamed = {}
@@ -249,7 +304,7 @@ def test_resnet18_is_torchvisions_behind_the_stem() -> None:
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_vgg16_has_torchvisions_features_where_no_pool_needs_to_round(size: int) -> None:
-    layers = networks._torchvision_models().vgg
+    layers = torchvision_models().vgg
     plan = [c if c == "M" else c // 8 for c in layers.cfgs["D"]]
     theirs = layers.make_layers(plan, batch_norm=True)
     ours = small("vgg16", 3)
@@ -260,6 +315,34 @@ def test_vgg16_has_torchvisions_features_where_no_pool_needs_to_round(size: int)
     batch = images(3, size)
     expected = ours.classifier(theirs.eval()(batch).mean((2, 3)))
     torch.testing.assert_close(ours.eval()(batch), expected)
+
+
+def test_a_padded_shortcut_takes_every_second_position_and_puts_zeros_around_the_channels() -> None:
+    batch = images(4, 5)
+    padded = PaddedShortcut(4, 8, 2)(batch)
+    assert padded.shape == (3, 8, 3, 3)
+    assert padded[:, 2:6].equal(batch[:, :, ::2, ::2])
+    assert padded[:, :2].eq(0.0).all()
+    assert padded[:, 6:].eq(0.0).all()
+    assert not list(PaddedShortcut(4, 8, 2).parameters())
+
+
+@pytest.mark.parametrize("activated", [False, True])
+def test_a_block_without_convolutions_is_its_shortcut(activated: bool) -> None:
+    block = PreActivationBlock(4, 4, 1, activated)
+    nn.init.zeros_(block.conv2.weight)
+    batch = images(4)
+    # DivideMix's blocks add what the first ReLU has let through, those of the wide networks what came in.
+    expected = block.bn1(batch).relu() if activated else batch
+    torch.testing.assert_close(block(batch), expected)
+
+
+def test_what_a_dense_layer_is_given_is_kept_before_what_it_adds() -> None:
+    stage = small("densenet40", 3).stages["stage1"]
+    before = images(16)
+    after = stage(before)
+    assert after.shape == (3, 16 + 12 * 4, 8, 8)
+    assert after[:, :16].equal(before)
 
 
 class Bare(nn.Module):

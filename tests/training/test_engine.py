@@ -17,6 +17,7 @@ from torch import Tensor
 
 from collabpipe.model import networks
 from collabpipe.model.networks import StagedNetwork
+from collabpipe.model.networks.residual import resnet8
 from collabpipe.training import batches as batches_module
 from collabpipe.training.batches import Augmentation, Cut, Pixels
 from collabpipe.training.checkpoint import weights_digest
@@ -486,7 +487,7 @@ def test_only_final_runs_are_trained_on_all_images(lab: Lab) -> None:
 
 def test_what_a_constructor_draws_comes_from_the_recipe_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def with_buffer(*arguments: int) -> StagedNetwork:
-        network = networks.resnet8(*arguments)
+        network = resnet8(*arguments)
         network.register_buffer("code", torch.randn(3))
         return network
 

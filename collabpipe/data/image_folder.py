@@ -28,7 +28,8 @@ def read_image_folder(images: Mapping[str, Path], quality: str | None, size: int
     for split in ("train/", "test/"):
         names = [name for name in images if name.startswith(split)]
         labels = np.array([numbers[class_of(name, quality)] for name in names], dtype=np.int64)
-        splits.append(Split(labels, partial(_decoded, [images[name] for name in names], images, size)))
+        parts = partial(_decoded, [images[name] for name in names], images, size)
+        splits.append(Split(labels, parts, files=tuple(names)))
     return splits[0], splits[1]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -25,6 +26,8 @@ from collabpipe.plan.paths import FETCHED, LABEL_INPUTS, RECORD
 from collabpipe.plan.recipes import DataRecipe
 
 ANNOTATIONS = LABEL_INPUTS[1]
+TEXTS = ("split", "file")
+"""Columns of the annotations that are no labels."""
 VERIFY_BYTES = 1 << 29
 """Files up to this size are checked by content before every training; reading larger ones whole would take seconds."""
 
@@ -47,8 +50,8 @@ class Images:
 def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
     """Turn the verified files that `raw` tells of into the prepared form in `folder`.
 
-    That is train.arrow, test.arrow, annotations.parquet (one row per training image) and record.json. A second process
-    that prepares into `folder` waits for the first.
+    That is train.arrow, test.arrow, annotations.parquet and record.json. A second process that prepares into `folder`
+    waits for the first.
 
     Raises:
         CollabpipeError: files missing, changed or broken.
@@ -81,11 +84,21 @@ def write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], 
     for name, split in splits.items():
         _write_images(folder / f"{name}.arrow", split, shape, about)
         written[f"{name}.arrow"] = _file_record(folder / f"{name}.arrow") | {"images": len(split.labels)}
-    columns = {"label": splits["train"].labels, **splits["train"].annotations}
+    table = _annotations(splits)
     with atomic_path(folder / ANNOTATIONS) as temporary:
-        pq.write_table(pa.table(columns), temporary)
-    written[ANNOTATIONS] = _file_record(folder / ANNOTATIONS) | {"columns": list(columns)}
+        pq.write_table(table, temporary)
+    written[ANNOTATIONS] = _file_record(folder / ANNOTATIONS) | {"columns": table.column_names}
     return written
+
+
+def _annotations(splits: dict[str, Split]) -> pa.Table:
+    """One row per training image; of a source with a file per image, one row per image of every split."""
+    if not splits["train"].files:
+        return pa.table({"label": splits["train"].labels, **splits["train"].annotations})
+    return pa.concat_tables(
+        pa.table({"split": [name] * len(split.labels), "file": split.files, "label": split.labels})
+        for name, split in splits.items()
+    )
 
 
 def _check_labels(labels: NDArray[np.int64], classes: int, origin: str) -> None:
@@ -193,12 +206,31 @@ def read_annotations(recipe: DataRecipe, folder: Path) -> dict[str, NDArray[np.i
     Raises:
         CollabpipeError: missing, changed, or prepared from another recipe.
     """
+    table = _rows(_read_annotations(recipe, folder), "train")
+    return {name: table.column(name).to_numpy() for name in table.column_names if name not in TEXTS}
+
+
+def file_names(recipe: DataRecipe, folder: Path, split: str) -> list[str] | None:
+    """The file of each image of `split` ("train" or "test"), relative to data_dir; None if the source has none.
+
+    Raises:
+        CollabpipeError: missing, changed, or prepared from another recipe.
+    """
+    table = _read_annotations(recipe, folder)
+    return _rows(table, split).column("file").to_pylist() if "file" in table.column_names else None
+
+
+def _rows(table: pa.Table, split: str) -> pa.Table:
+    """The rows of a split. A table without the column `split` has training images only."""
+    return table.filter(pc.equal(table["split"], split)) if "split" in table.column_names else table
+
+
+def _read_annotations(recipe: DataRecipe, folder: Path) -> pa.Table:
     path = folder / ANNOTATIONS
     record = data_record(recipe, folder)
     try:
         if file_digest(path) != record["files"][ANNOTATIONS]["sha256"]:
             raise pa.ArrowInvalid("its content was changed after it was prepared")
-        table = pq.read_table(path)
+        return pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise CollabpipeError(f"{path}: cannot be read: {error}. Remove it and prepare the data set again.") from error
-    return {name: table.column(name).to_numpy() for name in table.column_names}

@@ -20,12 +20,14 @@ class Split:
     """Training or test set.
 
     labels: (N,) int64; parts: the images in order as arrays (n, C, H, W) uint8, from the beginning at each call;
-    annotations: further labels (N,) int64 by column.
+    annotations: further labels (N,) int64 by column; files: the images' names, empty if the source has no file per
+    image.
     """
 
     labels: NDArray[np.int64]
     parts: Callable[[], Iterator[NDArray[np.uint8]]]
     annotations: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(

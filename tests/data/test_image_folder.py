@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -19,7 +20,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_json
 from collabpipe.data import image_folder
 from collabpipe.data.fetch import fetch
-from collabpipe.data.prepared import open_images, prepare, read_annotations
+from collabpipe.data.prepared import file_names, open_images, prepare, read_annotations
 from collabpipe.plan.recipes import DataRecipe
 from tests.archives import Bytes
 
@@ -69,6 +70,30 @@ def test_a_quality_level_is_prepared_with_its_labels(faces: Path, tmp_path: Path
     assert train.labels.tolist() == test.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert read_annotations(asked, tmp_path)["label"].tolist() == [0, 0, 0, 1, 1, 1]
     assert read_json(tmp_path / "raw" / "fetched.json")["folder"] == str(faces)
+
+
+def test_the_names_of_the_files_are_kept_in_the_order_of_the_images(faces: Path, tmp_path: Path) -> None:
+    asked = recipe(quality="raw")
+    fetch(asked, tmp_path / "raw", faces)
+    prepare(asked, tmp_path / "raw", tmp_path)
+
+    for split in ("train", "test"):
+        names = file_names(asked, tmp_path, split)
+        assert names == [f"{split}/raw/{name}/{number}.png" for name in ("fake", "real") for number in range(3)]
+        pixels = open_images(asked, tmp_path, split).images
+        assert all((image_folder.decode(faces / name, 8) == pixels[i]).all() for i, name in enumerate(names))
+    table = pq.read_table(tmp_path / "annotations.parquet").to_pydict()
+    assert table["split"] == ["train"] * 6 + ["test"] * 6
+    assert table["label"] == [0, 0, 0, 1, 1, 1] * 2
+    assert len(read_annotations(asked, tmp_path)["label"]) == 6
+
+
+def test_a_source_without_a_file_per_image_has_no_names(tmp_path: Path) -> None:
+    asked = DataRecipe(dataset="digits", source="digits", image_size=None)
+    fetch(asked, tmp_path / "raw")
+    prepare(asked, tmp_path / "raw", tmp_path)
+
+    assert file_names(asked, tmp_path, "test") is None
 
 
 def test_more_images_than_one_portion_are_prepared(

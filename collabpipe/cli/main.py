@@ -21,6 +21,7 @@ from collabpipe.cli import (
     labels,
     overhead,
     plan,
+    predict,
     prepare,
     prune,
     restore,
@@ -52,7 +53,7 @@ class Command(Protocol):
 
 WRITING: tuple[Command, ...] = (fetch, prepare, labels, train, evaluate, choose, overhead, tables, figures)
 """Commands that must not meet a restore."""
-COMMANDS: tuple[Command, ...] = (plan, *WRITING, show, verify, restore, share, prune, doctor, schema)
+COMMANDS: tuple[Command, ...] = (plan, *WRITING, show, predict, verify, restore, share, prune, doctor, schema)
 PLAIN = {"±": "+-", "−": "-", "×": "x", "…": "...", "→": "->", "·": "*", "≤": "<=", "≥": ">="}
 """What a terminal is shown that lacks a character."""
 

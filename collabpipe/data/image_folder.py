@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from collabpipe.common.errors import CollabpipeError, listed
 from collabpipe.data.image_files import class_names, class_of
 from collabpipe.data.split import Split
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 KINDS = ("PNG", "JPEG", "BMP", "WEBP")
 """The kinds that are read, by content: many files are not of the kind that their names say."""
@@ -54,7 +58,14 @@ def _faults(paths: Iterable[Path], size: int) -> Iterator[str]:
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """The image in `path` as (3, size, size), averaged over areas if it is larger, interpolated if it is smaller.
 
-    It is turned as its EXIF data say, and laid on black where it is transparent.
+    Raises:
+        CollabpipeError: it cannot be read.
+    """
+    return np.asarray(squared(opened(path).convert("RGB"), size)).transpose(2, 0, 1)
+
+
+def opened(path: Path) -> Image.Image:
+    """The image in `path`, of mode L (grey) or RGB, turned as its EXIF data say, and laid on black where transparent.
 
     Raises:
         CollabpipeError: no image of its kind, damaged, of more than 8 bits, or so large that it must be hostile.
@@ -68,10 +79,16 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
             image = ImageOps.exif_transpose(file)
             if image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
-            image = image.convert("RGB")
+            return image.copy() if image.mode == "L" else image.convert("RGB")
     except Exception as error:  # damaged bytes, of EXIF data too, raise errors of all kinds
         raise CollabpipeError(f"{path}: cannot be read as an image: {error}. Remove or replace it.") from error
-    if image.size != (size, size):
-        smaller = size <= min(image.size)
-        image = image.resize((size, size), Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
+
+
+def squared(image: Image.Image, size: int) -> Image.Image:
+    """`image` scaled to `size` pixels a side: averaged over areas if it is larger, interpolated if it is smaller."""
+    from PIL import Image
+
+    if image.size == (size, size):
+        return image
+    smaller = size <= min(image.size)
+    return image.resize((size, size), Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR)

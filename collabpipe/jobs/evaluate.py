@@ -119,17 +119,15 @@ def outcome(recipe: TrainRecipe, metrics: dict[str, Any]) -> str:
 def _logits(
     recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images, which: str
 ) -> NDArray[np.float32]:
-    from collabpipe.model.networks import build_network, drawing_from
     from collabpipe.training.batches import Pixels
-    from collabpipe.training.checkpoint import read_weights
+    from collabpipe.training.checkpoint import load_network, read_weights
     from collabpipe.training.device import be_deterministic, choose_device
     from collabpipe.training.measure import predict
 
     be_deterministic(recipe.training.threads)
     device = choose_device()
-    with drawing_from(recipe.seeds.initialisation):
-        network = build_network(recipe.network, images.images.shape[1], len(images.classes))
-    network.load_state_dict(read_weights(folder, which, record))
+    weights = read_weights(folder, which, record)
+    network = load_network(recipe, weights, images.images.shape[1], len(images.classes))
     logits = predict(network.to(device), Pixels.of(images, None, device), recipe.training.precision)
     found: NDArray[np.float32] = logits.cpu().numpy()
     return found

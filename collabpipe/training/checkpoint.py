@@ -11,7 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import file_digest
+from collabpipe.model.networks import StagedNetwork, build_network, drawing_from
 from collabpipe.plan.paths import RECORD
+from collabpipe.plan.recipes import TrainRecipe
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:
@@ -41,3 +44,32 @@ def read_weights(folder: Path, which: str, record: dict[str, Any]) -> dict[str, 
             "training, or a changed one. Remove it and train the run again."
         )
     return weights
+
+
+def kept_weights(folder: Path, which: str, record: dict[str, Any]) -> dict[str, Tensor]:
+    """As `read_weights`; weights that were kept in half precision come as float32.
+
+    Raises:
+        CollabpipeError: as there; or they were not kept.
+    """
+    kept = record.get("kept", "all")
+    if kept == "all":
+        return read_weights(folder, which, record)
+    path = folder / f"{which}.safetensors"
+    if kept == "none" or which == "best":
+        last = "" if kept == "none" else " The last epoch's were kept in half precision: leave --best out."
+        raise CollabpipeError(
+            f"{path}: these weights were not kept (keep_weights: {kept}).{last} To have them, set "
+            "execution.keep_weights to all and train the run again: collabpipe train RECIPE."
+        )
+    if not path.is_file() or file_digest(path) != record["files"][path.name]:
+        raise CollabpipeError(f"{path}: is missing or was changed. Remove it and train the run again.")
+    return {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+
+
+def load_network(recipe: TrainRecipe, weights: dict[str, Tensor], channels: int, classes: int) -> StagedNetwork:
+    """The network of a run with `weights`, on the CPU, for images of `channels` channels."""
+    with drawing_from(recipe.seeds.initialisation):
+        network = build_network(recipe.network, channels, classes)
+    network.load_state_dict(weights)
+    return network

@@ -25,6 +25,15 @@ def at_least(kind: type[int] | type[float], least: int) -> Callable[[str], float
     return number
 
 
+def add_best(parser: ArgumentParser) -> None:
+    """Which weights of a run are used."""
+    parser.add_argument(
+        "--best",
+        action="store_true",
+        help="the weights of the epoch that was best on the validation images (default: the last epoch's)",
+    )
+
+
 def add_config(parser: ArgumentParser) -> None:
     """The files of a study's configuration."""
     parser.add_argument("config", type=Path, nargs="*", default=[Path("config/config.yaml")], metavar="CONFIG")

@@ -16,6 +16,7 @@ from collabpipe.cli import (
     choose,
     doctor,
     evaluate,
+    export,
     fetch,
     figures,
     labels,
@@ -53,7 +54,7 @@ class Command(Protocol):
 
 WRITING: tuple[Command, ...] = (fetch, prepare, labels, train, evaluate, choose, overhead, tables, figures)
 """Commands that must not meet a restore."""
-COMMANDS: tuple[Command, ...] = (plan, *WRITING, show, predict, verify, restore, share, prune, doctor, schema)
+COMMANDS: tuple[Command, ...] = (plan, *WRITING, show, predict, export, verify, restore, share, prune, doctor, schema)
 PLAIN = {"±": "+-", "−": "-", "×": "x", "…": "...", "→": "->", "·": "*", "≤": "<=", "≥": ">="}
 """What a terminal is shown that lacks a character."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from collabpipe.cli.arguments import at_least
+from collabpipe.cli.arguments import add_best, at_least
 from collabpipe.cli.console import console
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import json_text
@@ -41,15 +41,6 @@ def arguments(parser: ArgumentParser) -> None:
         "--top", type=at_least(int, 1), default=3, metavar="N", help="print so many classes (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with the probabilities of all classes")
-
-
-def add_best(parser: ArgumentParser) -> None:
-    """Which weights of a run are used."""
-    parser.add_argument(
-        "--best",
-        action="store_true",
-        help="the weights of the epoch that was best on the validation images (default: the last epoch's)",
-    )
 
 
 def run(arguments: Namespace) -> None:

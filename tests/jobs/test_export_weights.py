@@ -1,0 +1,166 @@
+"""Weights for plain PyTorch: the script beside them finds the run's test accuracy where this package is missing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from collabpipe.cli import main
+from collabpipe.common.files import read_json
+from collabpipe.model.networks import _torchvision_models
+from collabpipe.plan.paths import METRICS, TEST, Paths
+from collabpipe.plan.plan import Plan
+from collabpipe.settings.study import check_settings
+from tests.conftest import Once
+from tests.searches import Searched
+from tests.workspaces import Lab, altered
+
+CHANGES: dict[str, Any] = {
+    "networks": {"resnet8": {"width": 4}, "resnet18": {"width": 4}, "vgg16": {"width": 4}},
+    "methods": {"output": None, "output_control": None},
+    "seeds": [0],
+    "training": {"epochs": 2},
+}
+WITHOUT_THE_PACKAGE = (
+    "import runpy, sys; sys.modules['collabpipe'] = None; del sys.argv[0]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+
+
+@pytest.fixture(scope="session")
+def plan(lab: Lab, once: Once) -> Plan:
+    """Three small networks, trained and evaluated."""
+
+    def make(root: Path) -> None:
+        paths, recipes = lab.lay_out(root, CHANGES)
+        for command in ("train", "evaluate"):
+            assert main([command, *map(str, recipes.values()), "--results", str(paths.root)]) == 0
+
+    root = once("three_networks", make)
+    return Plan(check_settings(altered(CHANGES), {}), Paths(root / "results"))
+
+
+def exported(plan: Plan, network: str, out: Path, *options: str) -> Path:
+    """The folder with the weights of a network's run."""
+    run = plan.runs[f"digits/symmetric-0.5/{network}/baseline/seed0"].run
+    assert main(["export", "weights", str(plan.paths.run(run)), "--out", str(out), *options]) == 0
+    return out
+
+
+def metrics(plan: Plan, network: str) -> dict[str, Any]:
+    run = plan.runs[f"digits/symmetric-0.5/{network}/baseline/seed0"].run
+    found: dict[str, Any] = read_json(plan.paths.evaluation(run) / METRICS)
+    return found
+
+
+def measured(folder: Path, test: Path) -> float:
+    """What the script beside the weights prints, in a process that cannot import this package."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_PACKAGE, folder / "accuracy.py", test],
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+    )
+    found = re.fullmatch(r"test accuracy: (\S+) \(\d+ of 500\)\n", done.stdout)
+    assert found, done.stderr
+    return float(found[1])
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "which"),
+    [
+        ("resnet8", [], "last"),
+        ("resnet8", ["--best"], "best"),
+        ("resnet18", [], "last"),
+        ("vgg16", [], "last"),
+        ("resnet18", ["--format", "torchscript"], "last"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_the_script_finds_the_test_accuracy_of_the_run(
+    network: str, options: list[str], which: str, plan: Plan, tmp_path: Path
+) -> None:
+    folder = exported(plan, network, tmp_path / "out", *options)
+
+    accuracy = measured(folder, plan.paths.dataset("digits") / TEST)
+
+    assert accuracy == metrics(plan, network)[which]["accuracy"]
+    readme = (folder / "README.md").read_text()
+    assert f"evaluation found {accuracy} (on " in readme
+    assert (folder / "accuracy.py").read_text() in readme
+
+
+def test_the_readme_loads_the_weights_and_uses_them(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = exported(plan, "resnet18", tmp_path / "out")
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "image.png")
+    load, use, _ = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    _torchvision_models()  # whichever build of torchvision is installed
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    names: dict[str, Any] = {}
+
+    exec(load + use, names)  # noqa: S102
+
+    network = type(names["network"])
+    assert (network.__module__, network.__name__) == ("torchvision.models.resnet", "ResNet")
+    chosen = capsys.readouterr().out.split()[0]
+    run = plan.runs["digits/symmetric-0.5/resnet18/baseline/seed0"].run
+    assert main(["predict", str(plan.paths.run(run)), "image.png", "--json"]) == 0
+    assert f'"class": "{chosen}"' in capsys.readouterr().out
+
+
+def test_torchscript_takes_any_number_of_images(plan: Plan, tmp_path: Path) -> None:
+    folder = exported(plan, "vgg16", tmp_path / "out", "--format", "torchscript")
+
+    network = torch.jit.load(folder / "network.pt")
+
+    images = torch.randn(7, 1, 8, 8)
+    assert network(images).shape == (7, 10)
+    torch.testing.assert_close(network(images)[:3], network(images[:3]))
+
+
+def test_the_readme_says_where_the_weights_come_from(plan: Plan, tmp_path: Path) -> None:
+    folder = exported(plan, "resnet18", tmp_path / "out")
+    readme = (folder / "README.md").read_text()
+    recipe = plan.runs["digits/symmetric-0.5/resnet18/baseline/seed0"]
+
+    made = read_json(plan.paths.provenance(plan.paths.run(recipe.run)))
+    commit = made["commit"] or made["no_commit"]
+    for said in (recipe.digest, commit, made["packages"]["torch"], "MIT", "not 7×7 of stride 2", "of `digits`"):
+        assert said in " ".join(readme.split())
+    assert (folder / "classes.txt").read_text().split() == [str(number) for number in range(10)]
+
+
+def test_a_folder_that_is_not_empty_is_left_as_it_is(
+    plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    run = plan.runs["digits/symmetric-0.5/resnet8/baseline/seed0"].run
+
+    assert main(["export", "weights", str(plan.paths.run(run)), "--out", str(tmp_path)]) == 1
+
+    assert f"{tmp_path}: exists and is not empty. Name a new folder, or remove it." in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_weights_of_half_precision_are_exported_and_named_as_such(searched: Searched, tmp_path: Path) -> None:
+    run = searched.plan.runs["digits/symmetric-0.5/resnet8/output/seed0"].run
+
+    assert main(["export", "weights", str(searched.plan.paths.run(run)), "--out", str(tmp_path / "out")]) == 0
+
+    assert "These weights were kept in half precision" in (tmp_path / "out" / "README.md").read_text()
+    found = measured(tmp_path / "out", searched.plan.paths.dataset("digits") / TEST)
+    assert found == pytest.approx(
+        read_json(searched.plan.paths.evaluation(run) / METRICS)["last"]["accuracy"], abs=0.01
+    )

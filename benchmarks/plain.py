@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from collabpipe.data.prepared import Images
-from collabpipe.model.networks import StagedNetwork, _torchvision_models
+from collabpipe.model.networks import StagedNetwork
+from collabpipe.model.networks.torchvision_models import torchvision_models
 
-_torchvision_models()
+torchvision_models()
 from torchvision import transforms  # noqa: E402
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from collabpipe.cli import main
 from collabpipe.common.files import read_json
-from collabpipe.model.networks import _torchvision_models
+from collabpipe.model.networks.torchvision_models import torchvision_models
 from collabpipe.plan.paths import METRICS, TEST, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
@@ -105,7 +105,7 @@ def test_the_readme_loads_the_weights_and_uses_them(
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "image.png")
     load, use, _ = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
-    _torchvision_models()  # whichever build of torchvision is installed
+    torchvision_models()  # whichever build of torchvision is installed
     monkeypatch.chdir(folder)
     capsys.readouterr()
     names: dict[str, Any] = {}

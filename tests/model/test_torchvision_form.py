@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from collabpipe.model.networks import _torchvision_models, build_network, initialise
+from collabpipe.model.networks import build_network, initialise
+from collabpipe.model.networks.torchvision_models import torchvision_models
 from collabpipe.model.torchvision_form import TorchvisionForm, torchvision_form
 from collabpipe.settings.study import NetworkSettings
 
 
 def built(form: TorchvisionForm) -> nn.Module:
     """The network that the lines of a form build."""
-    _torchvision_models()  # whichever build of torchvision is installed
+    torchvision_models()  # whichever build of torchvision is installed
     names: dict[str, Any] = {"nn": nn}
     exec("\n".join([form.imports, *form.lines]), names)  # noqa: S102
     network: nn.Module = names["network"]
@@ -46,7 +47,7 @@ def test_torchvisions_network_takes_the_weights_and_gives_the_same_logits(kind: 
 
 
 def test_weights_have_the_names_of_torchvisions_own_networks() -> None:
-    models = _torchvision_models()
+    models = torchvision_models()
     for kind, own in (("resnet18", models.resnet18()), ("vgg16", models.vgg16_bn())):
         settings = NetworkSettings.model_validate({"kind": kind})
         form = torchvision_form(settings, 3, 1000)

@@ -20,8 +20,8 @@ from scipy import stats
 from benchmarks import plain
 from benchmarks.ours import clean_labels, recipe
 from collabpipe.common.files import write_json
+from collabpipe.data.draws import stratified
 from collabpipe.data.formats import read_idx
-from collabpipe.data.labels import stratified
 from collabpipe.data.prepared import Images
 from collabpipe.model.networks import build_network, initialise
 from collabpipe.training.device import be_deterministic

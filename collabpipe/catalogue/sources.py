@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-IMAGE_FOLDER = "image_folder"
+IMAGE_FOLDER, NPZ = "image_folder", "npz"
+OWN = (IMAGE_FOLDER, NPZ)
+"""Sources that only the user has: their files lie in data_dir, and no sums of them are published."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Source:
     """A data set's origin: `files` below each of `addresses`, or nothing to fetch."""
 
     classes: tuple[str, ...]
-    """Empty: the folders' names."""
+    """Empty: the images' own files name them."""
     images: int | None
     """Training images; None: as many as are found."""
     pixels: int | None
@@ -226,5 +228,5 @@ SOURCES: dict[str, Source] = {
             "their folder in data_dir."
         ),
     ),
-    IMAGE_FOLDER: Source(classes=(), images=None, pixels=None),
+    **{name: Source(classes=(), images=None, pixels=None) for name in OWN},
 }

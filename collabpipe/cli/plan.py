@@ -71,7 +71,7 @@ def show_plan(plan: Plan, state: State) -> None:
     out.print(table)
     for name, data in plan.settings.datasets.items():
         classes = len(SOURCES[data.source].classes)
-        if data.validation_size < classes:
+        if data.validation_size is not None and data.validation_size < classes:
             out.print(
                 f"warning: datasets.{name}.validation_size is {data.validation_size}, fewer than the {classes} "
                 "classes: some will have no part in the choice of the best epoch. Raise it to change that."

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from collabpipe.catalogue.sources import IMAGE_FOLDER, SOURCES, SourceFile
+from collabpipe.catalogue.sources import IMAGE_FOLDER, OWN, SOURCES, SourceFile
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import write_json
 from collabpipe.data.download import download
+from collabpipe.data.groups import image_groups
 from collabpipe.data.own import Sums, made_from, md5_of, note_sums, own_files, read_sums, stamp, stamps
 from collabpipe.data.raw import WrongSum, addresses, check_accept, lacking, listing, locate, verify, wanted_files
 from collabpipe.host.folder_lock import locked
@@ -35,9 +36,10 @@ def fetch(
     check_accept(recipe)
     with locked(folder, "fetches into"):
         record: dict[str, Any] = {"recipe": recipe.digest, "source": recipe.source, "folder": None, "accepted": {}}
-        if recipe.source == IMAGE_FOLDER and data_dir is None:
-            raise CollabpipeError("an image_folder needs data_dir: the folder that holds train/ and test/.")
-        if data_dir is not None and (recipe.source == IMAGE_FOLDER or SOURCES[recipe.source].files):
+        if recipe.source in OWN and data_dir is None:
+            where = "the folder that holds train/ and test/" if recipe.source == IMAGE_FOLDER else "the npz file"
+            raise CollabpipeError(f"an {recipe.source} needs data_dir: {where}.")
+        if data_dir is not None and (recipe.source in OWN or SOURCES[recipe.source].files):
             sums = _own(recipe, data_dir.resolve())
             note_sums(folder, sums)
             record |= {"folder": str(data_dir.resolve()), **made_from(recipe, md5_of(sums))}
@@ -51,9 +53,11 @@ def fetch(
 
 def _own(recipe: DataRecipe, data_dir: Path) -> Sums:
     """The sums of the user's own files, which are all looked at before any fault is told."""
-    if recipe.source == IMAGE_FOLDER:
-        images = own_files(recipe, data_dir)
-        return read_sums(images, stamps(images), {})
+    if recipe.source in OWN:
+        own = own_files(recipe, data_dir)
+        if recipe.source == IMAGE_FOLDER:
+            image_groups(recipe, own)
+        return read_sums(own, stamps(own), {})
     sums, faults = {}, []
     for file in wanted_files(recipe, data_dir):
         if path := locate(data_dir, file.name):

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from collabpipe.catalogue.sources import IMAGE_FOLDER, SOURCES
+from collabpipe.catalogue.sources import IMAGE_FOLDER, NPZ, SOURCES
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.seeds import derive_seed
 from collabpipe.data.archives import AGAIN, tar_members, torch_value, unpickle
 from collabpipe.data.image_folder import read_image_folder
 from collabpipe.data.imagenet32 import batch_images, int_labels, read_imagenet32
+from collabpipe.data.npz import read_npz
 from collabpipe.data.split import Split
 from collabpipe.plan.recipes import DataRecipe
 
@@ -177,7 +178,8 @@ def read_stl10(recipe: DataRecipe, files: Mapping[str, Path]) -> tuple[Split, Sp
     return splits[0], splits[1]
 
 
-Reader = Callable[[DataRecipe, dict[str, Path]], tuple[Split, Split]]
+Reader = Callable[[DataRecipe, dict[str, Path]], tuple[Split, ...]]
+"""Gives training and test set and, if the source has one of its own, the validation set."""
 READERS: dict[str, Reader] = {
     "digits": lambda _recipe, _files: read_digits(),
     "fashion_mnist": lambda _recipe, files: read_fashion_mnist(files),
@@ -185,5 +187,6 @@ READERS: dict[str, Reader] = {
     "cifar100": read_cifar,
     "stl10": read_stl10,
     "imagenet32": lambda _recipe, files: read_imagenet32(files),
-    IMAGE_FOLDER: lambda recipe, files: read_image_folder(files, recipe.quality, recipe.image_size),
+    IMAGE_FOLDER: read_image_folder,
+    NPZ: lambda _recipe, files: read_npz(files[NPZ]),
 }

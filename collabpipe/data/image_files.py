@@ -1,14 +1,15 @@
-"""Which images a folder holds: train/ and test/, in them a quality level if one is named, then a folder per class."""
+"""Which images a folder holds: train/, test/ and maybe val/, in them quality levels if any are named, then classes."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from collabpipe.common.errors import CollabpipeError, listed
 from collabpipe.common.files import json_digest
+from collabpipe.settings.data import SPLITS, Quality, SplitName
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LEFT_BY_SYSTEMS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"} | {
@@ -20,19 +21,26 @@ LEFT_BY_SYSTEMS = {"__macosx", "@eadir", "$recycle.bin", "system volume informat
 """What archivers, file managers and servers leave in folders, in lower case; hidden names begin with a dot."""
 
 
-def image_files(folder: Path, quality: str | None) -> dict[str, Path]:
-    """The images of {train,test}/[QUALITY/]CLASS/**/FILE below `folder`, by their names relative to it, sorted.
+OTHER_NAMES = ("valid", "validation", "dev")
+"""What others call a folder of validation images."""
+
+
+def image_files(folder: Path, quality: Quality | None) -> dict[str, Path]:
+    """The images of {train,test,val}/[QUALITY/]CLASS/**/FILE below `folder`, by their names relative to it, sorted.
+
+    The folder val/ may be missing.
 
     Names are in Unicode's composed form (NFC), in which one name has one spelling.
 
     Raises:
-        CollabpipeError: a folder is missing, empty or unreadable, holds something else, or the classes of train and
-            test differ; all faults are listed.
+        CollabpipeError: a folder is missing, empty or unreadable, holds something else, or the classes of the splits
+            differ; all faults are listed.
     """
     walk = _Walk(folder, quality)
     try:
-        for split in ("train", "test"):
-            walk.split(split)
+        for split in SPLITS:
+            if split != "val" or walk.has_validation():
+                walk.split(split)
     except OSError as error:
         raise CollabpipeError(f"{error.filename or folder}: cannot be read: {error.strerror}.") from error
     walk.compare()
@@ -41,14 +49,16 @@ def image_files(folder: Path, quality: str | None) -> dict[str, Path]:
     return dict(sorted(walk.images.items(), key=lambda image: image[0].split("/")))
 
 
-def class_of(name: str, quality: str | None) -> str:
-    """The class of the image `name`, relative to data_dir."""
-    return name.split("/")[1 if quality is None else 2]
+def levels_of(quality: Quality | None, split: SplitName) -> tuple[str | None, ...]:
+    """The quality levels that a split is made of; (None,) if its folder holds the classes."""
+    if not isinstance(quality, Mapping):
+        return (quality,)
+    return quality.get(split, quality["train"])
 
 
-def class_names(names: Iterable[str], quality: str | None) -> tuple[str, ...]:
-    """The classes of the images `names`, sorted."""
-    return tuple(sorted({class_of(name, quality) for name in names}))
+def below_quality(name: str, quality: Quality | None) -> str:
+    """The part CLASS/**/FILE of the name of an image."""
+    return name.split("/", 1 if quality is None else 2)[-1]
 
 
 def list_digest(sums: Mapping[str, str]) -> str:
@@ -59,32 +69,44 @@ def list_digest(sums: Mapping[str, str]) -> str:
 class _Walk:
     """Goes through a folder once and keeps what it finds, faults too."""
 
-    def __init__(self, folder: Path, quality: str | None):
-        self.folder, self.quality = folder, quality and _composed(quality)
+    def __init__(self, folder: Path, quality: Quality | None):
+        self.folder, self.quality = folder, quality
         self.images: dict[str, Path] = {}
         self.faults: list[str] = []
         self.classes: dict[str, set[str]] = {}
-        """The classes by split."""
+        """The classes by folder: of a split, or of a quality level in it."""
         self.inner: list[set[str]] = []
         """The folders in each class folder; of one that holds images itself, none."""
 
-    def split(self, split: str) -> None:
-        """Take in train or test."""
+    def has_validation(self) -> bool:
+        """Whether there is a folder val; one that only seems to be it is a fault."""
+        for name in OTHER_NAMES:
+            if (self.folder / name).is_dir():
+                self.faults.append(
+                    f"{self.folder / name}: is not read. If it holds validation images, rename it to val; if not, "
+                    "move it away."
+                )
+        return (self.folder / "val").is_dir()
+
+    def split(self, split: SplitName) -> None:
+        """Take in train, test or val."""
         place = self.folder / split
         if not place.is_dir():
             self.faults.append(f"{place}: is missing. data_dir must hold train/ and test/, in them a folder per class.")
             return
-        if self.quality is not None:
+        for level in levels_of(self.quality, split):
+            if level is None:
+                self._classes(split, place)
+                continue
             levels = {_composed(entry.name): entry for entry in _visible(place) if entry.is_dir()}
-            if self.quality not in levels:
+            if (name := _composed(level)) in levels:
+                self._classes(f"{split}/{name}", Path(levels[name].path))
+            else:
                 there = ", ".join(levels) or "none"
-                self.faults.append(f"{place}: has no quality {self.quality!r}. There are: {there}.")
-                return
-            place = Path(levels[self.quality].path)
-        self._classes(split, place)
+                self.faults.append(f"{place}: has no quality {level!r}. There are: {there}.")
 
-    def _classes(self, split: str, place: Path) -> None:
-        classes = self.classes.setdefault(split, set())
+    def _classes(self, prefix: str, place: Path) -> None:
+        classes = self.classes.setdefault(prefix, set())
         known = len(self.faults)
         for entry in _visible(place):
             if not entry.is_dir():
@@ -96,7 +118,7 @@ class _Walk:
             else:
                 name = _composed(entry.name)
                 classes.add(name)
-                self._class(entry, "/".join(filter(None, (split, self.quality, name))))
+                self._class(entry, f"{prefix}/{name}")
         if len(classes) < 2 and len(self.faults) == known:
             one = next(iter(classes), "")
             hint = f" If {one} is a quality level, name it: quality: {one}." if one else ""
@@ -136,17 +158,19 @@ class _Walk:
 
     def compare(self) -> None:
         """Hold the splits against each other, and the folders of classes against quality levels that nobody named."""
-        train, test = self.classes.get("train"), self.classes.get("test")
-        if not train or not test:
+        places = [place for place, classes in self.classes.items() if classes]
+        if len(places) < 2:
             return
-        if train != test:
-            self.faults.append(
-                f"{self.folder}: train and test have not the same classes; in one only: "
-                f"{', '.join(sorted(train ^ test))}. Give each class a folder in both."
-            )
+        first = places[0]
+        for other in places[1:]:
+            if differing := self.classes[first] ^ self.classes[other]:
+                self.faults.append(
+                    f"{self.folder}: {first} and {other} have not the same classes; in one only: "
+                    f"{', '.join(sorted(differing))}. Give each class a folder in both."
+                )
         common = set.intersection(*self.inner)
         if self.quality is None and len(common) > 1 and "" not in common:
-            outer, inner = sorted(train | test), ", ".join(sorted(common)[:5])
+            outer, inner = sorted(set().union(*self.classes.values())), ", ".join(sorted(common)[:5])
             self.faults.append(
                 f"{self.folder}: every folder in train and test ({', '.join(outer)}) holds the folders {inner}: which "
                 f"are the classes? If {outer[0]} is a quality level, name it: quality: {outer[0]}. If {outer[0]} is a "

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collabpipe.common.errors import CollabpipeError, listed
-from collabpipe.data.image_files import class_names, class_of
+from collabpipe.data.groups import image_groups, images_of
+from collabpipe.data.image_files import below_quality
 from collabpipe.data.split import Split
+from collabpipe.plan.recipes import DataRecipe
+from collabpipe.settings.data import SPLITS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,18 +26,25 @@ PORTION = 256
 """Images that are decoded together."""
 
 
-def read_image_folder(images: Mapping[str, Path], quality: str | None, size: int | None) -> tuple[Split, Split]:
-    """Training and test set as RGB images of `size` pixels a side; labels count the sorted classes."""
-    if size is None:
+def read_image_folder(recipe: DataRecipe, files: Mapping[str, Path]) -> tuple[Split, ...]:
+    """Training and test set and, if there is one, the validation set: RGB images of `image_size` pixels a side.
+
+    Labels count the sorted classes.
+    """
+    if recipe.image_size is None:
         raise CollabpipeError("an image_folder needs image_size: the pixels a side that its images are scaled to.")
-    numbers = {name: number for number, name in enumerate(class_names(images, quality))}
+    groups = image_groups(recipe, files)
+    images = {name: files[name] for name in images_of(files)}
+    class_of = {name: below_quality(name, recipe.quality).split("/")[0] for name in images}
+    classes = tuple(sorted(set(class_of.values())))
     splits = []
-    for split in ("train/", "test/"):
-        names = [name for name in images if name.startswith(split)]
-        labels = np.array([numbers[class_of(name, quality)] for name in names], dtype=np.int64)
-        parts = partial(_decoded, [images[name] for name in names], images, size)
-        splits.append(Split(labels, parts, files=tuple(names)))
-    return splits[0], splits[1]
+    for split in SPLITS:
+        names = tuple(name for name in images if name.startswith(f"{split}/"))
+        labels = np.array([classes.index(class_of[name]) for name in names], dtype=np.int64)
+        parts = partial(_decoded, [images[name] for name in names], images, recipe.image_size)
+        of_group = tuple(groups[name] for name in names) if groups else ()
+        splits.append(Split(labels, parts, classes=classes, files=names, groups=of_group))
+    return tuple(split for split in splits if split.files)
 
 
 def _decoded(paths: Sequence[Path], images: Mapping[str, Path], size: int) -> Iterator[NDArray[np.uint8]]:

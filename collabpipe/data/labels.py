@@ -1,6 +1,7 @@
 """The label file of a replicate: which images, their clean and noisy labels, and which of them are for validation.
 
 The order is: a stratified subset, noise on it with an exact count, then the validation split of the noisy labels.
+Neither the subset nor the split cuts a group of images. A validation set of the data set's own is taken as it is.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, sealed, write_json
 from collabpipe.common.seeds import numpy_generator
+from collabpipe.data.draws import draw
 from collabpipe.data.noise import NOISE, Clean, Unfit, transition_counts
-from collabpipe.data.prepared import Images
+from collabpipe.data.prepared import GROUP, OWN_VALIDATION, Images
 from collabpipe.plan.recipes import LabelsRecipe
 
 DENSE_CLASSES = 100
@@ -46,38 +48,16 @@ class LabelFile:
         return digest.hexdigest()
 
 
-def stratified(labels: NDArray[np.int64], size: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """`size` positions, sorted, drawn so that every class keeps its share to within one image.
-
-    Places that rounding leaves over go to the classes with the largest remainders.
-    """
-    classes, counts = np.unique(labels, return_counts=True)
-    share = counts * (size / len(labels))
-    take = np.floor(share).astype(np.int64)
-    for position in np.argsort(take - share, kind="stable")[: size - take.sum()]:
-        take[position] += 1
-    drawn = [generator.permutation(np.flatnonzero(labels == c))[:n] for c, n in zip(classes, take, strict=True)]
-    return np.sort(np.concatenate(drawn))
-
-
 def make_labels(recipe: LabelsRecipe, images: Images, annotations: Mapping[str, NDArray[np.int64]]) -> LabelFile:
     """The label file that `recipe` asks for, from the whole training set and its annotations by name, (N,) each.
 
     Raises:
         CollabpipeError: training and validation ask for more images than there are, a class is left without a training
-            image, or the noise asks for annotations or classes that the data set does not have.
+            image, groups leave nothing for validation, or the noise asks for annotations or classes that the data set
+            does not have.
     """
-    available = len(images.labels)
-    wanted = available if recipe.train_size is None else recipe.train_size + recipe.validation_size
-    if wanted > available or recipe.validation_size > wanted - 2:
-        raise CollabpipeError(
-            f"{recipe.data.dataset}: validation_size {recipe.validation_size} and train_size "
-            f"{recipe.train_size or 'of all others'} ask for more than the {available} training images. "
-            "Lower one of them."
-        )
-    index = np.arange(available, dtype=np.int64)
-    if wanted < available:
-        index = stratified(images.labels, wanted, numpy_generator(recipe.seeds.subset))
+    own, groups = annotations.get(OWN_VALIDATION), annotations.get(GROUP)
+    index = _subset(recipe, images, groups) if own is None else _own_parts(recipe, images, groups, own == 1)
     clean = Clean(images.labels, len(images.classes), images.images, index, annotations)
     try:
         noisy = NOISE[recipe.noise.kind](clean, recipe.noise, numpy_generator(recipe.seeds.noise))
@@ -86,11 +66,72 @@ def make_labels(recipe: LabelsRecipe, images: Images, annotations: Mapping[str, 
             f"{recipe.data.dataset}: noise {recipe.noise_name} {error}. "
             "Choose another noise, or prepare the data set again: collabpipe prepare RECIPE."
         ) from None
-    validation = np.zeros(len(index), dtype=bool)
-    validation[stratified(noisy, recipe.validation_size, numpy_generator(recipe.seeds.split))] = True
+    among = None if groups is None else groups[index]
+    validation = _split(recipe, noisy, among) if own is None else own[index] == 1
     labels = LabelFile(index, clean.labels, noisy, validation)
     _check_training(recipe, images, labels)
     return labels
+
+
+def _subset(recipe: LabelsRecipe, images: Images, groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The positions of the images in use, if those for validation are drawn from them."""
+    available = len(images.labels)
+    if recipe.validation_size is None:
+        key = f"datasets.{recipe.data.dataset}.validation_size"
+        raise CollabpipeError(
+            f"{recipe.data.dataset}: has no validation set of its own. Set {key}: so many training images are then "
+            "used for validation."
+        )
+    wanted = available if recipe.train_size is None else recipe.train_size + recipe.validation_size
+    if wanted > available or recipe.validation_size > wanted - 2:
+        raise CollabpipeError(
+            f"{recipe.data.dataset}: validation_size {recipe.validation_size} and train_size "
+            f"{recipe.train_size or 'of all others'} ask for more than the {available} training images. "
+            "Lower one of them."
+        )
+    if wanted == available:
+        return np.arange(available, dtype=np.int64)
+    return draw(images.labels, groups, wanted, numpy_generator(recipe.seeds.subset))
+
+
+def _own_parts(
+    recipe: LabelsRecipe, images: Images, groups: NDArray[np.int64] | None, own: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """The positions of the images in use, if the data set has a validation set of its own."""
+    generator = numpy_generator(recipe.seeds.subset)
+    parts = []
+    for key, size, part in (("train_size", recipe.train_size, ~own), ("validation_size", recipe.validation_size, own)):
+        positions = np.flatnonzero(part)
+        if size is not None and size > len(positions):
+            what = "validation set of its own" if key == "validation_size" else "training set"
+            raise CollabpipeError(
+                f"{recipe.data.dataset}: {key} {size} asks for more than the {len(positions)} images of the {what}. "
+                f"Lower it, or leave out {key} to use all of them."
+            )
+        if size is not None and size < len(positions):
+            among = None if groups is None else groups[positions]
+            positions = positions[draw(images.labels[positions], among, size, generator)]
+        parts.append(positions)
+    return np.sort(np.concatenate(parts))
+
+
+def _split(recipe: LabelsRecipe, noisy: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+    """Which images (N,) are for validation, drawn by their noisy labels."""
+    size, generator = recipe.validation_size or 0, numpy_generator(recipe.seeds.split)
+    validation = np.zeros(len(noisy), dtype=bool)
+    if groups is None:
+        validation[draw(noisy, None, size, generator)] = True
+        return validation
+    # Of each class a group must be left to train on, so the training images are what is drawn.
+    validation[:] = True
+    validation[draw(noisy, groups, len(noisy) - size, generator)] = False
+    if not validation.any():
+        raise CollabpipeError(
+            f"{recipe.data.dataset}: its {len(np.unique(groups))} groups leave no image for validation: groups are not "
+            f"cut, and validation_size is {size} of {len(noisy)} images. Raise validation_size or make the groups "
+            "smaller."
+        )
+    return validation
 
 
 def _check_training(recipe: LabelsRecipe, images: Images, labels: LabelFile) -> None:
@@ -98,22 +139,25 @@ def _check_training(recipe: LabelsRecipe, images: Images, labels: LabelFile) -> 
     train = ~labels.validation
     lost = np.union1d(np.setdiff1d(images.labels, labels.clean[train]), np.setdiff1d(labels.noisy, labels.noisy[train]))
     if len(lost):
-        key, raised = f"datasets.{recipe.data.dataset}", ""
+        key, ways = f"datasets.{recipe.data.dataset}", ""
         if recipe.train_size is not None:
-            raised = f"raise {key}.train_size (now {recipe.train_size}), "
+            ways = f"raise {key}.train_size (now {recipe.train_size}), "
+        if recipe.validation_size is not None:
+            ways += f"lower {key}.validation_size (now {recipe.validation_size}), or "
         raise CollabpipeError(
             f"{recipe.data.dataset}: no training image is left for: {_listed([images.classes[one] for one in lost])} "
-            f"(noise {recipe.noise_name}, seed {recipe.replicate}). Every class needs at least one: {raised}lower "
-            f"{key}.validation_size (now {recipe.validation_size}), or add images."
+            f"(noise {recipe.noise_name}, seed {recipe.replicate}). Every class needs at least one: {ways}add images."
         )
 
 
 def validation_warning(recipe: LabelsRecipe, lost: Sequence[str]) -> str:
     """What a user is told where classes have no validation image."""
+    way = "add images to its validation set"
+    if recipe.validation_size is not None:
+        way = f"raise datasets.{recipe.data.dataset}.validation_size (now {recipe.validation_size})"
     return (
         f"warning: {recipe.data.dataset}: no validation image has the label: {_listed(lost)} (noise "
-        f"{recipe.noise_name}, seed {recipe.replicate}). The best epoch is chosen without them. To change that, raise "
-        f"datasets.{recipe.data.dataset}.validation_size (now {recipe.validation_size})."
+        f"{recipe.noise_name}, seed {recipe.replicate}). The best epoch is chosen without them. To change that, {way}."
     )
 
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collabpipe.catalogue.sources import IMAGE_FOLDER
+from collabpipe.catalogue.sources import IMAGE_FOLDER, NPZ, OWN
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of, write_json, write_text
-from collabpipe.data.image_files import image_files, list_digest
-from collabpipe.data.raw import lacking, located, md5_sums
+from collabpipe.data.image_files import list_digest
+from collabpipe.data.raw import lacking, located, md5_sums, unlisted_files
 from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
 
@@ -31,8 +31,8 @@ def own_files(recipe: DataRecipe, folder: Path) -> dict[str, Path]:
     Raises:
         CollabpipeError: some are missing, or an image folder is not laid out as one.
     """
-    if recipe.source == IMAGE_FOLDER:
-        return image_files(folder, recipe.quality)
+    if recipe.source in OWN:
+        return unlisted_files(recipe, folder)
     if told := lacking(recipe, folder):
         raise CollabpipeError(told)
     return located(recipe, folder)
@@ -41,6 +41,8 @@ def own_files(recipe: DataRecipe, folder: Path) -> dict[str, Path]:
 def _is_gone(recipe: DataRecipe, folder: Path) -> bool:
     """Whether nothing of the data set can be seen, as where a disk is not mounted or belongs to somebody else."""
     try:
+        if recipe.source == NPZ:
+            return not folder.exists()
         if recipe.source == IMAGE_FOLDER:
             return not any((folder / split).exists() for split in ("train", "test"))
         return not located(recipe, folder)
@@ -79,7 +81,7 @@ def read_sums(files: Mapping[str, Path], now: Sums, known: Sums) -> Sums:
 
 def made_from(recipe: DataRecipe, md5: Mapping[str, str]) -> dict[str, Any]:
     """What the record of a prepared data set says of the files that it was made from."""
-    if recipe.source == IMAGE_FOLDER:
+    if recipe.source in OWN:
         return {"md5": {}, "images": list_digest(md5)}
     return {"md5": dict(md5), "images": None}
 

@@ -18,16 +18,18 @@ from collabpipe.catalogue.sources import SOURCES
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, file_digest, read_record, sealed, write_json
 from collabpipe.data.formats import READERS
-from collabpipe.data.image_files import class_names
 from collabpipe.data.raw import verified_files
 from collabpipe.data.split import Split, channel_statistics
 from collabpipe.host.folder_lock import locked
-from collabpipe.plan.paths import FETCHED, LABEL_INPUTS, RECORD
+from collabpipe.plan.paths import FETCHED, LABEL_INPUTS, RECORD, TEST, TRAIN
 from collabpipe.plan.recipes import DataRecipe
 
 ANNOTATIONS = LABEL_INPUTS[1]
-TEXTS = ("split", "file")
+TEXTS = ("split", "file", "group")
 """Columns of the annotations that are no labels."""
+GROUP, OWN_VALIDATION = "group", "own_validation"
+"""What the annotations of training images say besides labels: the group's number; 1 in the data set's own validation
+set."""
 VERIFY_BYTES = 1 << 29
 """Files up to this size are checked by content before every training; reading larger ones whole would take seconds."""
 
@@ -57,11 +59,11 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
         CollabpipeError: files missing, changed or broken.
     """
     files = verified_files(recipe, raw)
-    splits = dict(zip(("train", "test"), READERS[recipe.source](recipe, files), strict=True))
+    splits = dict(zip(("train", "test", "val"), READERS[recipe.source](recipe, files), strict=False))
     if recipe.image_size is not None:
         splits = {name: split.shrunk(recipe.image_size) for name, split in splits.items()}
     source = SOURCES[recipe.source]
-    classes = source.classes or class_names(files, recipe.quality)
+    classes = source.classes or splits["train"].classes
     for name, split in splits.items():
         _check_labels(split.labels, len(classes), f"{recipe.source} ({name})")
     shape, mean, std = channel_statistics(splits["train"])
@@ -79,11 +81,17 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
 
 
 def write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], about: dict[str, Any]) -> Any:
-    """Write the prepared form of `splits` but for the record, which is to say of the files what is returned."""
+    """Write the prepared form of `splits` but for the record, which is to say of the files what is returned.
+
+    A validation set of its own follows the training set in train.arrow.
+    """
+    train, own = splits["train"], splits.get("val")
     written = {}
-    for name, split in splits.items():
-        _write_images(folder / f"{name}.arrow", split, shape, about)
-        written[f"{name}.arrow"] = _file_record(folder / f"{name}.arrow") | {"images": len(split.labels)}
+    for name, split in ((TRAIN, train.followed_by(own) if own else train), (TEST, splits["test"])):
+        _write_images(folder / name, split, shape, about)
+        written[name] = _file_record(folder / name) | {"images": len(split.labels)}
+    if own:
+        written[TRAIN]["validation"] = len(own.labels)
     table = _annotations(splits)
     with atomic_path(folder / ANNOTATIONS) as temporary:
         pq.write_table(table, temporary)
@@ -92,13 +100,15 @@ def write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], 
 
 
 def _annotations(splits: dict[str, Split]) -> pa.Table:
-    """One row per training image; of a source with a file per image, one row per image of every split."""
-    if not splits["train"].files:
+    """One row per training image; of a source of the user's own, one row per image of every split."""
+    if not splits["train"].classes:
         return pa.table({"label": splits["train"].labels, **splits["train"].annotations})
-    return pa.concat_tables(
-        pa.table({"split": [name] * len(split.labels), "file": split.files, "label": split.labels})
-        for name, split in splits.items()
-    )
+    tables = []
+    for name in (name for name in ("train", "val", "test") if name in splits):
+        split = splits[name]
+        texts = {column: values for column, values in (("file", split.files), ("group", split.groups)) if values}
+        tables.append(pa.table({"split": [name] * len(split.labels), **texts, "label": split.labels}))
+    return pa.concat_tables(tables)
 
 
 def _check_labels(labels: NDArray[np.int64], classes: int, origin: str) -> None:
@@ -198,31 +208,44 @@ def open_images(recipe: DataRecipe, folder: Path, split: str) -> Images:
 
 
 def read_annotations(recipe: DataRecipe, folder: Path) -> dict[str, NDArray[np.int64]]:
-    """The labels of the training images by column, (N,) int64 each.
+    """What is known of the images in train.arrow by column, (N,) int64 each.
 
     `label` always; `coarse` (CIFAR-100); `human_aggre`, `human_random1` to 3, `human_worst` (CIFAR-10) and `human_fine`
-    (CIFAR-100) where the recipe has `human_labels`.
+    (CIFAR-100) where the recipe has `human_labels`; `group` and `own_validation` where the data set has them.
 
     Raises:
         CollabpipeError: missing, changed, or prepared from another recipe.
     """
     table = _rows(_read_annotations(recipe, folder), "train")
-    return {name: table.column(name).to_numpy() for name in table.column_names if name not in TEXTS}
+    found = {name: table.column(name).to_numpy() for name in table.column_names if name not in TEXTS}
+    if GROUP in table.column_names:
+        found[GROUP] = np.unique(table.column(GROUP).to_numpy(), return_inverse=True)[1]
+    if "split" in table.column_names and (own := table.column("split").to_numpy() == "val").any():
+        found[OWN_VALIDATION] = own.astype(np.int64)
+    return found
 
 
 def file_names(recipe: DataRecipe, folder: Path, split: str) -> list[str] | None:
-    """The file of each image of `split` ("train" or "test"), relative to data_dir; None if the source has none.
+    """The file of each image of `split` ("train" or "test"), relative to data_dir; None if the source has none."""
+    return _texts(recipe, folder, split, "file")
 
-    Raises:
-        CollabpipeError: missing, changed, or prepared from another recipe.
-    """
+
+def group_names(recipe: DataRecipe, folder: Path, split: str) -> list[str] | None:
+    """The group of each image of `split` ("train" or "test"); None if the images have none."""
+    return _texts(recipe, folder, split, GROUP)
+
+
+def _texts(recipe: DataRecipe, folder: Path, split: str, column: str) -> list[str] | None:
     table = _read_annotations(recipe, folder)
-    return _rows(table, split).column("file").to_pylist() if "file" in table.column_names else None
+    return _rows(table, split).column(column).to_pylist() if column in table.column_names else None
 
 
 def _rows(table: pa.Table, split: str) -> pa.Table:
-    """The rows of a split. A table without the column `split` has training images only."""
-    return table.filter(pc.equal(table["split"], split)) if "split" in table.column_names else table
+    """The rows of the images in the Arrow file of `split`. Without a column `split` all rows are training images."""
+    if "split" not in table.column_names:
+        return table
+    test = pc.equal(table["split"], "test")
+    return table.filter(test if split == "test" else pc.invert(test))
 
 
 def _read_annotations(recipe: DataRecipe, folder: Path) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from collabpipe.catalogue.sources import IMAGE_FOLDER, SOURCES, SourceFile
+from collabpipe.catalogue.sources import NPZ, OWN, SOURCES, SourceFile
 from collabpipe.common.errors import CollabpipeError, nearest
 from collabpipe.common.files import file_digest, read_record
 from collabpipe.data.image_files import image_files, list_digest
@@ -73,6 +73,25 @@ def lacking(recipe: DataRecipe, data_dir: Path) -> str:
         f"data_dir {data_dir}: is missing, or lacks files of {recipe.source}:\n{listing(recipe, missing)}\n"
         f"Put them there or one folder down, or leave out data_dir to download what can be downloaded.{remark}"
     )
+
+
+def unlisted_files(recipe: DataRecipe, data_dir: Path) -> dict[str, Path]:
+    """The files of a source of the user's own, by name: of an image folder relative to data_dir.
+
+    Raises:
+        CollabpipeError: some are missing, or an image folder is not laid out as one.
+    """
+    if recipe.source == NPZ:
+        if not data_dir.is_file():
+            raise CollabpipeError(f"{data_dir}: is no file. The data_dir of an npz source is the npz file itself.")
+        return {NPZ: data_dir}
+    files = image_files(data_dir, recipe.quality)
+    if recipe.group_file is not None:
+        path = data_dir / recipe.group_file
+        if not path.is_file():
+            raise CollabpipeError(f"{path}: is missing. group_file names a CSV file in data_dir.")
+        files[recipe.group_file] = path
+    return files
 
 
 def addresses(recipe: DataRecipe, file: SourceFile, mirrors: Iterable[str] = ()) -> tuple[str, ...]:
@@ -151,7 +170,7 @@ def verified_files(recipe: DataRecipe, raw: Path) -> dict[str, Path]:
     Raises:
         CollabpipeError: not fetched, or no longer the file that was.
     """
-    if not SOURCES[recipe.source].files and recipe.source != IMAGE_FOLDER:
+    if not SOURCES[recipe.source].files and recipe.source not in OWN:
         return {}
     check_accept(recipe)
     record = read_record(raw / FETCHED, FETCH)
@@ -159,11 +178,11 @@ def verified_files(recipe: DataRecipe, raw: Path) -> dict[str, Path]:
         raise CollabpipeError(f"{raw}: holds {record.get('source')!r}, not {recipe.source!r}. {FETCH}")
     folder = Path(record.get("folder") or raw)
     again = AGAIN.format(folder=folder) if record.get("folder") else FETCH
-    if recipe.source == IMAGE_FOLDER:
-        images = image_files(folder, recipe.quality)
-        if list_digest(md5_sums(images)) != record.get("images"):
+    if recipe.source in OWN:
+        files = unlisted_files(recipe, folder)
+        if list_digest(md5_sums(files)) != record.get("images"):
             raise CollabpipeError(f"{folder}: its images were changed since they were fetched. {again}")
-        return images
+        return files
     found = {}
     for file in wanted_files(recipe, folder):
         path = locate(folder, file.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,17 @@ class Split:
     """Training or test set.
 
     labels: (N,) int64; parts: the images in order as arrays (n, C, H, W) uint8, from the beginning at each call;
-    annotations: further labels (N,) int64 by column; files: the images' names, empty if the source has no file per
-    image.
+    annotations: further labels (N,) int64 by column; classes: their names, if the user's own files name them; files:
+    the images' names, empty if the source has no file per image; groups: the name of each image's group, empty if
+    each image stands for itself.
     """
 
     labels: NDArray[np.int64]
     parts: Callable[[], Iterator[NDArray[np.uint8]]]
     annotations: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -35,9 +39,14 @@ class Split:
         images: NDArray[np.uint8],
         labels: NDArray[np.int64],
         annotations: dict[str, NDArray[np.int64]] | None = None,
+        classes: tuple[str, ...] = (),
     ) -> Split:
         """A split of images (N, C, H, W) that fit into memory."""
-        return cls(labels, partial(portions, images), annotations or {})
+        return cls(labels, partial(portions, images), annotations or {}, classes)
+
+    def followed_by(self, other: Split) -> Split:
+        """The labels and images of this split and then those of another one."""
+        return Split(np.concatenate([self.labels, other.labels]), lambda: chain(self.parts(), other.parts()))
 
     def shrunk(self, size: int) -> Split:
         """The same split, its images scaled down to `size` pixels a side."""

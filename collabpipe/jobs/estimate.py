@@ -10,6 +10,7 @@ from collabpipe.catalogue.sources import SOURCES
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.prepared import data_record
 from collabpipe.methods.composition import Composition, cost_key
+from collabpipe.plan.paths import TEST, TRAIN
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.results.retention import Keep
@@ -58,12 +59,15 @@ def dataset_size(plan: Plan, name: str) -> DatasetSize:
             raise CollabpipeError(f"{name}: prepare it first, its size is not known: {command}") from None
         size = settings.image_size or source.pixels
         shape, classes, images, test = (source.channels, size, size), len(source.classes), source.images, source.test
+        own = 0
     else:
         channels, height, width = record["shape"]
         shape, classes = (channels, height, width), len(record["classes"])
-        images, test = (record["files"][f"{split}.arrow"]["images"] for split in ("train", "test"))
-    train = settings.train_size or images - settings.validation_size
-    return DatasetSize(shape, classes, train, settings.validation_size, test)
+        images, test = (record["files"][name]["images"] for name in (TRAIN, TEST))
+        own = record["files"][TRAIN].get("validation", 0)
+    validation = settings.validation_size or own
+    train = settings.train_size or images - (own or validation)
+    return DatasetSize(shape, classes, train, validation, test)
 
 
 class Rates:

@@ -98,6 +98,8 @@ class Plan:
                 source=data.source,
                 image_size=data.image_size,
                 quality=data.quality,
+                group_pattern=data.group_pattern,
+                group_file=data.group_file,
                 human_labels=data.human_labels,
                 accept=data.accept,
             )

@@ -25,7 +25,7 @@ from collabpipe.common.files import json_digest, read_record, write_json
 from collabpipe.common.validation import Strict, Wrong, explain
 from collabpipe.methods.composition import problem
 from collabpipe.methods.registry import AnyComposition, read_composition
-from collabpipe.settings.data import NoiseSettings, SourceName
+from collabpipe.settings.data import NoiseSettings, Quality, SourceName
 from collabpipe.settings.study import NAME, NetworkSettings, TrainingSettings
 
 NUMERICS = 4
@@ -72,6 +72,11 @@ class Recipe(Strict):
             return False
 
 
+def _is_none(value: object) -> bool:
+    """Whether a key that was added later is at its default: recipes without it keep their digests."""
+    return value is None
+
+
 class DataRecipe(Recipe):
     """A prepared data set."""
 
@@ -79,8 +84,12 @@ class DataRecipe(Recipe):
     dataset: FolderName
     source: SourceName
     image_size: int | None
-    quality: str | None = None
-    """The quality level of an image folder."""
+    quality: Quality | None = None
+    """The quality levels of an image folder."""
+    group_pattern: str | None = Field(default=None, exclude_if=_is_none)
+    """The regular expression that finds the group of an image folder's images in CLASS/**/FILE."""
+    group_file: str | None = Field(default=None, exclude_if=_is_none)
+    """A CSV file in the image folder that names the group of each image."""
     human_labels: bool = False
     """Whether the annotators' labels (CIFAR-10N, CIFAR-100N) are prepared together with the images."""
     accept: dict[str, str] = Field(default_factory=dict)
@@ -104,7 +113,8 @@ class LabelsRecipe(Recipe):
     noise_name: FolderName
     noise: NoiseSettings
     train_size: int | None
-    validation_size: int
+    validation_size: int | None
+    """None: all of the data set's own validation set."""
     replicate: int
     seeds: LabelSeeds
     numerics: int = NUMERICS

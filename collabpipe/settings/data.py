@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from collabpipe.catalogue.sources import SOURCES
+from collabpipe.catalogue.sources import IMAGE_FOLDER, OWN, SOURCES
 from collabpipe.common.validation import Strict, Wrong
 
-SourceName = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "stl10", "imagenet32", "image_folder"]
+SourceName = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "stl10", "imagenet32", "image_folder", "npz"]
 NoiseKind = Literal[
     "none",
     "symmetric",
@@ -24,6 +25,10 @@ NoiseKind = Literal[
     "human",
 ]
 Annotator = Literal["aggre", "random1", "random2", "random3", "worst", "fine"]
+SplitName = Literal["train", "test", "val"]
+SPLITS: tuple[SplitName, ...] = ("train", "test", "val")
+Quality = str | dict[SplitName, tuple[str, ...]]
+"""One quality level, or the levels of each split; those of `val` default to those of `train`."""
 RATE = re.compile(r"0(\.[0-9]{1,9})?")
 MD5 = re.compile("[0-9a-f]{32}")
 # Kinds of noise that only some sources can have; of the annotators each source has its own.
@@ -93,26 +98,43 @@ def parse_noises(value: Any) -> dict[str, NoiseSettings]:
     return parsed
 
 
+def _level_list(value: Any, place: Sequence[str]) -> tuple[str, ...]:
+    """A level or a list of levels as a list, each once."""
+    levels = (value,) if isinstance(value, str) else value
+    if not isinstance(levels, Sequence) or not levels or not all(isinstance(level, str) for level in levels):
+        raise Wrong(
+            value, ("the name of a quality level, or a list of such names (numbers in quotes)",), "value", place
+        )
+    if len(set(levels)) < len(levels):
+        raise Wrong(value, ("each level once",), "value", place)
+    return tuple(levels)
+
+
 class DatasetSettings(Strict):
     """A data set as the study uses it."""
 
     source: SourceName
     data_dir: str | None = None
-    """A folder with the user's own copies of the files; None: download."""
+    """A folder with the user's own copies of the files (of source npz: the file); None: download."""
     mirrors: tuple[str, ...] = ()
     """Folders on web servers, tried before the source's own."""
     accept: dict[str, str] = Field(default_factory=dict)
     """MD5 sums to accept in place of the published ones, by file name."""
     image_size: int | None = Field(default=None, ge=8)
     """Scale to this many pixels a side by area averaging: down; an image folder's images also up."""
-    quality: str | None = None
-    """Of an image folder: the folder of one quality level, such as c23."""
+    quality: Quality | None = None
+    """Of an image folder: a quality level, such as c23, a list of levels, or either for each of train, test and val."""
+    group_pattern: str | None = None
+    """Of an image folder: the regular expression that finds an image's group, such as its video, in CLASS/**/FILE."""
+    group_file: str | None = None
+    """Of an image folder: a CSV file in data_dir with the columns file and group."""
     human_labels: bool = False
     """Also fetch the annotators' labels (CIFAR-10N, CIFAR-100N)."""
     train_size: int | None = Field(default=None, ge=2)
     """Images to train on, a stratified subset that the run's seed draws; None: all that validation leaves."""
-    validation_size: int = Field(ge=1)
-    """Images, cut from the noisy training data, that choose the best epoch and hyper-parameters."""
+    validation_size: int | None = Field(default=None, ge=1)
+    """Images, cut from the noisy training data, that choose the best epoch and hyper-parameters; None: all of the data
+    set's own validation set (only a source of the user's own can have one)."""
     refit: bool | None = None
     """Whether final trainings also use the validation images; None: as the study says."""
     crop: int = Field(default=0, ge=0, le=16)
@@ -132,6 +154,41 @@ class DatasetSettings(Strict):
             raise Wrong(value, ("at least one entry",), "value")
         return noises
 
+    @field_validator(
+        "quality", mode="before", json_schema_input_type=str | list[str] | dict[str, str | list[str]] | None
+    )
+    @classmethod
+    def _levels(cls, value: Any) -> Any:
+        """One level as a text; else the levels of each split as lists."""
+        if isinstance(value, Mapping):
+            for split in value:
+                if split not in SPLITS:
+                    raise Wrong(split, SPLITS, "split")
+            for split in SPLITS[:2]:
+                if split not in value:
+                    raise Wrong(", ".join(value), ("levels of train and of test",), "value")
+            return {split: _level_list(levels, (split,)) for split, levels in value.items()}
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            levels = _level_list(value, ())
+            return levels[0] if len(levels) == 1 else dict.fromkeys(SPLITS[:2], levels)
+        return value
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise Wrong(value, (f"a regular expression of Python; this one is wrong: {error}",), "value") from None
+        return value
+
+    @field_validator("group_file")
+    @classmethod
+    def _lies_in_data_dir(cls, value: str | None) -> str | None:
+        if value is not None and (PurePosixPath(value).is_absolute() or ".." in PurePosixPath(value).parts):
+            raise Wrong(value, ("the name of a file in data_dir",), "value")
+        return value
+
     @field_validator("accept")
     @classmethod
     def _sums(cls, value: dict[str, str]) -> dict[str, str]:
@@ -142,17 +199,28 @@ class DatasetSettings(Strict):
 
     @model_validator(mode="after")
     def _fits_source(self) -> DatasetSettings:
-        folder = self.source == "image_folder"
-        if folder and (self.data_dir is None or self.image_size is None):
-            key = "data_dir" if self.data_dir is None else "image_size"
-            raise Wrong(None, ("a value: an image folder has no default",), "value", (key,))
+        folder, own = self.source == IMAGE_FOLDER, self.source in OWN
+        if own and (self.data_dir is None or self.image_size is None):
+            key, what = "data_dir" if self.data_dir is None else "image_size", "image folder" if folder else "npz file"
+            raise Wrong(None, (f"a value: an {what} has no default",), "value", (key,))
+        if not own and self.validation_size is None:
+            allowed = (f"a number of images; this key is missing, and {self.source} has no validation set of its own",)
+            raise Wrong(None, allowed, "value", ("validation_size",))
         # A key that would do nothing is a misunderstanding.
-        for key in ("mirrors", "accept") if folder else ("data_dir", "mirrors", "accept"):
+        for key in ("mirrors", "accept") if own else ("data_dir", "mirrors", "accept"):
             if not SOURCES[self.source].files and (value := getattr(self, key)):
-                why = "its images have no published sums" if folder else "it comes with scikit-learn, without files"
+                why = "its images have no published sums" if own else "it comes with scikit-learn, without files"
                 raise Wrong(value, (f"nothing for source {self.source}: {why}",), "value", (key,))
-        if self.quality is not None and not folder:
-            raise Wrong(self.quality, ("nothing: only an image_folder has quality levels",), "value", ("quality",))
+        for key, what in (("quality", "quality levels"), ("group_pattern", "groups"), ("group_file", "groups")):
+            if not folder and (value := getattr(self, key)) is not None:
+                raise Wrong(value, (f"nothing: only an image_folder has {what}",), "value", (key,))
+        if self.group_pattern is not None and self.group_file is not None:
+            raise Wrong(
+                self.group_file,
+                ("nothing beside group_pattern: one of them names the groups",),
+                "value",
+                ("group_file",),
+            )
         if self.human_labels and self.source not in ANNOTATORS:
             raise Wrong("true", (f"false: only {' and '.join(ANNOTATORS)} have them",), "value", ("human_labels",))
         return self
@@ -166,7 +234,7 @@ class DatasetSettings(Strict):
         if self.train_size is not None and self.train_size < least:
             allowed = (f"from {least}: one image of each of the {least} classes",)
             raise Wrong(self.train_size, allowed, "value", ("train_size",))
-        wanted = self.validation_size + (least if self.train_size is None else self.train_size)
+        wanted = (self.validation_size or 0) + (least if self.train_size is None else self.train_size)
         if source.images and wanted > source.images:
             allowed = (f"up to {source.images} training images, those for validation included",)
             raise Wrong(self.validation_size, allowed, "value", ("validation_size",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -20,14 +21,29 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_json
 from collabpipe.data import image_folder
 from collabpipe.data.fetch import fetch
+from collabpipe.data.labels import make_labels
 from collabpipe.data.prepared import file_names, open_images, prepare, read_annotations
-from collabpipe.plan.recipes import DataRecipe
+from collabpipe.plan.recipes import DataRecipe, LabelSeeds, LabelsRecipe
+from collabpipe.settings.data import NoiseSettings
 from tests.archives import Bytes
 
 
 def recipe(**fields: Any) -> DataRecipe:
     known = {"dataset": "faces", "source": "image_folder", "image_size": 8}
     return DataRecipe.model_validate(known | fields)
+
+
+def labels_recipe(data: DataRecipe, validation: int | None, seed: int = 0) -> LabelsRecipe:
+    """Labels without noise of all images."""
+    return LabelsRecipe(
+        data=data,
+        noise_name="none",
+        noise=NoiseSettings(kind="none"),
+        train_size=None,
+        validation_size=validation,
+        replicate=seed,
+        seeds=LabelSeeds(subset=seed, noise=seed, split=seed),
+    )
 
 
 def save(path: Path, pixels: Bytes) -> None:
@@ -221,7 +237,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a class in one split only": (remove("test/c23/fake"), "holds 1 folders of classes"),
     "other classes": (
         lambda faces: (faces / "test/c23/fake").rename(faces / "test/c23/forged"),
-        "train and test have not the same classes; in one only: fake, forged.",
+        "train/c23 and test/c23 have not the same classes; in one only: fake, forged.",
     ),
     "a class without images": (
         emptied("train/c23/fake"),
@@ -419,3 +435,89 @@ def test_a_link_in_a_circle_is_refused(faces: Path, tmp_path: Path) -> None:
     told = refused(faces, tmp_path, quality="c23")
 
     assert f"{faces / 'train/c23/real/self'}: leads back to a folder that it lies in. Remove the link." in told
+
+
+# --- a validation set of its own, several qualities -------------------------------------------------------------------
+
+
+def test_a_folder_val_is_the_validation_set(faces: Path, tmp_path: Path) -> None:
+    shutil.copytree(faces / "train", faces / "val")
+    (faces / "val" / "raw" / "fake" / "0.png").unlink()
+    asked = recipe(quality="raw")
+    fetch(asked, tmp_path / "raw", faces)
+    prepare(asked, tmp_path / "raw", tmp_path)
+
+    train, test = (open_images(asked, tmp_path, split) for split in ("train", "test"))
+    assert train.images[:, 0, 0, 0].tolist() == [60, 70, 80, 90, 100, 110, 70, 80, 90, 100, 110]
+    assert train.mean[0] == pytest.approx(85 / 255), "of the training images alone"
+    assert len(test.images) == 6
+    known = read_annotations(asked, tmp_path)
+    assert known["own_validation"].tolist() == [0] * 6 + [1] * 5
+    names = file_names(asked, tmp_path, "train")
+    assert names is not None
+    assert names[5:7] == ["train/raw/real/2.png", "val/raw/fake/1.png"]
+    labels = make_labels(labels_recipe(asked, None), train, known)
+    assert np.flatnonzero(labels.validation).tolist() == list(range(6, 11))
+
+
+def test_a_folder_val_does_not_change_the_training_images(faces: Path, tmp_path: Path) -> None:
+    """Two prepared forms, one with and one without val/: what was there before is the same to the byte."""
+    asked = recipe(quality="raw")
+    for place in ("before", "after"):
+        fetch(asked, tmp_path / place / "raw", faces)
+        prepare(asked, tmp_path / place / "raw", tmp_path / place)
+        shutil.copytree(faces / "train", faces / "val", dirs_exist_ok=True)
+
+    assert (tmp_path / "before" / "test.arrow").read_bytes() == (tmp_path / "after" / "test.arrow").read_bytes()
+    before, after = (open_images(asked, tmp_path / place, "train") for place in ("before", "after"))
+    assert (after.images[:6] == before.images).all()
+    assert (after.mean, after.std) == (before.mean, before.std)
+
+
+@pytest.mark.parametrize("name", ["valid", "validation", "dev"])
+def test_a_folder_that_seems_to_be_val_is_not_left_out_unseen(name: str, faces: Path, tmp_path: Path) -> None:
+    shutil.copytree(faces / "train", faces / name)
+
+    told = refused(faces, tmp_path, quality="raw")
+
+    assert (
+        told == f"{faces / name}: is not read. If it holds validation images, rename it to val; if not, move it away."
+    )
+
+
+def test_the_classes_of_val_are_those_of_train(faces: Path, tmp_path: Path) -> None:
+    shutil.copytree(faces / "train", faces / "val")
+    shutil.rmtree(faces / "val" / "raw" / "fake")
+    shutil.copytree(faces / "val" / "raw" / "real", faces / "val" / "raw" / "genuine")
+
+    assert "train/raw and val/raw have not the same classes; in one only: fake, genuine." in refused(
+        faces, tmp_path, quality="raw"
+    )
+
+
+def test_each_split_can_have_its_quality(faces: Path, tmp_path: Path) -> None:
+    asked = recipe(quality={"train": ("c23",), "test": ("raw",)})
+    fetch(asked, tmp_path / "raw", faces)
+    prepare(asked, tmp_path / "raw", tmp_path)
+
+    train, test = (open_images(asked, tmp_path, split) for split in ("train", "test"))
+    assert train.images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
+    assert test.images[:, 0, 0, 0].tolist() == [180, 190, 200, 210, 220, 230]
+    assert train.classes == test.classes == ("fake", "real")
+    assert "test: has no quality 'c40'. There are: c23, raw." in refused(
+        faces, tmp_path / "none", quality={"train": ("c23",), "test": ("c40",)}
+    )
+
+
+def test_the_versions_of_an_image_are_not_separated_where_qualities_are_mixed(faces: Path, tmp_path: Path) -> None:
+    asked = recipe(quality={"train": ("c23", "raw"), "test": ("raw",)})
+    fetch(asked, tmp_path / "raw", faces)
+    prepare(asked, tmp_path / "raw", tmp_path)
+
+    train, known = open_images(asked, tmp_path, "train"), read_annotations(asked, tmp_path)
+    assert train.images[:, 0, 0, 0].tolist() == list(range(0, 120, 10))
+    assert train.labels.tolist() == [0, 0, 0, 1, 1, 1] * 2
+    for seed in range(5):
+        labels = make_labels(labels_recipe(asked, 4, seed), train, known)
+        assert labels.validation.sum() == 4
+        assert (labels.validation[:6] == labels.validation[6:]).all()

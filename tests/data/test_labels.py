@@ -13,24 +13,24 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import is_sealed, read_json
 from collabpipe.common.seeds import numpy_generator
+from collabpipe.data.draws import stratified
 from collabpipe.data.labels import (
     LabelFile,
     label_record,
     make_labels,
     read_labels,
-    stratified,
     transition_matrix,
     write_labels,
 )
 from collabpipe.data.prepared import Images
 from collabpipe.plan.recipes import DataRecipe, LabelSeeds, LabelsRecipe
 from collabpipe.settings.data import NoiseSettings
+from tests.data.test_draws import within_one_of_their_share
 from tests.workspaces import Workspace, altered
 
 CLASSES = tuple("abcde")
@@ -66,42 +66,6 @@ def recipe(
 
 def made(**asked: Any) -> LabelFile:
     return make_labels(recipe(**asked), images_of(CLEAN, CLASSES), {})
-
-
-def within_one_of_their_share(labels: np.ndarray, part: np.ndarray) -> bool:
-    """Whether `part`, some of `labels`, holds each class in its share, to within one image."""
-    share = np.bincount(labels, minlength=20) * len(part) / len(labels)
-    return bool((np.abs(np.bincount(part, minlength=20) - share) < 1).all())
-
-
-@given(
-    labels=hnp.arrays(np.int64, st.integers(1, 150), elements=st.integers(0, 7)),
-    data=st.data(),
-    seed=st.integers(0, 1000),
-)
-@settings(max_examples=80, deadline=None)
-def test_a_stratified_draw_has_its_size_and_keeps_shares_within_one(
-    labels: np.ndarray, data: st.DataObject, seed: int
-) -> None:
-    size = data.draw(st.integers(1, len(labels)))
-
-    drawn = stratified(labels, size, numpy_generator(seed))
-
-    assert len(drawn) == size
-    assert (np.diff(drawn) > 0).all(), "sorted, and nothing twice"
-    assert drawn.min() >= 0
-    assert drawn.max() < len(labels)
-    assert within_one_of_their_share(labels, labels[drawn])
-    assert (stratified(labels, size, numpy_generator(seed)) == drawn).all()
-
-
-def test_places_that_rounding_leaves_over_go_to_the_largest_remainders() -> None:
-    labels = np.repeat([0, 1, 2], [5, 3, 2])
-
-    drawn = stratified(labels, 4, numpy_generator(0))
-
-    # Shares of 4 are 2.0, 1.2 and 0.8: the place left over after 2, 1 and 0 goes to the third class.
-    assert np.bincount(labels[drawn]).tolist() == [2, 1, 1]
 
 
 def test_a_subset_is_drawn_first_then_noise_on_it_then_the_split_of_the_noisy_labels() -> None:

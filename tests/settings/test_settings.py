@@ -412,6 +412,7 @@ MISTAKES = {
             ("a training that is a number", "training: 5", "training", ("5", "give keys")),
             ("labels of annotators", "human_labels: true", "human_labels", ("only cifar10 and cifar100",)),
             ("a quality", "quality: c23", "quality", ("'c23'", "only an image_folder")),
+            ("groups", "group_pattern: a", "group_pattern", ("'a'", "only an image_folder has groups")),
             ("a sum that is short", "accept: {a.gz: abc}", "accept.a.gz", ("'abc'", "32 hexadecimal digits")),
             ("a sum that is a number", "accept: {a.gz: 123}", "accept.a.gz", ("123", "string")),
             ("a mirror that is a word", "mirrors: http://a/", "mirrors", ("'http://a/'", "a list")),
@@ -476,6 +477,42 @@ MISTAKES = {
             ("'None'", "an image folder has no default"),
         )
         for missing, given in (("data_dir", "image_size: 32"), ("image_size", "data_dir: faces"))
+    },
+    "an npz file without a path": Mistake(
+        "  digits:\n    validation_size: 50",
+        "  cells: {source: npz, image_size: 28}",
+        "cells",
+        "datasets.cells.data_dir",
+        ("'None'", "an npz file has no default"),
+    ),
+    **{
+        f"of an image folder, {name}": Mistake(
+            "  digits:\n    validation_size: 50",
+            f"  faces: {{source: image_folder, data_dir: d, image_size: 8, {given}}}",
+            "faces",
+            f"datasets.faces.{key}",
+            words,
+        )
+        for name, given, key, words in (
+            ("levels of no split", "quality: {training: c23}", "quality", ("'training'", "split", "'train'?")),
+            ("levels of one split", "quality: {train: c23}", "quality", ("'train'", "levels of train and of test")),
+            ("no level", "quality: []", "quality", ("'[]'", "the name of a quality level, or a list")),
+            (
+                "a level that is a number",
+                "quality: {train: 23, test: a}",
+                "quality.train",
+                ("'23'", "numbers in quotes"),
+            ),
+            ("a level twice", "quality: [a, a]", "quality", ("each level once",)),
+            ("a wrong pattern", "group_pattern: '('", "group_pattern", ("'('", "regular expression", "unterminated")),
+            ("a file of groups elsewhere", "group_file: ../g.csv", "group_file", ("'../g.csv'", "a file in data_dir")),
+            (
+                "groups from two places",
+                "group_file: g.csv, group_pattern: a",
+                "group_file",
+                ("'g.csv'", "nothing beside group_pattern"),
+            ),
+        )
     },
     "weights that are kept in part": Mistake(
         "training:\n",
@@ -780,6 +817,24 @@ def test_an_image_folder_is_described_by_its_folder_size_and_quality(tmp_path: P
     found = load(tmp_path, "  digits:\n    validation_size: 50", faces).datasets["faces"]
 
     assert (found.data_dir, found.image_size, found.quality) == (str(tmp_path / "frames"), 64, "c23")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("[c23]", "c23"),
+        ("[c23, c40]", {"train": ("c23", "c40"), "test": ("c23", "c40")}),
+        ("{train: c23, test: [c23, c40]}", {"train": ("c23",), "test": ("c23", "c40")}),
+        ("{train: a, val: b, test: c}", {"train": ("a",), "val": ("b",), "test": ("c",)}),
+    ],
+)
+def test_a_quality_is_a_level_a_list_or_one_of_these_per_split(given: str, found: object, tmp_path: Path) -> None:
+    faces = f"  faces: {{source: image_folder, data_dir: frames, image_size: 64, quality: {given}}}"
+
+    settings = load(tmp_path, "  digits:\n    validation_size: 50", faces).datasets["faces"]
+
+    assert settings.quality == found
+    assert settings.validation_size is None, "the folder may have a validation set of its own"
 
 
 def test_a_control_may_search_as_much_as_its_method_does(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from collabpipe.common.files import read_json
+from collabpipe.data.labels import read_labels
+from collabpipe.data.prepared import file_names, read_annotations
 from tests.archives import Small, cifar10, cifar100, imagenet32, md5, serving, stl10
 from tests.workspaces import Workspace, altered
 
@@ -33,6 +35,60 @@ def faces(folder: Path) -> Path:
                     pixels = generator.normal(level, 30, (20, 16, 3)).clip(0, 255).astype(np.uint8)
                     Image.fromarray(pixels).save(place / f"{i}.png")
     return folder
+
+
+def test_own_images_with_groups_and_validation_sets_become_tables(tmp_path: Path) -> None:
+    """An npz file, and a folder of videos at two qualities: each has a validation set of its own, or groups."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for split, number in (("train", 40), ("val", 10), ("test", 20)):
+        arrays[f"{split}_labels"] = labels = np.arange(number) % 2
+        noise = generator.integers(0, 100, (number, 12, 12, 3))
+        arrays[f"{split}_images"] = (noise + 120 * labels[:, None, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "cells.npz", **arrays)
+    folder = faces(tmp_path / "faces")
+    for path in sorted((folder / "test").rglob("*.png")):
+        path.rename(path.with_stem(f"t{path.stem}"))
+    images = [path.relative_to(folder) for path in sorted(folder.rglob("*.png"))]
+    lines = [f"{path},{path.parts[0]}-{path.parts[2]}-{int(path.stem.lstrip('t')) // 4}" for path in images]
+    (folder / "videos.csv").write_text("\n".join(["file,group", *lines]))
+    own = {"source": "image_folder", "data_dir": str(folder), "image_size": 8}
+    config = altered(
+        {
+            "datasets": {
+                "digits": None,
+                "cells": {"source": "npz", "data_dir": str(tmp_path / "cells.npz"), "image_size": 12},
+                "videos": own | {"quality": ["raw", "c40"], "group_file": "videos.csv", "validation_size": 16},
+                "across": own
+                | {"quality": {"train": "raw", "test": "c40"}, "validation_size": 8}
+                | {"group_pattern": "[a-z]+/t?[0-9]"},
+            },
+            "noise": ["symmetric-0.2"],
+            "methods": {"output": None, "output_control": None},
+            "seeds": [0],
+            "training": {"epochs": 1, "batch_size": 8},
+        }
+    )
+    workspace = Workspace.create(tmp_path / "study", config)
+    workspace.run("snakemake", "--cores", "2")
+
+    plan = workspace.plan
+    table = pd.read_csv(plan.paths.tables / "main.csv").set_index("dataset")
+    assert table["accuracy_mean"].notna().to_dict() == {"cells": True, "videos": True, "across": True}
+    found = {asked.data.dataset: read_labels(plan.paths.labels(asked), asked) for asked in plan.labels.values()}
+    assert np.flatnonzero(found["cells"].validation).tolist() == list(range(40, 50))
+    for name, number in (("videos", 16), ("across", 8)):
+        groups = read_annotations(plan.data[name], plan.paths.dataset(name))["group"][found[name].index]
+        validation = found[name].validation
+        assert abs(int(validation.sum()) - number) <= 8
+        assert not set(groups[validation]) & set(groups[~validation])
+    assert file_names(plan.data["across"], plan.paths.dataset("across"), "test") == [
+        str(path) for path in sorted(images, key=lambda path: path.parts) if path.parts[:2] == ("test", "c40")
+    ]
+    assert "Nothing to be done" in workspace.snakemake("-n").stdout
+    workspace.collabpipe("verify")
+    (folder / "videos.csv").write_text("\n".join(["file,group", *reversed(lines)]))
+    assert "fetch_dataset/videos" in workspace.snakemake("-n").stdout
 
 
 def test_archives_on_a_web_server_become_tables(tmp_path: Path) -> None:

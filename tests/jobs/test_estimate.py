@@ -13,6 +13,8 @@ from collabpipe.cli import main
 from collabpipe.cli.plan import duration
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.validation import Strict
+from collabpipe.data.fetch import fetch
+from collabpipe.data.prepared import prepare
 from collabpipe.jobs.estimate import RECORD_BYTES, DatasetSize, Estimate, Estimator, dataset_size
 from collabpipe.methods.composition import COSTLESS, Composition, Term, cost_key
 from collabpipe.methods.registry import KINDS
@@ -21,6 +23,7 @@ from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import NetworkSettings, check_settings
 from collabpipe.training.step_cost import Entry, step_flops_and_parameters
+from tests.data.test_npz import arrays, write
 from tests.workspaces import REPOSITORY, SMALL, Lab, altered
 
 DEFAULT = REPOSITORY / "config" / "config.yaml"
@@ -240,6 +243,21 @@ def test_the_size_of_a_folder_of_images_is_known_once_it_is_prepared(
     assert (
         "faces: prepare it first, its size is not known: snakemake --cores all --configfile " in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "train", "validation"), [({}, 12, 3), ({"train_size": 9, "validation_size": 2}, 9, 2)]
+)
+def test_the_own_validation_set_of_an_npz_file_is_not_trained_on(
+    given: dict[str, int], train: int, validation: int, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.npz", arrays("train", "val", "test"))
+    cells = {"source": "npz", "data_dir": str(path), "image_size": 8, **given}
+    asked = plan({"datasets": {"digits": None, "cells": cells}}, tmp_path)
+    fetch(asked.data["cells"], asked.paths.raw("cells"), path)
+    prepare(asked.data["cells"], asked.paths.raw("cells"), asked.paths.dataset("cells"))
+
+    assert dataset_size(asked, "cells") == DatasetSize((3, 8, 8), 3, train, validation, 6)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def faces(folder: Path) -> Path:
 def test_own_images_with_groups_and_validation_sets_become_tables(tmp_path: Path) -> None:
     """An npz file, and a folder of videos at two qualities: each has a validation set of its own, or groups."""
     generator = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, number in (("train", 40), ("val", 10), ("test", 20)):
         arrays[f"{split}_labels"] = labels = np.arange(number) % 2
         noise = generator.integers(0, 100, (number, 12, 12, 3))

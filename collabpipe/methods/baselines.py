@@ -24,7 +24,7 @@ class Dropout(Kind):
 
     kind: Literal["dropout"] = "dropout"
     drop: Fraction = 0.5
-    channel_drop: Fraction = 0.1
+    channel_drop: Fraction = 0.2
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=Passes(drop=self.drop, channel_drop=self.channel_drop))
@@ -35,7 +35,7 @@ class OnePass(Kind):
 
     kind: Literal["one_pass"] = "one_pass"
     drop: Fraction = 0.5
-    channel_drop: Fraction = 0.1
+    channel_drop: Fraction = 0.2
     smoothing: Fraction = 0.0
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:

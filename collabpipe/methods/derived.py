@@ -23,8 +23,8 @@ class Combined(Kind):
     of: tuple[str, ...] = ("output", "intermediate", "representation", "kernel")
     weights: dict[str, Weight] = Field(default_factory=dict)
     """Weights in place of the members' own, by the member's name."""
-    factor: Weight = 1.0
-    """What the weights of all terms are multiplied by."""
+    factor: Weight = 0.5
+    """What the weights of all terms are multiplied by: at 1 the sum of tuned parts is too much under noise."""
 
     @field_validator("of", mode="before", json_schema_input_type=str | list[str])
     @classmethod

@@ -47,6 +47,10 @@ class IntermediateTerm(Term):
         return self.model_copy(update={"taps": tuple(tap for tap in self.taps if tap in running)})
 
 
+WEIGHTS = {"virtual": 1.0, "partition": 10.0, "to_output": 10.0}
+"""The default by variant, on whose scale it depends (`docs/results/defaults.py`)."""
+
+
 class Intermediate(Kind):
     """Consistency of the intermediate layers.
 
@@ -55,8 +59,9 @@ class Intermediate(Kind):
     """
 
     kind: Literal["intermediate"] = "intermediate"
-    variant: Literal["virtual", "partition", "to_output"] = "virtual"
-    weight: Weight = 5.0
+    variant: Literal["virtual", "partition", "to_output"] = "to_output"
+    weight: Weight | None = None
+    """None: that of the variant."""
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     taps: Taps = None
     temperature: Positive = 1.0
@@ -80,7 +85,7 @@ class Intermediate(Kind):
         default = {"virtual": downstream(passes, names), "partition": names, "to_output": names[-1:]}
         term = IntermediateTerm(
             variant=self.variant,
-            weight=self.weight,
+            weight=WEIGHTS[self.variant] if self.weight is None else self.weight,
             ramp=self.ramp,
             taps=default[self.variant] if self.taps is None else self.taps,
             temperature=self.temperature,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from collabpipe.catalogue.stages import Stages
-from collabpipe.common.validation import Positive
+from collabpipe.common.validation import Fraction, Positive
 from collabpipe.methods.base import Kind, Resolve, VirtualHeads
 from collabpipe.methods.composition import Composition, Label
 
@@ -17,7 +17,8 @@ class Gjs(VirtualHeads):
 
     kind: Literal["gjs"] = "gjs"
     split: str = "input"
-    pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    drop: Fraction = 0.3
+    pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.7
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), label=Label(loss="gjs", pi=self.pi))
@@ -28,7 +29,8 @@ class Js(VirtualHeads):
 
     kind: Literal["js"] = "js"
     split: str = "input"
-    pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    drop: Fraction = 0.3
+    pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.7
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), label=Label(loss="js", pi=self.pi))

@@ -36,7 +36,7 @@ class Temporal(WithPasses):
     kind: Literal["temporal"] = "temporal"
     weight: Weight = 3.0
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.6
-    momentum: Fraction = 0.9
+    momentum: Fraction = 0.7
     drop: Fraction = 0.5
     channel_drop: Fraction = 0.1
 
@@ -49,8 +49,8 @@ class Elr(WithPasses):
     """Early-learning regularisation (Liu et al., 2020)."""
 
     kind: Literal["elr"] = "elr"
-    weight: Weight = 3.0
-    momentum: Fraction = 0.7
+    weight: Weight = 7.0
+    momentum: Fraction = 0.9
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), terms=(ElrTerm(weight=self.weight, momentum=self.momentum),))

@@ -23,8 +23,8 @@ class MultiHead(Kind):
     balance: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     temperature: Positive = 2.0
     temperature_squared: bool = False
-    drop: Fraction = 0.0
-    channel_drop: Fraction = 0.0
+    drop: Fraction = 0.7
+    channel_drop: Fraction = 0.1
 
     @field_validator("heads")
     @classmethod

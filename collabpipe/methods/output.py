@@ -42,7 +42,8 @@ class Output(VirtualHeads):
 
     kind: Literal["output"] = "output"
     agreement: Literal["symmetric_kl", "song_chai", "jensen_shannon", "stop_gradient"] = "symmetric_kl"
-    weight: Weight = 1.0
+    weight: Weight | None = None
+    """None: 3; for song_chai, whose equation has no weight of its own, 1."""
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """None: over the first 60% of training; for song_chai, whose equation has none, no ramp."""
     balance: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
@@ -51,13 +52,14 @@ class Output(VirtualHeads):
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         if self.agreement != "song_chai":
+            weight = 3.0 if self.weight is None else self.weight
             ramp = 0.6 if self.ramp is None else self.ramp
-            term = AgreementTerm(form=self.agreement, weight=self.weight, ramp=ramp)
+            term = AgreementTerm(form=self.agreement, weight=weight, ramp=ramp)
             return Composition(passes=self.passes(), terms=(term,))
         # Song and Chai weigh label against agreement by one number; weight and ramp still act on the agreement.
         term = AgreementTerm(
             form="song_chai",
-            weight=self.weight * (1.0 - self.balance),
+            weight=(1.0 if self.weight is None else self.weight) * (1.0 - self.balance),
             ramp=self.ramp or 0.0,
             temperature=self.temperature,
             temperature_squared=self.temperature_squared,

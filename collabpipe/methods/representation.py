@@ -27,7 +27,7 @@ class Representation(WithPasses):
 
     kind: Literal["representation"] = "representation"
     variant: Literal["spatial", "pooled", "per_sample"] = "spatial"
-    weight: Weight = 0.1
+    weight: Weight = 0.3
     taps: Taps = None
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:

@@ -70,9 +70,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "output_independent": {"kind": "output", "split": "input", "views": "independent"},
     "output_song_chai": {"kind": "output", "agreement": "song_chai", "weight": 2.0, "balance": 0.4},
     "output_song_chai_squared": {"kind": "output", "agreement": "song_chai", "temperature_squared": True},
-    "intermediate_late": {"kind": "intermediate", "heads": 3, "split": "stage3", "channel_drop": 0.2},
+    "intermediate_late": {
+        "kind": "intermediate",
+        "variant": "virtual",
+        "heads": 3,
+        "split": "stage3",
+        "channel_drop": 0.2,
+    },
     "intermediate_independent": {
         "kind": "intermediate",
+        "variant": "virtual",
         "heads": 2,
         "split": "input",
         "views": "independent",
@@ -89,8 +96,8 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "tapped": {"kind": "intermediate", "variant": "to_output", "taps": ["stage2", "stage3"]},
     "representation_per_sample": {"kind": "representation", "variant": "per_sample", "taps": ["stage2"]},
-    "combined": {"of": ["output_stage2", "intermediate", "representation", "kernel"]},
-    "combined_kernel": {"kind": "combined", "of": "output+kernel", "weights": {"kernel": 7.0}},
+    "combined": {"of": ["output_stage2", "intermediate_virtual", "representation", "kernel"], "factor": 1.0},
+    "combined_kernel": {"kind": "combined", "of": "output+kernel", "weights": {"kernel": 7.0}, "factor": 1.0},
     "combined_kernels": {"kind": "combined", "of": "kernel+kernel_one_sided"},
     "combined_song_chai": {"kind": "combined", "of": "output_song_chai+representation"},
     "multi_head_simple": {"kind": "multi_head", "pattern": "simple", "heads": 3, "balance": 0.3},
@@ -102,6 +109,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "drop": 0.5,
         "channel_drop": 0.1,
     },
+    "multi_head_without_dropout": {"kind": "multi_head", "drop": 0.0, "channel_drop": 0.0},
     "gjs_late": {"kind": "gjs", "split": "stage3", "heads": 3, "pi": 0.3},
 }
 CONTROLS = {f"{name}_control": {"control_of": name} for name in METHODS}
@@ -260,11 +268,13 @@ def test_a_step_hangs_on_its_generators_alone(name: str) -> None:
         ("baseline", False, False),
         ("dropout", True, False),
         ("output", True, False),
-        ("intermediate", True, False),
+        ("intermediate", False, False),
+        ("intermediate_virtual", True, False),
         ("intermediate_partition", False, True),
         ("representation", False, False),
         ("kernel", False, False),
-        ("multi_head", False, False),
+        ("multi_head", True, False),
+        ("multi_head_without_dropout", False, False),
         ("multi_head_instances", True, False),
         ("temporal", True, False),
         ("elr", False, False),
@@ -332,12 +342,13 @@ def test_song_chai_weighs_label_against_agreement_at_two_degrees() -> None:
 @pytest.mark.parametrize(
     ("keys", "passes"),
     [
-        ({}, Passes(heads=2, split="stage2", drop=0.5, channel_drop=0.1)),
-        ({"drop": 0.0}, Passes(heads=2, split="stage2", drop=0.0, channel_drop=0.1)),
-        ({"heads": 3}, Passes(heads=3, split="stage2", drop=0.5, channel_drop=0.1)),
-        ({"split": "stage3"}, Passes(heads=2, split="stage3", drop=0.5, channel_drop=0.1)),
+        ({}, Passes()),
+        ({"variant": "virtual"}, Passes(heads=2, split="stage2", drop=0.5, channel_drop=0.1)),
+        ({"variant": "virtual", "drop": 0.0}, Passes(heads=2, split="stage2", drop=0.0, channel_drop=0.1)),
+        ({"variant": "virtual", "heads": 3}, Passes(heads=3, split="stage2", drop=0.5, channel_drop=0.1)),
+        ({"variant": "virtual", "split": "stage3"}, Passes(heads=2, split="stage3", drop=0.5, channel_drop=0.1)),
         (
-            {"views": "independent"},
+            {"variant": "virtual", "views": "independent"},
             Passes(heads=2, split="input", views="independent", drop=0.5, channel_drop=0.1),
         ),
         ({"variant": "partition"}, Passes()),
@@ -352,7 +363,7 @@ def test_intermediate_heeds_each_key_and_defaults_the_others(keys: dict[str, Any
     ("name", "taps"),
     [
         # Two heads from stage2 on; stage1 has run once.
-        ("intermediate", ("stage2", "stage3")),
+        ("intermediate_virtual", ("stage2", "stage3")),
         ("intermediate_late", ("stage3",)),
         # Heads with views of their own differ from the first stage on.
         ("intermediate_independent", ("stage1", "stage2", "stage3")),
@@ -377,7 +388,7 @@ def outcome(name: str) -> tuple[float, Activations]:
 
 
 def test_virtual_consistency_compares_the_heads_stages_before_their_own_masks() -> None:
-    value, activations = outcome("intermediate")
+    value, activations = outcome("intermediate_virtual")
     expected = 0.0
     for name in ("stage2", "stage3"):
         first, second = activations.stages[name].detach().mean((2, 3)).double().split(BATCH)
@@ -511,7 +522,7 @@ def test_control_of_gjs_is_js_with_the_same_heads(name: str) -> None:
 def test_combined_takes_the_passes_of_output_and_the_terms_of_all() -> None:
     composition = composed("combined")
     assert composition.passes == composed("output_stage2").passes
-    members = ("output_stage2", "intermediate", "representation", "kernel")
+    members = ("output_stage2", "intermediate_virtual", "representation", "kernel")
     assert composition.terms == tuple(term for name in members for term in composed(name).terms)
 
 
@@ -525,7 +536,9 @@ def test_combined_runs_the_heads_of_output_wherever_it_is_named(of: str) -> None
 
 
 def test_combined_weights_replace_those_of_the_named_members_alone() -> None:
-    composition = asked(kind="combined", of="output+kernel+representation", weights={"kernel": 7.0, "output": 0.25})
+    composition = asked(
+        kind="combined", of="output+kernel+representation", weights={"kernel": 7.0, "output": 0.25}, factor=1.0
+    )
     assert [term.weight for term in composition.terms] == [0.25, 7.0, composed("representation").terms[0].weight]
     # The rest of the members' terms is theirs.
     assert [t.model_copy(update={"weight": 0.0}) for t in composition.terms] == [
@@ -539,7 +552,7 @@ def test_combined_keeps_the_label_scale_of_song_chai() -> None:
 
 def test_combined_splits_where_its_earliest_member_splits() -> None:
     # Else the intermediate layers of a late split would have run once and have nothing to agree with.
-    composition = asked(kind="combined", of="output_stage3+intermediate")
+    composition = asked(kind="combined", of="output_stage3+intermediate_virtual")
     assert composition.passes == composed("output_stage3").passes.model_copy(update={"split": "stage2"})
     (_, term) = composition.terms
     assert isinstance(term, IntermediateTerm)
@@ -549,7 +562,7 @@ def test_combined_splits_where_its_earliest_member_splits() -> None:
 def test_combined_of_all_four_works_out_of_the_box() -> None:
     composition = asked(kind="combined")
     assert [term.term for term in composition.terms] == ["agreement", "intermediate", "representation", "kernel"]
-    assert composition.passes == composed("output").passes.model_copy(update={"split": "stage2"})
+    assert composition.passes == composed("output").passes
 
 
 @pytest.mark.parametrize(
@@ -576,7 +589,7 @@ def test_combined_refuses_two_losses_of_the_label() -> None:
 @pytest.mark.parametrize("name", ["output", "output_song_chai", "intermediate", "representation", "kernel", "temporal"])
 def test_combined_weight_is_what_the_member_itself_would_do_with_it(name: str) -> None:
     other = "kernel_one_sided"
-    composition = asked(kind="combined", of=f"{name}+{other}", weights={name: 3.5})
+    composition = asked(kind="combined", of=f"{name}+{other}", weights={name: 3.5}, factor=1.0)
     alone = asked(**{"kind": name} | METHODS[name] | {"weight": 3.5})
     assert composition.terms == alone.terms + composed(other).terms
 
@@ -587,7 +600,7 @@ def test_combined_loss_is_the_sum_of_its_members_terms() -> None:
     assert values["label"] == output["label"]
     assert values["agreement"] == output["agreement"]
     assert values["kernel"] == kernel["kernel"]
-    assert values["loss"] == pytest.approx(values["label"] + 1.0 * values["agreement"] + 7.0 * values["kernel"])
+    assert values["loss"] == pytest.approx(values["label"] + 3.0 * values["agreement"] + 7.0 * values["kernel"])
 
 
 # --- Song and Chai's heads -------------------------------------------------------------------------------------------
@@ -718,7 +731,7 @@ def test_heads_that_share_their_only_masks_are_refused(agreement: str) -> None:
         {"kind": "representation"},
         {"kind": "intermediate", "variant": "partition"},
         {"kind": "intermediate", "variant": "to_output"},
-        {"kind": "intermediate"},
+        {"kind": "intermediate", "variant": "virtual"},
     ],
 )
 def test_a_term_without_a_stage_is_refused(keys: dict[str, Any]) -> None:
@@ -726,7 +739,9 @@ def test_a_term_without_a_stage_is_refused(keys: dict[str, Any]) -> None:
         asked(**keys, taps=[])
 
 
-@pytest.mark.parametrize("of", ["output+multi_head", "multi_head+output", "gjs+multi_head", "intermediate+multi_head"])
+@pytest.mark.parametrize(
+    "of", ["output+multi_head", "multi_head+output", "gjs+multi_head", "intermediate_virtual+multi_head"]
+)
 def test_heads_of_one_network_are_not_combined_with_branches(of: str) -> None:
     # Only one of them could be built: the other's loss would be taken over heads, and under masks, not its own.
     with pytest.raises(CollabpipeError, match="multi_head"):

@@ -200,14 +200,14 @@ MISTAKES = {
     ),
     "a tap upstream of the split": Mistake(
         METHOD,
-        "  intermediate: {heads: 2, split: stage3, taps: [stage2]}\n",
+        "  intermediate: {variant: virtual, heads: 2, split: stage3, taps: [stage2]}\n",
         "taps",
         "methods.intermediate.taps",
         ("'stage2'", "Allowed: stage3"),
     ),
     "a split behind all stages": Mistake(
         METHOD,
-        "  intermediate: {heads: 2, split: classifier}\n",
+        "  intermediate: {variant: virtual, heads: 2, split: classifier}\n",
         "intermediate",
         "methods.intermediate.taps",
         ("no stage runs more than once",),
@@ -870,7 +870,7 @@ def test_a_carried_noise_need_not_be_on_every_data_set_but_on_one() -> None:
         (
             {
                 "output": {"split": "stage2", "channel_drop": [0.1, 0.0], "select": {"seeds": [7]}},
-                "intermediate": {},
+                "intermediate": {"variant": "virtual"},
                 "combined": {"of": "output+intermediate"},
             },
             r"combined\.channel_drop: .*equal",
@@ -942,7 +942,11 @@ def test_a_combination_with_song_and_chais_heads_has_them_whatever_the_order(of:
 
 
 def test_a_combination_splits_where_its_earliest_member_does() -> None:
-    methods = {"output": {"split": "classifier"}, "intermediate": {"split": "stage2"}, "kernel": {}}
+    methods = {
+        "output": {"split": "classifier"},
+        "intermediate": {"variant": "virtual", "split": "stage2"},
+        "kernel": {},
+    }
     for of in ("output+intermediate+kernel", "kernel+intermediate+output"):
         found = composed({**methods, "combined": {"of": of}}, "combined")
         assert found.passes == Passes(heads=2, split="stage2", drop=0.5, channel_drop=0.1)

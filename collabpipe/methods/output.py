@@ -21,12 +21,14 @@ from collabpipe.methods.composition import (
     equal_heads,
 )
 
+Form = Literal["symmetric_kl", "song_chai", "jensen_shannon", "stop_gradient", "confident"]
+
 
 class AgreementTerm(Term):
     """Consistency of the output layer: the heads' predictions must agree."""
 
     term: Literal["agreement"] = "agreement"
-    form: Literal["symmetric_kl", "song_chai", "jensen_shannon", "stop_gradient"]
+    form: Form
     temperature: Annotated[Positive, COSTLESS] = 1.0
     temperature_squared: bool = False
 
@@ -41,7 +43,7 @@ class Output(VirtualHeads):
     """Consistency of the output layer between virtual heads."""
 
     kind: Literal["output"] = "output"
-    agreement: Literal["symmetric_kl", "song_chai", "jensen_shannon", "stop_gradient"] = "symmetric_kl"
+    agreement: Form = "symmetric_kl"
     weight: Weight | None = None
     """None: 3; for song_chai, whose equation has no weight of its own, 1."""
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] | None = None

@@ -6,7 +6,7 @@ Shapes: M heads, B images, K classes. Logarithms are natural (nats).
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, permutations
 
 import torch
 from torch import Tensor
@@ -42,6 +42,23 @@ def stop_gradient_kl(logits: Tensor) -> Tensor:
     return torch.stack(pairs).mean()
 
 
+def confident_kl(logits: Tensor) -> Tensor:
+    """As `stop_gradient_kl`, where each target counts by its largest probability, image by image.
+
+    ½(c_i KL(sg p_i‖p_j) + c_j KL(sg p_j‖p_i)) with c_i = sg max_k p_ik: a target that is sure of nothing pulls less.
+    """
+    log_p = logits.log_softmax(-1)
+    targets = log_p.detach()
+    probabilities = targets.exp()
+    confidence = probabilities.amax(-1)
+    pulls = [
+        (confidence[i] * (probabilities[i] * (targets[i] - log_p[j])).sum(-1)).mean()
+        for i, j in permutations(range(len(logits)), 2)
+    ]
+    # Each pair of heads has two pulls, which count half.
+    return torch.stack(pulls).mean()
+
+
 def jensen_shannon(logits: Tensor) -> Tensor:
     """H(mean of the heads' predictions) - mean of their H, a mean over images."""
     probabilities = logits.softmax(-1)
@@ -64,6 +81,7 @@ AGREEMENTS: dict[str, Callable[[Tensor], Tensor]] = {
     "symmetric_kl": symmetric_kl,
     "stop_gradient": stop_gradient_kl,
     "jensen_shannon": jensen_shannon,
+    "confident": confident_kl,
 }
 
 

@@ -58,6 +58,29 @@ def test_stop_gradient_kl_of_three_heads_moves_each_towards_the_others_mean() ->
     torch.testing.assert_close(grad, tensor([[[first, -first]], [[second, -second]], [[third, -third]]]))
 
 
+def test_confident_kl_weighs_each_target_by_its_largest_probability() -> None:
+    # The second image's heads agree.
+    value = output.confident_kl(logits_of([[HALF, FIFTH], [QUARTER, FIFTH]]))
+    assert equals(value, 0.5 * (0.5 * KL_HALF_QUARTER + 0.75 * KL_QUARTER_HALF) / 2)
+
+
+def test_confident_kl_of_three_heads_averages_over_pairs() -> None:
+    value = output.confident_kl(logits_of([[HALF], [QUARTER], [FIFTH]]))
+    pairs = (
+        0.5 * (0.5 * KL_HALF_QUARTER + 0.75 * KL_QUARTER_HALF),
+        0.5 * (0.5 * KL_HALF_FIFTH + 0.8 * KL_FIFTH_HALF),
+        0.5 * (0.75 * KL_QUARTER_FIFTH + 0.8 * KL_FIFTH_QUARTER),
+    )
+    assert equals(value, sum(pairs) / 3)
+
+
+def test_confident_kl_moves_each_head_by_its_targets_confidence_and_no_target() -> None:
+    # d/dz_j of c_i KL(sg p_i‖p_j) is c_i (p_j - p_i); no gradient comes through c_i, nor back to z_i.
+    (grad,) = gradient(output.confident_kl, logits_of([[HALF], [QUARTER]]))
+    first, second = 0.5 * 0.75 * (0.5 - 0.25), 0.5 * 0.5 * (0.25 - 0.5)
+    torch.testing.assert_close(grad, tensor([[[first, -first]], [[second, -second]]]))
+
+
 def test_symmetric_kl_also_pulls_the_targets() -> None:
     # With A = ½ Σ_k (p_k - q_k)(log p_k - log q_k): dA/dz_k = ½ (p_k (l_k - Σ_j p_j l_j) + p_k - q_k), l = log p/q.
     (grad,) = gradient(output.symmetric_kl, logits_of([[HALF], [QUARTER]]))

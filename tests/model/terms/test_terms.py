@@ -47,7 +47,7 @@ DIFFERENTIABLE: dict[str, tuple[Loss, tuple[int, ...]]] = {
     "early_learning": (lambda z: memory.early_learning(z, TARGETS), (2, 4, 3)),
 }
 # Finite differences see the target that the gradient is cut from: their gradients are worked out by hand above.
-BY_HAND = {"song_chai", "stop_gradient_kl", "soft_targets", "label_loss"}
+BY_HAND = {"song_chai", "stop_gradient_kl", "confident_kl", "soft_targets", "label_loss"}
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
@@ -70,6 +70,7 @@ def test_every_public_function_has_its_gradient_checked() -> None:
 HEADS_AGREE: dict[str, Loss] = {
     "symmetric_kl": output.symmetric_kl,
     "stop_gradient": output.stop_gradient_kl,
+    "confident": output.confident_kl,
     "jensen_shannon": output.jensen_shannon,
     "virtual_consistency": intermediate.virtual_consistency,
 }

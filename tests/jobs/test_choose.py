@@ -35,7 +35,7 @@ CELL = "digits/symmetric-0.5/resnet8"
 SEEDS = [10, 11]
 SELECT = {"seeds": SEEDS}
 INPUTS = {"train.arrow": "a", "labels": "b"}
-KERNEL: Config = {"kernel": {"weight": [0.1, 1.0, 10.0], "select": SELECT}}
+KERNEL: Config = {"kernel": {"variant": "rows", "weight": [0.1, 1.0, 10.0], "select": SELECT}}
 
 
 def study(methods: Config, **changes: Any) -> Config:
@@ -119,7 +119,8 @@ def test_candidates_are_the_combinations_of_the_lists_and_the_last_list_runs_fas
 
 
 def test_the_weights_of_a_combination_are_searched_one_by_one() -> None:
-    combined = {"of": "output+kernel", "weights": {"output": 2.0, "kernel": [0.1, 5.0]}, "select": SELECT}
+    weights = {"output": 2.0, "kernel": [0.1, 5.0]}
+    combined = {"of": "output+kernel", "weights": weights, "factor": 1.0, "select": SELECT}
     made = plan(study({"output": {"split": "stage2"}, "kernel": {}, "combined": combined}))
 
     assert made.settings.searches["combined"].values == ({"weights.kernel": 0.1}, {"weights.kernel": 5.0})
@@ -151,7 +152,7 @@ def test_words_are_searched_like_numbers() -> None:
     made = plan(study({"kernel": {"variant": ["rows", "one_sided"], "select": SELECT}}))
 
     variants = [made.candidates[f"{CELL}/kernel.candidate{number}/seed10"].composition.terms[0] for number in (0, 1)]
-    assert variants == [KernelTerm(variant="rows", weight=0.1), KernelTerm(variant="one_sided", weight=0.1)]
+    assert variants == [KernelTerm(variant="rows", weight=30.0), KernelTerm(variant="one_sided", weight=30.0)]
 
 
 def test_a_hundred_candidates_are_allowed_and_no_more() -> None:
@@ -234,7 +235,7 @@ def test_an_undecided_training_has_no_key() -> None:
 
 def test_a_longer_grid_keeps_the_recipes_of_the_candidates_before() -> None:
     before = plan(study(KERNEL)).candidates
-    longer = plan(study({"kernel": {"weight": [0.1, 1.0, 10.0, 100.0], "select": SELECT}})).candidates
+    longer = plan(study({"kernel": KERNEL["kernel"] | {"weight": [0.1, 1.0, 10.0, 100.0]}})).candidates
 
     assert {name: longer[name].digest for name in before} == {name: r.digest for name, r in before.items()}
     assert len(longer) == len(before) + len(SEEDS)
@@ -339,7 +340,9 @@ def test_a_training_that_is_missing_or_foreign_is_named_and_nothing_is_chosen(
 
 
 def test_the_same_outcome_is_the_same_input_of_a_training_however_many_candidates_there_were(tmp_path: Path) -> None:
-    few = Bench.of(study({"kernel": {"weight": [0.1, 1.0], "select": SELECT}}), tmp_path / "few").choose("kernel", 0, 1)
+    few = Bench.of(study({"kernel": KERNEL["kernel"] | {"weight": [0.1, 1.0]}}), tmp_path / "few").choose(
+        "kernel", 0, 1
+    )
     more = Bench.of(study(KERNEL), tmp_path / "more").choose("kernel", 0.0, 1.0, 0.0)
 
     assert few["recipe"] != more["recipe"]
@@ -401,7 +404,7 @@ def test_a_training_without_its_choice_says_what_to_do(bench: Bench, capsys: pyt
 
 def test_a_choice_of_another_selection_is_refused(bench: Bench, tmp_path: Path) -> None:
     bench.choose("kernel", 0.1, 0.2, 0.3)
-    longer = Bench.of(study({"kernel": {"weight": [0.1, 1.0, 10.0, 100.0], "select": SELECT}}), tmp_path)
+    longer = Bench.of(study({"kernel": KERNEL["kernel"] | {"weight": [0.1, 1.0, 10.0, 100.0]}}), tmp_path)
 
     with pytest.raises(CollabpipeError) as caught:
         longer.decided("kernel")
@@ -430,8 +433,8 @@ def test_a_combination_takes_the_choices_of_all_its_members(tmp_path: Path) -> N
     methods = {
         "output": {"split": "stage2", "drop": [0.2, 0.6], "select": SELECT},
         **KERNEL,
-        "combined": {"of": "output+kernel"},
-        "own": {"kind": "combined", "of": "output+kernel", "weights": {"kernel": 77.0}},
+        "combined": {"of": "output+kernel", "factor": 1.0},
+        "own": {"kind": "combined", "of": "output+kernel", "weights": {"kernel": 77.0}, "factor": 1.0},
         "combined_control": {"control_of": "combined"},
     }
     bench = Bench.of(study(methods), tmp_path)
@@ -442,7 +445,7 @@ def test_a_combination_takes_the_choices_of_all_its_members(tmp_path: Path) -> N
 
     combined = bench.decided("combined")
     assert combined.composition.passes == Passes(heads=2, split="stage2", drop=0.6, channel_drop=0.1)
-    assert [term.weight for term in combined.composition.terms] == [1.0, 1.0]
+    assert [term.weight for term in combined.composition.terms] == [3.0, 1.0]
     assert bench.decided("own").composition.terms[1].weight == 77.0, "a weight of its own stays"
     assert bench.decided("combined_control").composition == Composition(passes=combined.composition.passes)
     choices = decide(bench.plan.runs[f"{CELL}/combined/seed0"], "digits", "resnet8", bench.paths)[1]

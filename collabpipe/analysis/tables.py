@@ -215,7 +215,7 @@ def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, 
     write_text(folder / "noise.csv", noise_table(runs, paths)[0].to_csv(index=False))
     write_variance(runs, folder)
     write_json(folder / "summary.json", summary(table))
-    write_claims(study.claims, study, runs, _costs(study, paths), paths, folder)
+    write_claims(study.claims, study, runs, read_costs(study, paths), paths, folder)
 
 
 def summary(table: pd.DataFrame) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
     return nested
 
 
-def _costs(study: StudyRecipe, paths: Paths) -> pd.DataFrame | None:
+def read_costs(study: StudyRecipe, paths: Paths) -> pd.DataFrame | None:
     """The study's overhead table with its data set and the seconds of each round; None before it is measured."""
     path = paths.overhead / OVERHEAD_RECORD
     record = read_record(path) if path.exists() else {}

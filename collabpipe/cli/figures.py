@@ -17,7 +17,7 @@ def run(arguments: Namespace) -> None:
     """Write the figures."""
     # A notebook sets a backend that need not be installed here; matplotlib then cannot even be imported.
     os.environ["MPLBACKEND"] = "agg"
-    from collabpipe.analysis.figures import write_figures
+    from collabpipe.analysis.figures.write import write_figures
     from collabpipe.plan.recipes import read_recipe
     from collabpipe.plan.study_recipes import StudyRecipe
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from collabpipe.plan.figures import FIGURES
 from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, RunName
 
 RECORD = "record.json"
@@ -39,7 +40,7 @@ TABLE_FILES = (
 )
 STAGES = ("datasets", "labels", "checkpoints", "evaluations", "tables")
 """The stages of dvc.yaml, which are targets of the Snakefile."""
-FIGURE_FILES = ("differences.png", "curves.png", "transitions.png", RECORD)
+FIGURE_FILES = (*(name for figure in FIGURES for name in figure.files), RECORD)
 
 
 def files_in(folder: Path, names: Iterable[str]) -> list[Path]:

@@ -1,0 +1,99 @@
+"""The figures of a study by name: what each one is called and says. Nothing here draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FORMATS = ("svg", "png")
+"""SVG for pages, PNG for papers."""
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """A figure that each study has."""
+
+    name: str
+    """Of its files, and of the module that draws it."""
+    title: str
+    caption: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Its file names."""
+        return tuple(f"{self.name}.{form}" for form in FORMATS)
+
+
+FIGURES = (
+    FigureKind(
+        "accuracy",
+        "Accuracy against noise rate",
+        "Test accuracy at the last epoch against the true share of wrong labels: means over replicates with 95% t "
+        "intervals. Methods of one rate are drawn side by side.",
+    ),
+    FigureKind(
+        "differences",
+        "Differences",
+        "Differences in test accuracy at the last epoch to the baseline, the matched control and the rival, with 95% t "
+        "intervals. All panels of one noise have the same scale.",
+    ),
+    FigureKind(
+        "curves",
+        "Learning and memorisation",
+        "Accuracy on the noisy validation labels, and the share of flipped training labels that the network fits, per "
+        "epoch: means over replicates, with bands from the lowest to the highest. The axes fit the last three quarters "
+        "of the epochs. A cross marks the epoch at which a run diverged.",
+    ),
+    FigureKind(
+        "seen_through",
+        "Flipped labels: memorised or seen through",
+        "Of the flipped training labels, the share that the network fits at the last epoch, and the share for which it "
+        "predicts the true class: means over replicates, with lines from the lowest to the highest.",
+    ),
+    FigureKind(
+        "overhead",
+        "Overhead",
+        "Test accuracy at the last epoch against the seconds of a training step, divided by those of the baseline. The "
+        "colour and the number behind each name are the peak memory, divided by that of the baseline.",
+    ),
+    FigureKind(
+        "reliability",
+        "Reliability",
+        "Accuracy of the test images against the confidence of the prediction, in ten bins, over up to five "
+        "replicates. Below the diagonal a network is too confident. Bins with fewer than ten predictions are left out.",
+    ),
+    FigureKind(
+        "classes",
+        "Accuracy per class",
+        "Test accuracy at the last epoch per true class and method, in percent, over up to five replicates.",
+    ),
+    FigureKind(
+        "terms",
+        "What each loss term lowers",
+        "Each loss term before its weight, per epoch: means over replicates, with bands from the lowest to the "
+        "highest. Only methods that train with the term have it.",
+    ),
+    FigureKind(
+        "kernels",
+        "Similarity of the kernels",
+        "Gram matrices of the convolution with the most kernels larger than 1×1: cosines, without signs, between the "
+        "first 64 kernels. From the last epoch's weights of each method's first replicate whose weights are kept.",
+    ),
+    FigureKind(
+        "transitions",
+        "Label noise",
+        "Which labels each class has after the noise in the first replicate, with the true share of wrong labels.",
+    ),
+    FigureKind(
+        "corrupted",
+        "Images with corrupted labels",
+        "Training images whose labels the noise changed in the first replicate, one per class: the true class, and the "
+        "label that was given.",
+    ),
+    FigureKind(
+        "wrong",
+        "Test images that all methods get wrong",
+        "Test images that no method classifies correctly in any of up to five replicates: their label, and what is "
+        "predicted most often.",
+    ),
+)
+"""All figures, in the order in which pages show them."""

@@ -3,6 +3,7 @@ from pathlib import Path
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.job_lines import shorten_job_lines
 from collabpipe.host.results_lock import occupy
+from collabpipe.plan.figures import FIGURES
 from collabpipe.plan.paths import (
     DATA_FILES,
     FETCHED,

@@ -59,24 +59,16 @@ rule draw_figures:
         study=FILES.recipes("draw_figures"),
         tables=FILES.reads("draw_figures"),
     output:
-        report(
-            PATHS.figures / "differences.png",
-            caption="report/differences.rst",
-            category="Figures",
-            labels={"figure": "differences"},
-        ),
-        report(
-            PATHS.figures / "curves.png",
-            caption="report/curves.rst",
-            category="Figures",
-            labels={"figure": "training"},
-        ),
-        report(
-            PATHS.figures / "transitions.png",
-            caption="report/transitions.rst",
-            category="Figures",
-            labels={"figure": "label noise"},
-        ),
+        [
+            report(
+                PATHS.figures / figure.files[0],
+                caption=f"report/{figure.name}.rst",
+                category="Figures",
+                labels={"figure": figure.title},
+            )
+            for figure in FIGURES
+        ],
+        [PATHS.figures / figure.files[1] for figure in FIGURES],
         PATHS.figures / RECORD,
     log:
         LOGS / "draw_figures.log",

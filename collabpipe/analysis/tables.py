@@ -182,15 +182,17 @@ def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> Non
     note(paths, tables, whereabouts("cpu") | measured)
 
 
-def write_record(folder: Path, names: Sequence[str], study: StudyRecipe, runs: list[EvaluatedRun]) -> None:
-    """Write `record.json` in `folder`: what the other files `names` there show, and their sums."""
+def write_record(
+    folder: Path, names: Sequence[str], study: StudyRecipe, runs: list[EvaluatedRun], more: dict[str, Any] | None = None
+) -> None:
+    """Write `record.json` in `folder`: what the other files `names` there show, their sums, and what else is known."""
     record = {
         "study": study.digest,
         "name": study.study,
         "evaluations": [run.metrics["digest"] for run in runs],
         "files": {file.name: file_digest(file) for file in files_in(folder, names) if file.name != RECORD},
     }
-    write_json(folder / RECORD, sealed(record))
+    write_json(folder / RECORD, sealed(record | (more or {})))
 
 
 def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, folder: Path) -> None:

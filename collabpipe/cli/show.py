@@ -12,7 +12,8 @@ from rich.table import Table
 from collabpipe.cli.console import console
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
-from collabpipe.plan.paths import FIGURE_FILES, TABLE_FILES, Paths
+from collabpipe.plan.figures import FIGURES
+from collabpipe.plan.paths import TABLE_FILES, Paths
 from collabpipe.results.state import State, look
 from collabpipe.results.studies import Study, recorded, study_here
 
@@ -49,7 +50,7 @@ def show_tables(paths: Paths) -> None:
     out.print(lines[-1], soft_wrap=False)
     _show_claims(paths, out)
     out.print("Tables: " + ", ".join(str(paths.tables / file) for file in TABLE_FILES[:-1]))
-    figures = [path for file in FIGURE_FILES[:-1] if (path := paths.figures / file).is_file()]
+    figures = [path for figure in FIGURES if (path := paths.figures / figure.files[-1]).is_file()]
     out.print("Figures: " + (", ".join(map(str, figures)) or "none"))
     try:
         for line in _standing(paths):

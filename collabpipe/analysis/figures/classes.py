@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from collabpipe.analysis.figures.material import Cell, Material, Predicted, shown_cell
@@ -43,7 +44,7 @@ def draw_classes(predicted: Mapping[Cell, Mapping[str, Predicted]], classes: Map
         -(-len(cells) // columns),
         columns,
         width,
-        rows.pitch * max(len(predicted[cell]) for cell in cells),
+        max(rows.pitch * max(len(predicted[cell]) for cell in cells), 0.5),
         left=rows.left,
         bottom=width_of(named, SMALL) + 0.4,
         titles=titles,
@@ -62,7 +63,9 @@ def _panel(sheet: Sheet, axes: Axes, by_method: Mapping[str, Predicted], classes
     image = axes.imshow(shares, aspect="auto", cmap="cividis", vmin=low - 0.5, vmax=high + 0.5, interpolation="none")
     place = axes.get_position()
     bar = sheet.figure.add_axes((place.x1 + 0.08 / sheet.width, place.y0, 0.09 / sheet.width, place.height))
-    sheet.figure.colorbar(image, cax=bar).outline.set_visible(False)
+    sheet.figure.colorbar(image, cax=bar, ticks=MaxNLocator(max(int(sheet.size[1] / 0.3), 1))).outline.set_visible(
+        False
+    )
     rows.label(axes, list(by_method))
     if len(classes) <= NAMED:
         names = [shortened(name, 20) for name in classes]

@@ -75,7 +75,7 @@ def _panel(
         if of_method["seed"].nunique() > 1:
             axes.fill_between(seen.index, seen["min"], seen["max"], color=style.colour, alpha=0.12, lw=0)
         stops = of_method[of_method["diverged"]]
-        axes.plot(stops["epoch"], scale * stops[column], color=style.colour, marker="x", ms=7.0, mew=2.0, ls="none")
+        axes.plot(stops["epoch"], scale * stops[column], color=style.colour, marker="X", ms=8.0, mec="black", ls="none")
     # One scale for all methods, in whichever column they are.
     late = scale * rows.loc[(rows["epoch"] > skip * rows["epoch"].max()) | rows["diverged"], column]
     axes.set_ylim(*fitted(float(late.min()), float(late.max()), least=0.02 * scale))

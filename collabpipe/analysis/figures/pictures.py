@@ -34,7 +34,7 @@ def short(name: str) -> str:
 def draw_rows(rows: Sequence[Row]) -> Figure:
     """One row below the other, the images in their own pixels."""
     rows = rows[:MOST_PANELS]
-    texts = [[wrapped(line, SIDE + GAP, 6.5) for line in row.texts] for row in rows]
+    texts = [[wrapped(line, SIDE, 6.5) for line in row.texts] for row in rows]
     below = height_of([text for row in texts for text in row], 6.5) + 0.1
     titles = [wrapped(row.title, ACROSS * (SIDE + GAP)) for row in rows]
     sheet = Sheet(len(rows), 1, ACROSS * (SIDE + GAP), SIDE, left=0.15, bottom=below, titles=titles)

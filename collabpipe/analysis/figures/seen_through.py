@@ -46,7 +46,9 @@ def _panel(axes: Axes, rows: Rows, shares: pd.DataFrame) -> None:
     for shift, (column, colour, marker, label) in zip((-0.15, 0.15), SHARES, strict=True):
         mean, low, high = (shares[column][part].to_numpy() for part in ("mean", "min", "max"))
         places = np.arange(len(shares)) + shift
-        axes.errorbar(mean, places, xerr=(mean - low, high - mean), color=colour, marker=marker, ls="none", label=label)
+        # Rounding may put the mean of equal values beside them.
+        sides = np.maximum((mean - low, high - mean), 0.0)
+        axes.errorbar(mean, places, xerr=sides, color=colour, marker=marker, ls="none", label=label)
     rows.label(axes, shares.index.tolist())
     axes.set_xlim(-3.0, 103.0)
     axes.set_xlabel("flipped training labels (%)")

@@ -31,7 +31,7 @@ LINES: tuple[Any, ...] = ("-", *((0, dashes) for dashes in DASHES))
 GREY = "#666666"
 TOGETHER = len(COLOURS)
 """The most methods in one panel."""
-MOST_PANELS = 240
+MOST_PANELS = 280
 """In one figure. A larger study shows its first cells, and says so."""
 FONT = 8.0
 SMALL = 7.0
@@ -40,7 +40,10 @@ LINE_HEIGHT = 1.3 / 72.0
 CHARACTER = 0.62 / 72.0
 """The width of a character, on average, for each point of its size."""
 PIXELS_PER_INCH = 150
+MOST_PIXELS = 60_000
+"""Of a side; matplotlib draws no more than 65,535."""
 DRAWN = re.compile(r'(?<= d=")[^"]*')
+DOCTYPE = re.compile(r"<!DOCTYPE[^>]*>\s*")
 LONG_NUMBER = re.compile(r"(\.\d\d)\d+")
 
 SETTINGS: dict[Any, Any] = {
@@ -77,14 +80,16 @@ def save(figure: Figure, path: Path) -> None:
     with atomic_path(path) as temporary:
         if path.suffix == ".png":
             metadata: dict[str, Any] = {"Software": None}
-            figure.savefig(temporary, format="png", backend="agg", dpi=PIXELS_PER_INCH, metadata=metadata)
+            sharpness = min(PIXELS_PER_INCH, MOST_PIXELS / max(figure.get_size_inches()))
+            figure.savefig(temporary, format="png", backend="agg", dpi=sharpness, metadata=metadata)
             return
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(temporary, format="svg", backend="svg", metadata=metadata)
         drawn = temporary.read_text(encoding="utf-8")
         # Hundredths of a point are enough, and a third of the size is digits.
         shorter = DRAWN.sub(lambda found: LONG_NUMBER.sub(r"\1", found.group()), drawn)
-        temporary.write_text(shorter, encoding="utf-8")
+        # A page may not hold the address of a document type, even though no browser loads it.
+        temporary.write_text(DOCTYPE.sub("", shorter, count=1), encoding="utf-8")
 
 
 def wrapped(text: str, width: float, size: float = FONT) -> str:

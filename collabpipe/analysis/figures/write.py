@@ -1,4 +1,4 @@
-"""Draw all figures of a study, and list those that were drawn."""
+"""Draw all figures of a study."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from collabpipe.analysis.figures import (
     transitions,
     wrong,
 )
+from collabpipe.analysis.figures.described import ALTERNATIVES, described
 from collabpipe.analysis.figures.material import Material
 from collabpipe.analysis.figures.style import own_style, save
 from collabpipe.analysis.runs import read_runs
@@ -60,11 +61,12 @@ def write_figures(study: StudyRecipe, paths: Paths, partial: bool = False) -> No
     """
     runs = read_runs(study, paths, partial)
     folder = paths.figures / "partial" if partial else paths.figures
-    material = Material(study, runs, paths)
+    material, texts = Material(study, runs, paths), {}
     with own_style():
         for kind in FIGURES:
             figure = DRAW[kind.name](material)
+            texts[kind.name] = described(figure)
             for name in kind.files:
                 save(figure, folder / name)
-    write_record(folder, FIGURE_FILES, study, runs)
+    write_record(folder, FIGURE_FILES, study, runs, {ALTERNATIVES: texts})
     note(paths, folder, whereabouts("cpu"))

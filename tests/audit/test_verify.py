@@ -23,7 +23,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from collabpipe.analysis.figures import write_figures
+from collabpipe.analysis.figures.write import write_figures
 from collabpipe.analysis.tables import write_tables
 from collabpipe.audit.compare import alike
 from collabpipe.audit.verify import Depth, Verifier

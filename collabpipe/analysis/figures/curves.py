@@ -19,7 +19,7 @@ QUANTITIES = {
     "validation_accuracy": "accuracy on noisy\nvalidation labels (%)",
     "memorised": "flipped training\nlabels fitted (%)",
 }
-MOST_POINTS = 60
+MOST_POINTS = 40
 """Of a curve: more cannot be told apart in a panel, and make large files."""
 
 

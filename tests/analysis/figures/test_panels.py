@@ -91,11 +91,8 @@ def test_a_band_spans_the_replicates_and_a_cross_marks_a_divergence() -> None:
     figure = drawn(draw_curves, made.histories(), made.methods)
 
     first = panels(figure)[0]
-    crosses = [
-        line
-        for line in first.lines
-        if line.get_marker() == "X" and line.get_markersize() == 8 and len(line.get_xdata())
-    ]
+    marks = [line for line in first.lines if line.get_markersize() == 8.0]
+    crosses = [line for line in marks if len(line.get_xdata())]
     assert [line.get_xdata().tolist() for line in crosses] == [[3]]
     assert inside(first) is False, "the steep first epochs leave the axis"
     low, high = first.get_ylim()

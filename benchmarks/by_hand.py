@@ -37,13 +37,13 @@ class Worked:
         return 3600 * self.trained / self.seconds if self.seconds else 0.0
 
 
-def train_and_evaluate(recipes: list[Path], root: Path, execution: ExecutionSettings, threads: int) -> str:
+def train_and_evaluate(recipes: list[Path], paths: Paths, execution: ExecutionSettings, threads: int) -> str:
     """In a process of its own: train the recipes, so many at the same time, and evaluate runs; returns what failed."""
     from collabpipe.host.signals import Interruption
     from collabpipe.jobs.evaluate import evaluate
     from collabpipe.jobs.train import train
 
-    paths, interruption = Paths(root), Interruption()
+    interruption = Interruption()
 
     def work(recipe: TrainRecipe) -> None:
         train(recipe, paths, execution, interruption)
@@ -111,7 +111,7 @@ class StudyByHand:
 
     def _command(self, name: str, recipe: Recipe, *options: str | Path) -> bool:
         path = recipe.write(self.plan.paths.recipes)
-        done = main([name, str(path), "--results", str(self.plan.paths.root), *map(str, options)])
+        done = main([name, str(path), *self.plan.paths.options, *map(str, options)])
         if done != 0:
             self.worked.failed.append(f"{name} {getattr(recipe, 'run', path.stem[:12])}")
         return done == 0
@@ -127,7 +127,7 @@ class StudyByHand:
             files = [recipe.write(self.plan.paths.recipes) for recipe in group]
             for recipe in group:
                 del self.waiting[str(recipe.run)]
-            asked = (files, self.plan.paths.root, self.execution, self.threads)
+            asked = (files, self.plan.paths, self.execution, self.threads)
             self.running[self.pool.submit(train_and_evaluate, *asked)] = group
             given = True
         return given

@@ -114,7 +114,7 @@ def take_over(plan: Plan, folder: Path, stem: str, folders: Mapping[str, Path]) 
         for path in packed:
             with tarfile.open(path) as tar:
                 tar.extractall(temporary, filter="data")
-        source = Paths(Path(temporary))
+        source = Paths(Path(temporary), plan.paths.study)
         for data in plan.data.values():
             _take_data(plan, data.dataset, source, folders)
         here = look(plan)
@@ -124,7 +124,7 @@ def take_over(plan: Plan, folder: Path, stem: str, folders: Mapping[str, Path]) 
             if name not in here.evaluated:
                 _move(source.evaluation(recipe.run), METRICS, source, plan.paths)
         for part in ("labels", "selection", "overhead"):
-            for path in sorted((source.root / part).rglob("*")):
+            for path in sorted((source.folder / part).rglob("*")):
                 target = plan.paths.root / path.relative_to(source.root)
                 if path.is_file() and not target.exists():
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def _take_data(plan: Plan, dataset: str, source: Paths, folders: Mapping[str, Pa
     if not (theirs / "record.json").exists():
         return
     own = folders.get(recipe.source) or plan.settings.datasets[dataset].data_dir
-    path, results = str(recipe.write(plan.paths.recipes)), ["--results", str(plan.paths.root)]
+    path, results = str(recipe.write(plan.paths.recipes)), Paths(plan.results).options
     if dataset not in look(plan).data:
         fetching = main(["fetch", path, *results, *(["--data-dir", str(own)] if own else [])])
         if fetching != 0 or main(["prepare", path, *results]) != 0:

@@ -13,7 +13,7 @@ def measure(context: Context) -> list[Row]:
     """One run of it, minutes long."""
     folder = working_folder(context.folder / "study")
     used = run(folder, "snakemake", "--profile", "profiles/quiet", "--cores", "all")
-    records = [read_json(path) for path in (folder / "results" / "provenance" / "runs").rglob("*.json")]
+    records = [read_json(path) for path in (folder / "results" / "default" / "provenance" / "runs").rglob("*.json")]
     trained = sum(record["cost"]["seconds"] for record in records)
     cores = len(os.sched_getaffinity(0))
     ratio = used.seconds / (trained / cores)

@@ -13,32 +13,32 @@ import numpy as np
 
 from collabpipe.cli import main
 from collabpipe.common.files import read_json, sealed, write_json
-from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, LABEL_INPUTS, METRICS, RECORD
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, LABEL_INPUTS, METRICS, RECORD, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, evaluation_key, training_digest
 
 
-def run_command(plan: Plan, name: str, recipe: Path, *options: str) -> None:
+def run_command(name: str, recipe: Path, *options: str) -> None:
     """Run a command of the package in this process.
 
     Raises:
         RuntimeError: it failed.
     """
-    if main([name, str(recipe), "--results", str(plan.paths.root), *options]) != 0:
+    if main([name, str(recipe), *options]) != 0:
         raise RuntimeError(f"collabpipe {name} {recipe} failed")
 
 
 def finish(plan: Plan) -> None:
     """Put all artefacts of the plan into its results folder, up to the overhead table; the tables are left to make."""
-    paths = plan.paths
+    paths, shared = plan.paths, Paths(plan.results).options
     for data in plan.data.values():
-        run_command(plan, "fetch", data.write(paths.recipes))
-        run_command(plan, "prepare", data.write(paths.recipes))
+        run_command("fetch", data.write(paths.recipes), *shared)
+        run_command("prepare", data.write(paths.recipes), *shared)
     first = next(iter(plan.runs.values()))
-    run_command(plan, "labels", first.labels.write(paths.recipes))
-    run_command(plan, "train", first.write(paths.recipes))
-    run_command(plan, "evaluate", first.write(paths.recipes))
-    run_command(plan, "overhead", plan.overhead.write(paths.recipes), "--seconds", "0.1")
+    run_command("labels", first.labels.write(paths.recipes), *paths.options)
+    run_command("train", first.write(paths.recipes), *paths.options)
+    run_command("evaluate", first.write(paths.recipes), *paths.options)
+    run_command("overhead", plan.overhead.write(paths.recipes), *paths.options, "--seconds", "0.1")
     sums = _record_labels(plan, first)
     record = read_json(paths.run(first.run) / RECORD)
     metrics = read_json(paths.evaluation(first.run) / METRICS)

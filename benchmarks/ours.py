@@ -10,7 +10,6 @@ import numpy as np
 
 from collabpipe.data.labels import LabelFile
 from collabpipe.data.prepared import Images
-from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.settings.study import check_settings
@@ -61,4 +60,4 @@ def recipe(
         "seeds": [seed],
         "training": training,
     }
-    return Plan(check_settings(asked, {}), Paths(Path("results"))).runs[f"{source}/none/{network}/{method}/seed{seed}"]
+    return Plan(check_settings(asked, {}), Path("results")).runs[f"{source}/none/{network}/{method}/seed{seed}"]

@@ -8,7 +8,6 @@ from pathlib import Path
 from benchmarks.finished import finish
 from benchmarks.rounds import Context, Goal, Row, in_turns, paired
 from benchmarks.studies import Used, large_study, run, working_folder
-from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 
 DRY = ("snakemake", "--cores", "2", "--dry-run")
@@ -17,10 +16,10 @@ DRY = ("snakemake", "--cores", "2", "--dry-run")
 def finished_default_study(folder: Path) -> Path:
     """A working folder in which the default study is finished."""
     working_folder(folder)
-    plan = Plan.from_files([folder / "config" / "config.yaml"], Paths(folder / "results").root)
+    plan = Plan.from_files([folder / "config" / "config.yaml"], folder / "results")
     finish(plan)
     for command in ("tables", "figures"):
-        run(folder, "collabpipe", command, f"results/recipes/{plan.study.digest}.json")
+        run(folder, "collabpipe", command, str(plan.paths.recipe(plan.study.digest)), *plan.paths.options)
     run(folder, *DRY)  # what the store lacks is taken in once
     return folder
 

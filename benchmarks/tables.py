@@ -15,7 +15,8 @@ def measure(context: Context) -> list[Row]:
     folder = working_folder(context.folder / "study", large_study(100, 5, 10))
     plan = Plan.from_files([folder / "config" / "config.yaml"], folder / "results")
     finish(plan)
-    used = [run(folder, "collabpipe", "tables", f"results/recipes/{plan.study.digest}.json") for _ in range(3)]
+    command = ("collabpipe", "tables", str(plan.paths.recipe(plan.study.digest)), *plan.paths.options)
+    used = [run(folder, *command) for _ in range(3)]
     seconds, processor = (statistics.median(getattr(u, name) for u in used) for name in ("seconds", "processor"))
     peak = max(one.peak for one in used) / (1 << 20)
     note = f"of three; processor {processor:.1f} s, {peak:.0f} MiB at most"

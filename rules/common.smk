@@ -15,10 +15,12 @@ from collabpipe.plan.paths import (
 from collabpipe.plan.plan import Plan
 from collabpipe.results.workflow import (
     Workflow,
+    check_dvc_stage,
     for_all_blocks,
     missing_rules,
     slurm_step,
 )
+from collabpipe.results.earlier import take_over
 from collabpipe.results.prune import left_over
 from collabpipe.results.state import check_own_files
 from collabpipe.results.timestamps import settle
@@ -40,7 +42,10 @@ try:
     # Jobs parse this file again, but only the main process may settle times.
     if workflow.is_main_process:
         shorten_job_lines(logger, workflow.logger_manager.settings.quiet or ())
-        occupy(PLAN.paths.root)
+        check_dvc_stage(PLAN)
+        if moved := take_over(PLAN):
+            logger.info(moved)
+        occupy(PLAN.results)
         check_own_files(PLAN, settle(PLAN))
         if left := left_over(PLAN):
             logger.info(left)
@@ -49,8 +54,6 @@ except (CollabpipeError, OSError) as error:
 
 FILES = Workflow(PLAN)
 PATHS = PLAN.paths
-LOGS = PATHS.logs
-BENCHMARKS = PATHS.benchmarks
 STEP = "" if workflow.is_main_process else slurm_step()
 CELL = "{dataset}/{noise}/{network}/{method}"
 OVERRIDES = workflow.resource_settings

@@ -5,9 +5,9 @@ rule fetch_dataset:
     output:
         PATHS.raw("{dataset}") / FETCHED,
     log:
-        LOGS / "fetch_dataset/{dataset}.log",
+        PATHS.log("fetch_dataset/{dataset}"),
     benchmark:
-        BENCHMARKS / "fetch_dataset/{dataset}.tsv"
+        PATHS.benchmark("fetch_dataset/{dataset}")
     localrule: True
     params:
         options=lambda w: FILES.fetch_options(w.dataset),
@@ -22,11 +22,11 @@ rule prepare_dataset:
     output:
         [PATHS.dataset("{dataset}") / name for name in DATA_FILES],
     log:
-        LOGS / "prepare_dataset/{dataset}.log",
+        PATHS.log("prepare_dataset/{dataset}"),
     benchmark:
-        BENCHMARKS / "prepare_dataset/{dataset}.tsv"
+        PATHS.benchmark("prepare_dataset/{dataset}")
     params:
-        options=FILES.options,
+        options=FILES.shared_options,
     shell:
         "collabpipe prepare {input.recipe} {params.options} > {log} 2>&1"
 

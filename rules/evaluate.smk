@@ -9,9 +9,9 @@ for block in FILES.blocks:
         output:
             FILES.evaluations(block.seeds),
         log:
-            LOGS / f"{block.job('evaluate')}.log",
+            PATHS.log(block.job("evaluate")),
         benchmark:
-            BENCHMARKS / f"{block.job('evaluate')}.tsv"
+            PATHS.benchmark(block.job("evaluate"))
         wildcard_constraints:
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads

@@ -8,9 +8,9 @@ rule noisy_labels:
         labels=PATHS.label_file("{dataset}", "{noise}", "{seed}"),
         record=PATHS.label_file("{dataset}", "{noise}", "{seed}").with_suffix(".json"),
     log:
-        LOGS / "noisy_labels/{dataset}/{noise}/seed{seed}.log",
+        PATHS.log("noisy_labels/{dataset}/{noise}/seed{seed}"),
     benchmark:
-        BENCHMARKS / "noisy_labels/{dataset}/{noise}/seed{seed}.tsv"
+        PATHS.benchmark("noisy_labels/{dataset}/{noise}/seed{seed}")
     params:
         options=FILES.options,
     shell:

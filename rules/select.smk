@@ -6,9 +6,9 @@ rule choose:
     output:
         PATHS.choice("{dataset}", "{noise}", "{network}", "{method}"),
     log:
-        LOGS / f"choose/{CELL}.log",
+        PATHS.log(f"choose/{CELL}"),
     benchmark:
-        BENCHMARKS / f"choose/{CELL}.tsv"
+        PATHS.benchmark(f"choose/{CELL}")
     localrule: True
     params:
         options=FILES.choose_options,

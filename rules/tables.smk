@@ -8,9 +8,9 @@ rule measure_overhead:
     output:
         [PATHS.overhead / name for name in OVERHEAD_FILES],
     log:
-        LOGS / "measure_overhead.log",
+        PATHS.log("measure_overhead"),
     benchmark:
-        BENCHMARKS / "measure_overhead.tsv"
+        PATHS.benchmark("measure_overhead")
     threads: PLAN.overhead.training.threads
     resources:
         gpu=FILES.gpus,
@@ -43,9 +43,9 @@ rule assemble_tables:
             if name not in ("main.csv", "claims.csv")
         ],
     log:
-        LOGS / "assemble_tables.log",
+        PATHS.log("assemble_tables"),
     benchmark:
-        BENCHMARKS / "assemble_tables.tsv"
+        PATHS.benchmark("assemble_tables")
     localrule: True
     params:
         options=FILES.options,
@@ -71,9 +71,9 @@ rule draw_figures:
         [PATHS.figures / figure.files[1] for figure in FIGURES],
         PATHS.figures / RECORD,
     log:
-        LOGS / "draw_figures.log",
+        PATHS.log("draw_figures"),
     benchmark:
-        BENCHMARKS / "draw_figures.tsv"
+        PATHS.benchmark("draw_figures")
     localrule: True
     params:
         options=FILES.options,

@@ -11,9 +11,9 @@ for block in FILES.blocks:
         output:
             FILES.checkpoints(block.seeds),
         log:
-            LOGS / f"{block.job('train')}.log",
+            PATHS.log(block.job("train")),
         benchmark:
-            BENCHMARKS / f"{block.job('train')}.tsv"
+            PATHS.benchmark(block.job("train"))
         wildcard_constraints:
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads

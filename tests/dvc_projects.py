@@ -15,11 +15,14 @@ from typing import Any
 import yaml
 
 from collabpipe.common.files import json_digest, read_json
+from collabpipe.plan.paths import STAGES
 from tests.workspaces import REPOSITORY, Workspace
 
 CELL = "digits/symmetric-0.5/resnet8"
 WHO = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
-PROJECT_FILES = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "dvc.yaml", "collabpipe")
+DVC_STAGES = (STAGES[0], *(f"{stage}@small" for stage in STAGES[1:]))
+SKIPS_ALL = [f"Stage '{stage}' didn't change, skipping" for stage in DVC_STAGES]
+PROJECT_FILES = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "collabpipe")
 
 
 class Project(Workspace):
@@ -109,7 +112,7 @@ class Project(Workspace):
         for result in self.results.glob("store/*/*/result.json"):
             if cost := read_json(result).get("cost"):
                 found[json_digest(cost)] = read_json(result.parent / "asked.json")["run"]
-        folder = self.results / "provenance" / "runs"
+        folder = self.folder / "provenance" / "runs"
         for file in folder.rglob("*.json"):
             found.setdefault(json_digest(read_json(file)["cost"]), str(file.relative_to(folder).with_suffix("")))
         return found

@@ -75,6 +75,9 @@ class Workspace:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
         workspace = cls(root)
         workspace.configure(config)
+        stages, folder = root / "dvc.yaml", workspace.plan.paths.study
+        text = stages.read_text().replace("default: config/", f"{folder}: config/")
+        stages.write_text(text.replace("{studies.default}", f"{{studies.{folder}}}"))
         return workspace
 
     @property
@@ -91,6 +94,16 @@ class Workspace:
     def plan(self) -> Plan:
         """The plan of the default study as it is configured now."""
         return Plan.from_files([self.config], self.results)
+
+    @property
+    def paths(self) -> Paths:
+        """The files of the default study."""
+        return self.plan.paths
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the default study's results."""
+        return self.paths.folder
 
     @property
     def environment(self) -> dict[str, str]:
@@ -162,7 +175,7 @@ class Workspace:
 
     def table(self) -> pd.DataFrame:
         """The main table, by method."""
-        return pd.read_csv(self.results / "tables" / "main.csv").set_index("method")
+        return pd.read_csv(self.paths.tables / "main.csv").set_index("method")
 
     def times(self, leave_out: str = "") -> dict[str, int]:
         """The modification time (ns) of every result, but those in the folder to leave out."""
@@ -203,7 +216,7 @@ class Lab:
 
     def plan(self, changes: Mapping[str, Any]) -> Plan:
         """The plan of the small study with `changes`."""
-        return Plan(check_settings(altered(changes), {}), Paths(self.results))
+        return Plan(check_settings(altered(changes), {}), self.results)
 
     def recipe(self, changes: Mapping[str, Any], method: str = "baseline", seed: int = 0) -> TrainRecipe:
         """The recipe of one run of the small study with `changes`."""
@@ -235,8 +248,8 @@ class Lab:
 
     def lay_out(self, root: Path, changes: Mapping[str, Any]) -> tuple[Paths, dict[str, Path]]:
         """A results folder with all that the small study with `changes` trains from, and its recipes by run."""
-        plan = Plan(check_settings(altered(changes), {}), Paths(root / "results"))
-        shutil.copytree(self.results, plan.paths.root)
+        plan = Plan(check_settings(altered(changes), {}), root / "results")
+        shutil.copytree(self.results, plan.results)
         for labels in plan.labels.values():
-            assert main(["labels", str(labels.write(plan.paths.recipes)), "--results", str(plan.paths.root)]) == 0
+            assert main(["labels", str(labels.write(plan.paths.recipes)), *plan.paths.options]) == 0
         return plan.paths, {name: recipe.write(plan.paths.recipes) for name, recipe in plan.runs.items()}

@@ -69,7 +69,7 @@ class RivalChoice:
 
     def _when_chosen(self, run: EvaluatedRun) -> float:
         """The chosen candidate's accuracy on validation images, which the run itself trained on; -1: not searched."""
-        asked = read_recipe(self.paths.recipes / f"{run.record['recipe']}.json", TrainRecipe).undecided
+        asked = read_recipe(self.paths.recipe(run.record["recipe"]), TrainRecipe).undecided
         name = run.name
         if asked is None or name.method not in asked.choices:
             return -1.0

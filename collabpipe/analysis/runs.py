@@ -55,20 +55,20 @@ def read_runs(study: StudyRecipe, paths: Paths, partial: bool = False) -> list[E
             if not partial:
                 raise
     if not runs:
-        raise CollabpipeError(f"{paths.root}: no run of study {study.study} is evaluated yet.")
+        raise CollabpipeError(f"{paths.folder}: no run of study {study.study} is evaluated yet.")
     return runs
 
 
 def _read_run(name: RunName, digest: str, paths: Paths, diverged: float | Literal["chance"]) -> EvaluatedRun:
     folder = paths.run(name)
-    recipe = read_recipe(paths.recipes / f"{digest}.json", TrainRecipe)
+    recipe = read_recipe(paths.recipe(digest), TrainRecipe)
     record = training_record(recipe, folder)
     path = paths.metrics(name)
-    metrics = read_record(path, f"Evaluate the run: {recipe.command('evaluate', paths.root)}")
+    metrics = read_record(path, f"Evaluate the run: {paths.command('evaluate', recipe)}")
     if metrics.get("inputs", {}).get("training") != record["digest"]:
         raise CollabpipeError(
             f"{path}: belongs to another training than {paths.run_record(name)}. "
-            f"Evaluate the run again: {recipe.command('evaluate', paths.root)}"
+            f"Evaluate the run again: {paths.command('evaluate', recipe)}"
         )
     counts_as = diverged
     if counts_as == CHANCE:

@@ -102,7 +102,7 @@ def runs_table(runs: list[EvaluatedRun], paths: Paths) -> pd.DataFrame:
         rows.append(
             {
                 **run.name.model_dump(),
-                "recipe": paths.shown(paths.recipes / f"{run.recipe.digest}.json"),
+                "recipe": paths.shown(paths.recipe(run.recipe.digest)),
                 "labels": paths.shown(paths.labels(run.recipe.labels)),
                 "checkpoint": f"{shown}/last.safetensors",
                 "history": f"{shown}/history.parquet",
@@ -156,7 +156,7 @@ def noise_table(runs: list[EvaluatedRun], paths: Paths) -> tuple[pd.DataFrame, l
     shown: dict[str, dict[str, Any]] = {}
     for recipe in {run.recipe.labels.digest: run.recipe.labels for run in runs}.values():
         path, record = paths.label_files(recipe)
-        about = read_record(record, f"Make it: {recipe.command('labels', paths.root)}")
+        about = read_record(record, f"Make it: {paths.command('labels', recipe)}")
         names = {"dataset": recipe.data.dataset, "noise": recipe.noise_name, "seed": recipe.replicate}
         known = ("images", "validation", "rate_asked", "true_rate", "true_rate_training", "sha256")
         rows.append(names | {name: about[name] for name in known} | {"labels": paths.shown(path)})

@@ -1,4 +1,4 @@
-"""Shares a finished study through DVC and restores it elsewhere, so that nothing is trained a second time."""
+"""Shares finished studies through DVC and restores them elsewhere, so that nothing is trained a second time."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from collabpipe.plan.plan import Plan
 from collabpipe.results.adoption import link_again
 from collabpipe.results.studies import Study
 from collabpipe.results.timestamps import settle
+from collabpipe.results.workflow import check_folder
 
 DVC = (sys.executable, "-m", "dvc")
 LOCK = Path("dvc.lock")
@@ -47,42 +48,66 @@ class Restored:
     """What is wrong with the others that do not fit; their files are removed, so that they are made again."""
 
 
-def restore(plan: Plan, remote: str | None, stages: Sequence[str], pull: bool, force: bool) -> Restored:
+def restore(plans: Sequence[Plan], remote: str | None, stages: Sequence[str], pull: bool, force: bool) -> Restored:
     """Pull what dvc.lock names, prove it by content, remove what does not fit, and set things right for Snakemake.
+
+    Args:
+        plans: the studies, all of one results folder.
+        remote: the name of the remote; None: DVC's default one.
+        stages: what is pulled of each study (STAGES); none: everything.
+        pull: whether anything is pulled.
+        force: whether results that were never shared are overwritten.
 
     Raises:
         CollabpipeError: a run is going, DVC cannot bring what dvc.lock names, or what it brought is write-protected.
     """
-    _is_where_dvc_works(plan)
-    with alone(plan.paths.root, "restoring"):
+    results = _where_dvc_works(plans)
+    found = Restored()
+    with alone(results, "restoring"):
         if pull:
-            _pull(plan.paths.root, remote, stages, force)
-        found = _proven(plan)
-        settle(plan)
+            _pull(results, remote, _targets(plans, stages or STAGES), force)
+        for plan in plans:
+            _prove(plan, found)
+            settle(plan)
     return found
 
 
-def _is_where_dvc_works(plan: Plan) -> None:
-    refuse_link(plan.paths.root)
-    if plan.paths.root.resolve() != Path("results").resolve():
-        raise CollabpipeError(f"{plan.paths.root}: DVC keeps the folder results of this checkout, and no other one.")
+def _where_dvc_works(plans: Sequence[Plan]) -> Path:
+    results = plans[0].results
+    refuse_link(results)
+    if results.resolve() != Path("results").resolve():
+        raise CollabpipeError(f"{results}: DVC keeps the folder results of this checkout, and no other one.")
+    return results
 
 
-def configured_study() -> list[Path]:
-    """The configuration that dvc.yaml names (vars: study), which its stages run and dvc.lock speaks of.
+def _targets(plans: Sequence[Plan], stages: Sequence[str]) -> list[str]:
+    """The names of stages of dvc.yaml: there is one of the data sets, and one per study of each other stage."""
+    of_studies = [f"{stage}@{plan.paths.study}" for plan in plans for stage in stages if stage != STAGES[0]]
+    return [*(stage for stage in stages if stage == STAGES[0]), *of_studies]
+
+
+def configured_studies(results: Path, names: Sequence[str]) -> list[Plan]:
+    """The studies that dvc.yaml names (vars: studies), or those of them with these names or folders.
 
     Raises:
-        CollabpipeError: there is no dvc.yaml here.
+        CollabpipeError: there is no dvc.yaml here, it names no such study, or it gives a study another one's folder.
     """
     try:
         variables = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["vars"]
-    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise CollabpipeError(f"dvc.yaml: cannot be read, or names no study in vars: {error}") from error
-    return [Path(entry["study"]) for entry in variables if "study" in entry]
+        files = {folder: str(file) for entry in variables for folder, file in entry.get("studies", {}).items()}
+    except (AttributeError, OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise CollabpipeError(f"dvc.yaml: cannot be read, or names no studies in vars: {error}") from error
+    plans = [Plan.from_files([Path(file)], results) for file in files.values()]
+    for folder, plan in zip(files, plans, strict=True):
+        check_folder(plan, folder)
+    unknown = set(names).difference(*((plan.settings.study, plan.paths.study) for plan in plans))
+    if unknown or not plans:
+        named = ", ".join(sorted(unknown)) or "any"
+        raise CollabpipeError(f"dvc.yaml: vars: studies: has no study {named}. Known: {', '.join(files) or 'none'}.")
+    return [plan for plan in plans if not names or {plan.settings.study, plan.paths.study} & set(names)]
 
 
-def _proven(plan: Plan) -> Restored:
-    found = Restored()
+def _prove(plan: Plan, found: Restored) -> None:
     for check in Verifier(plan, "sums").checks():
         wrong = check.broken() if check.is_there else None
         if isinstance(wrong, Stale):
@@ -93,7 +118,6 @@ def _proven(plan: Plan) -> Restored:
                 file.unlink(missing_ok=True)
         else:
             (found.proven if check.is_there else found.missing)[check.kind] += 1
-    return found
 
 
 def _pull(results: Path, remote: str | None, stages: Sequence[str], force: bool) -> None:
@@ -148,11 +172,11 @@ def _object(md5: str) -> str:
 
 
 def _outputs(stages: Sequence[str]) -> Iterator[tuple[str, str, Path]]:
-    """What dvc.lock names for `stages` (none: all): path, MD5 sum, and its path in DVC's cache if it is there."""
+    """What dvc.lock names for `stages`: path, MD5 sum, and its path in DVC's cache if it is there."""
     shown = subprocess.run([*DVC, "cache", "dir"], capture_output=True, text=True, check=False)  # noqa: S603
     cache = Path(shown.stdout.strip())
     for name, stage in yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"].items():
-        for out in stage.get("outs", ()) if not stages or name in stages else ():
+        for out in stage.get("outs", ()) if name in stages else ():
             yield out["path"], out["md5"], cache / _object(out["md5"])
 
 
@@ -222,27 +246,34 @@ def _from(remote: str | None) -> list[str]:
     return ["--remote", remote] if remote else []
 
 
-def share(plan: Plan, remote: str | None, push: bool) -> None:
-    """Record the finished study in dvc.lock as it is, whoever made it, and push it.
+def share(plans: Sequence[Plan], remote: str | None, push: bool) -> None:
+    """Record finished studies in dvc.lock as they are, whoever made them, and push them.
 
     Raises:
         CollabpipeError: something is left to be done or is not what it claims to be, or DVC fails.
     """
-    _is_where_dvc_works(plan)
-    with alone(plan.paths.root, "sharing"):
-        if not settle(plan).complete(plan):
-            raise CollabpipeError(
-                f"{plan.paths.root}: study {plan.settings.study} is not finished, and dvc.lock would say that it is. "
-                f"Finish it: {Study.of_files(plan).command}. Or check out the configuration that it belongs to."
-            )
-        for check in Verifier(plan, "sums").checks():
-            if wrong := check.broken():
-                command = Study.of_files(plan).command
-                raise CollabpipeError(f"{wrong}. Nothing was shared. Remove it and make it again: {command}")
-        if _dvc("commit", "--force", *STAGES) != 0:
+    results, targets = _where_dvc_works(plans), _targets(plans, STAGES)
+    with alone(results, "sharing"):
+        for plan in plans:
+            _check_finished(plan)
+        if _dvc("commit", "--force", *targets) != 0:
             raise CollabpipeError("dvc commit failed, as DVC says above. dvc.lock may say what it said before.")
-        link_again(plan)
-        if push and _dvc("push", *_from(remote), *STAGES) != 0:
+        for plan in plans:
+            link_again(plan)
+        if push and _dvc("push", *_from(remote), *targets) != 0:
             raise CollabpipeError(
                 f"dvc push failed, as DVC says above. {LOCK} is written: push again with collabpipe share or dvc push."
             )
+
+
+def _check_finished(plan: Plan) -> None:
+    command = Study.of_files(plan).command
+    if not settle(plan).complete(plan):
+        raise CollabpipeError(
+            f"{plan.paths.folder}: study {plan.settings.study} is not finished, and dvc.lock would say that it is. "
+            f"Finish it: {command}. Or check out the configuration that it belongs to, or name the studies that are "
+            "finished: collabpipe share STUDY"
+        )
+    for check in Verifier(plan, "sums").checks():
+        if wrong := check.broken():
+            raise CollabpipeError(f"{wrong}. Nothing was shared. Remove it and make it again: {command}")

@@ -55,12 +55,13 @@ def add_keep(parser: ArgumentParser, text: str) -> None:
     parser.add_argument("--keep", choices=get_args(Keep), default=EXECUTION.keep_weights, help=text)
 
 
-def add_remote(parser: ArgumentParser) -> None:
-    """Where a study is shared."""
+def add_shared(parser: ArgumentParser) -> None:
+    """Which studies are shared, and where."""
+    parser.add_argument("study", nargs="*", metavar="STUDY", help="a study that dvc.yaml names (default: all of them)")
     parser.add_argument("--remote", metavar="NAME", help="DVC's remote (default: its own default)")
 
 
 def add_study(parser: ArgumentParser, into: str) -> None:
     """The recipe of a study, and whether a part of it will do."""
-    parser.add_argument("study", type=Path, help="a recipe of kind study")
+    parser.add_argument("recipe", type=Path, help="a recipe of kind study")
     parser.add_argument("--partial", action="store_true", help=f"from the runs that are finished, into {into}")

@@ -21,4 +21,4 @@ def run(arguments: Namespace) -> None:
     from collabpipe.plan.recipes import read_recipe
     from collabpipe.plan.study_recipes import StudyRecipe
 
-    write_figures(read_recipe(arguments.study, StudyRecipe), arguments.results, arguments.partial)
+    write_figures(read_recipe(arguments.recipe, StudyRecipe), arguments.results, arguments.partial)

@@ -37,6 +37,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.host.results_lock import occupy
 from collabpipe.host.signals import EXIT_CODE, Interrupted, Interruption
 from collabpipe.plan.paths import Paths
+from collabpipe.results.studies import study_here
 
 
 class Command(Protocol):
@@ -52,7 +53,9 @@ class Command(Protocol):
         """Do what the command says; what takes long to import is imported here."""
 
 
-WRITING: tuple[Command, ...] = (fetch, prepare, labels, train, evaluate, choose, overhead, tables, figures)
+OF_A_STUDY: tuple[Command, ...] = (labels, train, evaluate, choose, overhead, tables, figures)
+"""Commands that make something of a study."""
+WRITING: tuple[Command, ...] = (fetch, prepare, *OF_A_STUDY)
 """Commands that must not meet a restore."""
 COMMANDS: tuple[Command, ...] = (plan, *WRITING, show, predict, export, verify, restore, share, prune, doctor, schema)
 PLAIN = {"±": "+-", "−": "-", "×": "x", "…": "...", "→": "->", "·": "*", "≤": "<=", "≥": ">="}
@@ -67,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             command.__name__.rpartition(".")[2], help=command.__doc__, description=command.__doc__
         )
-        sub.set_defaults(run=command.run, writes=command in WRITING)
+        sub.set_defaults(run=command.run, writes=command in WRITING, of_a_study=command in OF_A_STUDY)
         sub.add_argument(
             "--results",
             type=lambda folder: Paths(Path(folder)),
@@ -75,6 +78,10 @@ def parser() -> argparse.ArgumentParser:
             metavar="DIR",
             help="the results folder (default: results)",
         )
+        if command in OF_A_STUDY:
+            sub.add_argument(
+                "--study", metavar="FOLDER", help="the study's folder in DIR (default: of the study planned last)"
+            )
         command.arguments(sub)
     return top
 
@@ -94,6 +101,10 @@ def _print_in_any_locale() -> None:
             stream.reconfigure(errors="plain")
 
 
+def _of_study(paths: Paths, study: str | None) -> Paths:
+    return Paths(paths.root, study) if study else study_here(paths).plan.paths
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; a user's mistake ends in one message and exit code 1, not in a traceback."""
     _print_in_any_locale()
@@ -101,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.writes:
             occupy(arguments.results.root)
+        if arguments.of_a_study:
+            arguments.results = _of_study(arguments.results, arguments.study)
         with Interruption() as arguments.interruption:
             arguments.run(arguments)
     except CollabpipeError as error:

@@ -14,6 +14,7 @@ from collabpipe.cli.arguments import add_config
 from collabpipe.cli.console import console
 from collabpipe.host.results_lock import occupy
 from collabpipe.plan.plan import Plan
+from collabpipe.results.earlier import take_over
 from collabpipe.results.prune import left_over
 from collabpipe.results.state import State, check_own_files, look
 from collabpipe.results.timestamps import settle
@@ -40,9 +41,11 @@ def _rate(text: str) -> float:
 
 def run(arguments: Namespace) -> None:
     """Print the plan; with --write, bring the results folder in line with it first."""
-    if arguments.write:
-        occupy(arguments.results.root)
     plan = Plan.from_files(arguments.config, arguments.results.root)
+    if arguments.write:
+        if moved := take_over(plan):
+            print(moved)
+        occupy(plan.results)
     state = settle(plan) if arguments.write else look(plan)
     show_plan(plan, state)
     if arguments.estimate:

@@ -1,32 +1,31 @@
-"""Pull a shared study and set it right, so that nothing is made again."""
+"""Pull shared studies and set them right, so that nothing is made again."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from collabpipe.cli.arguments import add_remote
+from collabpipe.cli.arguments import add_shared
 from collabpipe.plan.paths import STAGES
-from collabpipe.plan.plan import Plan
 
 if TYPE_CHECKING:
     from collabpipe.audit.share import Restored
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """What is pulled, and from where."""
-    add_remote(parser)
+    """Which studies, what of them is pulled, and from where."""
+    add_shared(parser)
     parser.add_argument("--only", action="append", choices=STAGES, help="pull this stage alone; may be repeated")
     parser.add_argument("--no-pull", dest="pull", action="store_false", help="take the results as they are here")
     parser.add_argument("--force", action="store_true", help="overwrite or remove results that were never shared")
 
 
 def run(arguments: Namespace) -> None:
-    """Restore the configured study."""
-    from collabpipe.audit.share import configured_study, restore
+    """Restore the configured studies."""
+    from collabpipe.audit.share import configured_studies, restore
 
-    plan = Plan.from_files(configured_study(), arguments.results.root)
-    show_restored(restore(plan, arguments.remote, arguments.only or [], arguments.pull, arguments.force))
+    plans = configured_studies(arguments.results.root, arguments.study)
+    show_restored(restore(plans, arguments.remote, arguments.only or [], arguments.pull, arguments.force))
 
 
 def show_restored(found: Restored) -> None:

@@ -1,8 +1,9 @@
-"""Print the table that lies here, its study and whether it is up to date, and where tables and figures lie."""
+"""Print the tables of studies, whether they are up to date, and where tables and figures lie."""
 
 from __future__ import annotations
 
 import csv
+import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
@@ -13,38 +14,58 @@ from collabpipe.cli.console import console
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.paths import TABLE_FILES, Paths
+from collabpipe.plan.paths import RECORD, TABLE_FILES, Paths
 from collabpipe.results.state import State, look
 from collabpipe.results.studies import Study, recorded, study_here
 
+MAIN = "main.md"
+
 
 def arguments(parser: ArgumentParser) -> None:
-    """None of its own."""
+    """The studies."""
+    parser.add_argument(
+        "study", nargs="*", default=[None], metavar="STUDY", help="a study's name (default: the one planned last)"
+    )
 
 
 def run(arguments: Namespace) -> None:
-    """Print the table and how it stands."""
-    show_tables(arguments.results)
+    """Print the tables of each study and how they stand."""
+    for name in arguments.study:
+        show_study(study_here(arguments.results, name))
+    others = [one.about["study"] for one in recorded(arguments.results)[1:]]
+    if arguments.study == [None] and others:
+        print(f"Other studies here: {', '.join(others)}. Show them: {shlex.join(['collabpipe', 'show', *others])}")
 
 
-def show_tables(paths: Paths) -> None:
-    """Print the main table, its study, whether it is up to date, and the paths of the other tables and figures.
+def show_study(study: Study) -> None:
+    """Print a study's tables and whether they are up to date.
 
     Raises:
         CollabpipeError: there are no tables.
     """
-    path = paths.tables / "main.md"
+    paths, state = study.plan.paths, look(study.plan)
+    path = paths.tables / MAIN
     if not path.exists():
-        raise CollabpipeError(f"{path}: there are no tables yet. {_how_to_make(paths)}")
-    name = record_of(paths.tables / "record.json").get("name", "unknown: its record.json is missing or broken")
-    lines = path.read_text(encoding="utf-8").splitlines()
+        partial = paths.tables / "partial" / MAIN
+        finished = f" {partial} is of the runs that were finished when it was made." if partial.exists() else ""
+        raise CollabpipeError(
+            f"{path}: there are no tables yet. {_progress(study, state)} Make them: {study.command}{finished}"
+        )
+    print(f"study {study.name}")
+    show_tables(paths)
+    for line in _standing(study, state):
+        print(line)
+
+
+def show_tables(paths: Paths) -> None:
+    """Print the main table, the claims, and the paths of the other tables and figures."""
+    lines = (paths.tables / MAIN).read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     table = Table(*rows[0])
     for before, row in zip([rows[0], *rows[2:]], rows[2:], strict=False):
         if before[:3] != row[:3]:
             table.add_section()
         table.add_row(*row)
-    print(f"study {name}")
     out = console()
     out.print(table)
     out.print(lines[-1], soft_wrap=False)
@@ -52,21 +73,6 @@ def show_tables(paths: Paths) -> None:
     out.print("Tables: " + ", ".join(str(paths.tables / file) for file in TABLE_FILES[:-1]))
     figures = [path for figure in FIGURES if (path := paths.figures / figure.files[-1]).is_file()]
     out.print("Figures: " + (", ".join(map(str, figures)) or "none"))
-    try:
-        for line in _standing(paths):
-            print(line)
-    except CollabpipeError as error:
-        print(f"Whether this is what study {name} asks for now is not known: {error}")
-
-
-def _how_to_make(paths: Paths) -> str:
-    partial = paths.tables / "partial" / "main.md"
-    finished = f" {partial} is of the runs that were finished when it was made." if partial.exists() else ""
-    try:
-        study = study_here(paths)
-    except CollabpipeError as error:
-        return f"No study is known here either: {error}"
-    return f"{_progress(study, look(study.plan))} Make them: {study.command}{finished}"
 
 
 def _progress(study: Study, state: State) -> str:
@@ -78,29 +84,23 @@ def _progress(study: Study, state: State) -> str:
     )
 
 
-def _standing(paths: Paths) -> Iterator[str]:
-    """Whether the tables are up to date with their study's configuration, and whether another was planned since."""
-    study, record = study_here(paths), record_of(paths.tables / "record.json")
-    state, made = look(study.plan), record.get("study")
+def _standing(study: Study, state: State) -> Iterator[str]:
+    """Whether the tables are up to date with their study's configuration."""
+    record = record_of(study.plan.paths.tables / RECORD)
     missing = len(study.plan.runs) - len(state.evaluated)
     made_from = dict(zip(study.plan.runs, record.get("evaluations", ()), strict=False))
     if state.tables:
         yield f"The tables are what study {study.name} ({study.label}) asks for."
         if not state.figures:
             yield f"The figures are missing or OUT OF DATE. Draw them: {study.command}"
-    elif made != study.plan.study.digest:
+        return
+    if record.get("study") != study.plan.study.digest:
         yield f"OUT OF DATE: study {study.name} ({study.label}) was changed after these tables were made."
     elif not missing or any(metrics["digest"] != made_from.get(name) for name, metrics in state.metrics.items()):
         yield f"OUT OF DATE: study {study.name} ({study.label}) has other results by now than these tables show."
     else:
         yield f"The tables are of study {study.name} ({study.label}); not all that they were made from is here."
-    if not state.tables:
-        yield f"{_progress(study, state)} Make what is missing, and the tables again: {study.command}"
-    for last in recorded(paths)[:1]:
-        other = last.study
-        if other.plan.study.digest not in (study.plan.study.digest, made):
-            yield f"These tables are not of the study that was planned here last, {other.name}."
-            yield f"{_progress(other, look(other.plan))} Make its tables: {other.command}"
+    yield f"{_progress(study, state)} Make what is missing, and the tables again: {study.command}"
 
 
 def _show_claims(paths: Paths, console: Console) -> None:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def arguments(parser: ArgumentParser) -> None:
     """The study, and whether labels and predictions are made again."""
     parser.add_argument(
-        "config", type=Path, nargs="*", metavar="CONFIG", help="the study (default: whose tables lie here)"
+        "config", type=Path, nargs="*", metavar="CONFIG", help="the study (default: the one planned last)"
     )
+    parser.add_argument("--study", metavar="STUDY", help="a study that was planned here, by its name")
     parser.add_argument(
         "--recompute", action="store_true", help="draw the labels and predict the test sets again as well"
     )
@@ -35,7 +36,7 @@ def run(arguments: Namespace) -> None:
     if arguments.config:
         study = Study.of_files(Plan.from_files(arguments.config, arguments.results.root))
     else:
-        study = study_here(arguments.results)
+        study = study_here(arguments.results, arguments.study)
     show_proofs(Verifier(study.plan, "recomputed" if arguments.recompute else "follows"), study)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -22,14 +22,24 @@ def linked(root: Path) -> tuple[str, str] | None:
     """
     if not root.is_symlink():
         return None
-    target, here = shlex.quote(str(root.resolve())), shlex.quote(str(root))
-    kept = " ".join(f"{target}/{name}" for name in ("provenance", "tables"))  # whose files are outputs one by one
-    large = " ".join(f"{target}/{name}" for name in ("raw", "datasets", "runs", "evaluations", "store"))
-    remedy = (
-        f"rm {here} && mkdir -p {here} {kept} {large} && ln -s {target}/* {here}/ && "
-        f"rm {here}/provenance {here}/tables && cp -a {kept} {here}/"
-    )
+    target = root.resolve()
+    studies = sorted(folder.parent.name for folder in target.glob("*/runs"))
+    linking = [_as_links(root, target, ("raw", "datasets", "store"), ("provenance",))]
+    for study in studies:
+        linking.append(_as_links(root / study, target / study, ("runs",), ("provenance", "tables", "figures")))
+    remedy = " && ".join(linking)
     return f"{root} is a symbolic link, and DVC keeps nothing that lies behind it", remedy
+
+
+def _as_links(folder: Path, target: Path, large: Iterable[str], small: Iterable[str]) -> str:
+    """The commands that make a folder of links to what lies in `target`; `small` folders are copied.
+
+    In these, files are outputs one by one, which DVC does not find behind a link.
+    """
+    there, here = shlex.quote(str(target)), shlex.quote(str(folder))
+    made = " ".join(f"{there}/{name}" for name in (*large, *small))
+    links, copies = (" ".join(f"{base}/{name}" for name in small) for base in (here, there))
+    return f"rm {here} && mkdir -p {here} {made} && ln -s {there}/* {here}/ && rm {links} && cp -a {copies} {here}/"
 
 
 def refuse_link(root: Path) -> None:
@@ -40,8 +50,8 @@ def refuse_link(root: Path) -> None:
     """
     if found := linked(root):
         raise CollabpipeError(
-            f"{found[0]}. Snakemake alone works with the link. For DVC make {root} a folder, and links of the large "
-            f"folders in it:\n  {found[1]}"
+            f"{found[0]}. Snakemake alone works with the link. For DVC make {root} and each study's folder in it "
+            f"folders, and links of the large folders in them:\n  {found[1]}"
         )
 
 

@@ -111,7 +111,7 @@ def _mean(scores: list[float | None]) -> float | None:
 
 
 def _record(run: RunName, digest: str, paths: Paths) -> dict[str, Any]:
-    return training_record(read_recipe(paths.recipes / f"{digest}.json", TrainRecipe), paths.run(run))
+    return training_record(read_recipe(paths.recipe(digest), TrainRecipe), paths.run(run))
 
 
 def _validation_accuracy(record: dict[str, Any], paths: Paths) -> float | None:

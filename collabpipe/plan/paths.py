@@ -1,16 +1,20 @@
 """The paths of everything below the results folder: no other module knows them.
 
+Each study has a folder of its own. Studies share what is named by content (recipes, store) and the data sets.
 Wildcards in the Snakefile's patterns are entities: dataset, noise, network, method, seed.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from collabpipe.common.files import json_digest
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, RunName
+from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, Recipe, RunName
 
 RECORD = "record.json"
 TRAIN, TEST = "train.arrow", "test.arrow"
@@ -48,21 +52,77 @@ def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
     return [folder / name for name in names]
 
 
+SHARED_JOBS = ("fetch_dataset", "prepare_dataset")
+"""What makes the data sets: these jobs belong to no study."""
+STUDY_JOBS = ("noisy_labels", "train", "choose", "evaluate", "measure_overhead", "assemble_tables", "draw_figures")
+STUDY_FOLDERS = ("labels", "runs", "selection", "evaluations", "overhead", "tables", "figures")
+SHARED_FOLDERS = ("datasets", "raw", "recipes", "store", "studies", "provenance", "logs", "benchmarks")
+PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+SUFFIXED = re.compile(r".*-[0-9a-f]{8}")
+
+
+def study_folder(name: str) -> str:
+    """The name of a study's folder: a plain name itself, any other one made plain, with a digest of the name behind it.
+
+    No two names share a folder, not even on a file system that does not tell upper from lower case.
+    """
+    taken = (*SHARED_FOLDERS, *STUDY_FOLDERS)  # without studies' folders, the latter lay where these lie
+    if PLAIN.fullmatch(name) and not SUFFIXED.fullmatch(name) and name not in taken:
+        return name
+    readable = re.sub(r"[^a-z0-9_]+", "-", name.lower())[:40].strip("-") or "study"
+    return f"{readable}-{json_digest(name)[:8]}"
+
+
 @dataclass(frozen=True)
 class Paths:
-    """The layout of a results folder."""
+    """The layout of a results folder, for one of its studies."""
 
     root: Path = Path("results")
+    study: str | None = None
+    """The name of the study's folder (`study_folder`); not needed for what all studies share."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the study."""
+        if self.study is None:
+            raise ValueError("these paths are of no study")
+        return self.root / self.study
+
+    def of_studies(self) -> list[Paths]:
+        """The paths of each study that has a folder here."""
+        folders = sorted({folder.parent for name in STUDY_FOLDERS for folder in self.root.glob(f"*/{name}")})
+        taken = (*SHARED_FOLDERS, *STUDY_FOLDERS)
+        return [Paths(self.root, folder.name) for folder in folders if folder.name not in taken]
+
+    @property
+    def options(self) -> list[str]:
+        """The options of a command that works in these folders."""
+        named = [] if self.study is None else ["--study", self.study]
+        return ["--results", str(self.root), *named]
+
+    def command(self, verb: str, recipe: Recipe) -> str:
+        """The command that makes what a recipe asks for, as it is typed."""
+        options = self.options[2:] if self.root == Paths.root else self.options
+        return shlex.join(["collabpipe", verb, *options, str(self.recipe(recipe.digest))])
 
     @property
     def recipes(self) -> Path:
         """Immutable recipes, named by their digests."""
         return self.root / "recipes"
 
+    def recipe(self, digest: str) -> Path:
+        """The file of a recipe."""
+        return self.recipes / f"{digest}.json"
+
     @property
     def studies(self) -> Path:
-        """The studies that were planned here, one file per study."""
+        """The records of the studies that were planned here."""
         return self.root / "studies"
+
+    @property
+    def study_record(self) -> Path:
+        """The record of the study."""
+        return self.studies / f"{self.study}.json"
 
     @property
     def store(self) -> Path:
@@ -72,32 +132,33 @@ class Paths:
     @property
     def selection(self) -> Path:
         """The choices of searched methods."""
-        return self.root / "selection"
+        return self.folder / "selection"
 
-    @property
-    def logs(self) -> Path:
-        """What each job printed."""
-        return self.root / "logs"
+    def log(self, job: str) -> Path:
+        """What a job printed."""
+        return self._of_job(job) / "logs" / f"{job}.log"
 
-    @property
-    def benchmarks(self) -> Path:
-        """Time and memory of each job, by Snakemake."""
-        return self.root / "benchmarks"
+    def benchmark(self, job: str) -> Path:
+        """Time and memory of a job, by Snakemake."""
+        return self._of_job(job) / "benchmarks" / f"{job}.tsv"
+
+    def _of_job(self, job: str) -> Path:
+        return self.root if job.partition("/")[0] in SHARED_JOBS else self.folder
 
     @property
     def tables(self) -> Path:
         """The study's tables."""
-        return self.root / "tables"
+        return self.folder / "tables"
 
     @property
     def overhead(self) -> Path:
         """The study's overhead table: times and peaks that another run measures otherwise."""
-        return self.root / "overhead"
+        return self.folder / "overhead"
 
     @property
     def figures(self) -> Path:
         """The study's figures."""
-        return self.root / "figures"
+        return self.folder / "figures"
 
     def raw(self, dataset: str) -> Path:
         """Verified source files of a data set, and the record of their sums."""
@@ -113,7 +174,7 @@ class Paths:
 
     def label_file(self, dataset: str, noise: str, seed: int | str) -> Path:
         """The label file of a replicate, by its entities (or wildcards)."""
-        return self.root / "labels" / dataset / noise / f"seed{seed}.parquet"
+        return self.folder / "labels" / dataset / noise / f"seed{seed}.parquet"
 
     def choice(self, dataset: str, noise: str, network: str, method: str) -> Path:
         """The choice of a searched method's hyper-parameters, by its entities (or wildcards)."""
@@ -125,7 +186,7 @@ class Paths:
 
     def run_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str) -> Path:
         """The folder of a run, by its entities (or wildcards)."""
-        return self.root.joinpath("runs", dataset, noise, network, method, f"seed{seed}")
+        return self.folder.joinpath("runs", dataset, noise, network, method, f"seed{seed}")
 
     def evaluation(self, run: RunName) -> Path:
         """The folder of a run's evaluation."""
@@ -133,16 +194,17 @@ class Paths:
 
     def evaluation_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str) -> Path:
         """The folder of a run's evaluation, by its entities (or wildcards)."""
-        return self.root.joinpath("evaluations", dataset, noise, network, method, f"seed{seed}")
+        return self.folder.joinpath("evaluations", dataset, noise, network, method, f"seed{seed}")
 
     def provenance(self, artefact: Path) -> Path:
         """Where, when and by which versions a data set, label file, run, evaluation or the tables were made.
 
         Beside the artefacts, not in them: equal work gives equal artefacts.
         """
-        part = artefact.relative_to(self.root)
+        base = self.root if artefact.is_relative_to(self.root / "datasets") else self.folder
+        part = artefact.relative_to(base)
         name = part.stem if part.suffix == ".parquet" else part.name
-        return self.root / "provenance" / part.parent / f"{name}.json"
+        return base / "provenance" / part.parent / f"{name}.json"
 
     def shown(self, path: Path) -> str:
         """A path as tables name it: the same wherever the results lie."""

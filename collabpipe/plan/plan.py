@@ -18,7 +18,7 @@ from collabpipe.methods.resolve import Methods, Variants, candidate, compose, in
 from collabpipe.methods.search import Searched
 from collabpipe.plan.controls import matched_controls
 from collabpipe.plan.declared import declared_claims
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import Paths, study_folder
 from collabpipe.plan.recipes import (
     Candidate,
     ChoiceOf,
@@ -47,7 +47,8 @@ class Plan:
     """The recipes of a study."""
 
     settings: Settings
-    paths: Paths
+    results: Path = Paths.root
+    """The results folder."""
     places: Mapping[Place, str] = field(default_factory=dict)
     """At which file and line each key of the configuration stands."""
     files: tuple[Path, ...] = ()
@@ -59,7 +60,7 @@ class Plan:
     def from_files(cls, files: Sequence[Path], results: Path) -> Plan:
         """The plan of the study in the YAML `files`."""
         values, places = merge_files(files)
-        return cls(check_settings(values, places), Paths(results), places, tuple(files), values)
+        return cls(check_settings(values, places), results, places, tuple(files), values)
 
     @classmethod
     def from_config(
@@ -87,7 +88,12 @@ class Plan:
             places: dict[Place, str] = {(): f"config of module {module}"}
         else:
             places = merge_files([lasting(file) for file in paths])[1] | option_places(options)
-        return cls(check_settings(config, places), Paths(results), places, paths, config)
+        return cls(check_settings(config, places), results, places, paths, config)
+
+    @cached_property
+    def paths(self) -> Paths:
+        """The study's files."""
+        return Paths(self.results, study_folder(self.settings.study))
 
     @cached_property
     def data(self) -> dict[str, DataRecipe]:

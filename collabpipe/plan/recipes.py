@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,11 +58,6 @@ class Recipe(Strict):
         if not self._lies_in(path):
             write_json(path, self.model_dump(mode="json"), durable=False)
         return path
-
-    def command(self, verb: str, results: Path) -> str:
-        """The command that makes what the recipe asks for in the folder `results`, as it is typed."""
-        where = [] if results == Path("results") else ["--results", str(results)]
-        return shlex.join(["collabpipe", verb, *where, str(results / "recipes" / f"{self.digest}.json")])
 
     def _lies_in(self, path: Path) -> bool:
         try:

@@ -19,7 +19,7 @@ WHERE = "The column checkpoint of runs.parquet, among the tables, names the fold
 class FinishedRun:
     """A run that has weights.
 
-    folder: of the run; paths: of the results folder that it lies in; record: of its training; data: of its data set.
+    folder: of the run; paths: of its study; record: of its training; data: of its data set.
     """
 
     folder: Path
@@ -39,7 +39,8 @@ class FinishedRun:
             raise CollabpipeError(f"{folder}: is not the folder of a trained run: it has no {RECORD}. {WHERE}")
         record = read_record(folder / RECORD)
         name = f"{record.get('recipe')}.json"
-        places = (Paths(parent) for parent in folder.resolve().parents)
+        place = folder.resolve()
+        places = (Paths(parent, place.relative_to(parent).parts[0]) for parent in place.parents)
         paths = next((paths for paths in places if (paths.recipes / name).is_file()), None)
         if paths is None:
             raise CollabpipeError(

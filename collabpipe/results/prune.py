@@ -34,7 +34,18 @@ class _Asked:
     undecided: set[str] = field(default_factory=set)
     """Runs whose choice is not made yet. All that was computed for them is kept, because it may be chosen again."""
 
-    def add(self, plan: Plan) -> None:
+    @classmethod
+    def by(cls, plans: Iterable[Plan]) -> _Asked:
+        asked = cls()
+        for plan in plans:
+            asked._add(plan)
+        return asked
+
+    def needs(self, run: str, record: dict[str, Any]) -> bool:
+        """Whether a run with that record is needed; one without a record is about to be made."""
+        return record.get("recipe") in self.recipes if record else run in self.runs
+
+    def _add(self, plan: Plan) -> None:
         for recipes in (plan.data, plan.labels, plan.selections, plan.trainings):
             self.recipes |= {recipe.digest for recipe in recipes.values()}
         self.recipes |= {plan.overhead.digest, plan.study.digest}
@@ -52,38 +63,41 @@ def unasked(plans: Sequence[Plan], paths: Paths) -> Unasked:
 
     Artefacts are matched by their recipes, stored results by the recipes that they were made for.
     """
-    asked = _Asked()
-    for plan in plans:
-        asked.add(plan)
+    asked = _Asked.by(plans)
+    listed: list[tuple[str, Path]] = []
+    records: list[Path] = []
+    for study in paths.of_studies():
+        listed += _of_study(_Asked.by(plan for plan in plans if plan.paths.study == study.study), study)
+        records += study.folder.glob(f"runs/*/*/*/*/*/{RECORD}")
     found: Unasked = {}
-    for kind, path in _artefacts(asked, paths):
+    for kind, path in (*listed, *_shared(asked, paths)):
         found.setdefault(kind, []).append(path)
     going = {path for of_kind in found.values() for path in of_kind}
-    records = (record for record in paths.root.glob(f"runs/*/*/*/*/*/{RECORD}") if record.parent not in going)
-    stored = _stored(asked, [record_of(record) for record in records], paths)
+    kept = (record for record in records if record.parent not in going)
+    stored = _stored(asked, map(record_of, kept), paths)
     return found | ({"stored results": stored} if stored else {})
 
 
-def _artefacts(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:
-    root = paths.root
+def _of_study(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:
     for kind, name in (("runs", RECORD), ("evaluations", METRICS)):
-        for folder in sorted(root.glob(f"{kind}/*/*/*/*/*")):
-            record = record_of(folder / name)
-            run = str(folder.relative_to(root / kind))
-            # A run without a record is one that is about to be made.
-            if record.get("recipe") not in asked.recipes if record else run not in asked.runs:
+        for folder in sorted(paths.folder.glob(f"{kind}/*/*/*/*/*")):
+            if not asked.needs(str(folder.relative_to(paths.folder / kind)), record_of(folder / name)):
                 yield from ((kind, path) for path in (folder, paths.provenance(folder)) if path.exists())
-    for about in sorted(root.glob("labels/*/*/*.json")):
+    for about in sorted(paths.folder.glob("labels/*/*/*.json")):
         if record_of(about).get("recipe") not in asked.recipes:
             labels = about.with_suffix(".parquet")
             yield from (("labels", path) for path in (about, labels, paths.provenance(labels)) if path.exists())
-    for kind in ("datasets", "raw"):
-        for folder in sorted(root.glob(f"{kind}/*")):
-            if folder.name not in asked.datasets:
-                yield from ((kind, path) for path in (folder, paths.provenance(folder)) if path.exists())
-    for choice in sorted(root.glob("selection/*/*/*/*.json")):
+    for choice in sorted(paths.selection.glob("*/*/*/*.json")):
         if record_of(choice).get("recipe") not in asked.recipes:
             yield "choices", choice
+
+
+def _shared(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:
+    for kind in ("datasets", "raw"):
+        for folder in sorted(paths.root.glob(f"{kind}/*")):
+            if folder.name not in asked.datasets:
+                about = [paths.provenance(folder)] if kind == "datasets" else []
+                yield from ((kind, path) for path in (folder, *about) if path.exists())
     for recipe in sorted(paths.recipes.glob("*.json")):
         if recipe.stem not in asked.recipes:
             yield "recipes", recipe
@@ -117,30 +131,25 @@ def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list
 
 
 def left_over(plan: Plan) -> str:
-    """One line about the runs in the results that neither `plan` nor another known study needs; empty without any."""
-    folder = plan.paths.root / "runs"
+    """One line about the runs in the study's folder that the study does not ask for; empty without any."""
+    folder = plan.paths.folder / "runs"
     names = {str(run.relative_to(folder)) for run in folder.glob("*/*/*/*/*")} - plan.trainings.keys()
     if names:
         try:
-            known = [study.plan.trainings for study in known_studies(plan.paths)]
+            plans = [study.plan for study in known_studies(plan.paths) if study.name == plan.settings.study]
         except CollabpipeError:
             return ""  # another study's broken file must not stop this one; `collabpipe prune` says what is wrong
-        recipes = {name: record_of(folder / name / RECORD).get("recipe") for name in names}
-        # Another study may have a run of the same name that is trained otherwise.
-        names = {
-            name
-            for name, recipe in recipes.items()
-            if not any(name in asked and recipe in (None, asked[name].digest) for asked in known)
-        }
+        asked = _Asked.by(plans)  # also what the files ask for, if `--config` gave this study other values
+        names = {name for name in names if not asked.needs(name, record_of(folder / name / RECORD))}
     if not names:
         return ""
     runs = "1 run lies" if len(names) == 1 else f"{len(names):,} runs lie"
-    return f"{runs} here that no study asks for any more. See: {prune_command(plan.paths)}"
+    return f"{runs} in {plan.paths.folder} that the study does not ask for any more. See: {prune_command(plan.paths)}"
 
 
 def prune_command(paths: Paths, *arguments: str | Path) -> str:
     """The command that prunes these results."""
-    where = [] if paths == Paths() else ["--results", str(paths.root)]
+    where = [] if paths.root == Paths.root else ["--results", str(paths.root)]
     return shlex.join(["collabpipe", "prune", *where, *map(str, arguments)])
 
 

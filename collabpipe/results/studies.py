@@ -1,4 +1,4 @@
-"""The studies whose results lie in a folder: each is recorded when it is planned, so that no command has to guess.
+"""The studies whose results lie in a folder: each is recorded when it is planned. A study is known by its name.
 
 A record holds the configuration as it was merged, so that what a study asks for is known wherever its files lie, what
 `--config` put into their place, and after the files are gone.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from typing import Any
 import yaml
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import file_digest, json_digest, read_record, record_of, write_text
+from collabpipe.common.files import file_digest, read_record, record_of, write_text
 from collabpipe.common.validation import Place
-from collabpipe.plan.paths import RECORD, Paths
+from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
 
@@ -61,12 +60,12 @@ class Recorded:
 
     path: Path
     about: Mapping[str, Any]
-    paths: Paths
+    results: Path
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of its configuration, as they are named from here."""
-        return tuple(_from_here(self.paths.root.resolve().parent / file) for file in self.about["files"])
+        return tuple(_from_here(self.results.resolve().parent / file) for file in self.about["files"])
 
     @property
     def is_gone(self) -> bool:
@@ -80,8 +79,8 @@ class Recorded:
         Raises:
             CollabpipeError: its configuration is not valid, or not any more.
         """
-        if not self.is_gone and self.about["files"] != _files(self.files, self.paths):
-            now = Study.of_files(Plan.from_files(self.files, self.paths.root))
+        if not self.is_gone and self.about["files"] != _files(self.files, self.results):
+            now = Study.of_files(Plan.from_files(self.files, self.results))
             if now.name == self.about["study"]:
                 return now
         try:
@@ -91,14 +90,14 @@ class Recorded:
             raise CollabpipeError(
                 f"{error}\nThis study was planned here. To give it up, remove {self.path}."
             ) from error
-        plan = Plan(settings, self.paths, places, self.files, self.about["config"])
+        plan = Plan(settings, self.results, places, self.files, self.about["config"])
         if self.is_gone:
             if not self.files:
                 return Study(plan, str(self.path))
             files = " ".join(map(str, self.files))
             again = f" --configfile {files}, with its configuration in {files} again"
             return Study(plan, f"{self.path}, as its files ({files}) are gone", again)
-        of_files = Study.of_files(Plan.from_files(self.files, self.paths.root))
+        of_files = Study.of_files(Plan.from_files(self.files, self.results))
         if of_files.plan.study.digest == plan.study.digest:
             return of_files
         with_config = f"{of_files.options} --config KEY=VALUE, as it was started"
@@ -129,22 +128,24 @@ def _from_here(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _files(files: tuple[Path, ...], paths: Paths) -> dict[str, str]:
+def _files(files: tuple[Path, ...], results: Path) -> dict[str, str]:
     """The sum of each regular file, by its path from the folder that holds the results."""
-    base = paths.root.resolve().parent
+    base = results.resolve().parent
     found = [file.absolute() for file in files if file.is_file()]
     return {str(f.relative_to(base) if f.is_relative_to(base) else f): file_digest(f) for f in found}
 
 
 def note_study(plan: Plan) -> None:
-    """Record the study as the one planned last. It replaces the record of the same study under files since renamed."""
+    """Record the study as the one planned last."""
     if not plan.config:
         return
-    files = _files(plan.files, plan.paths)
-    name = plan.settings.study
-    about = {"study": name, "tables": plan.study.digest, "files": files, "config": _with_paths(plan)}
+    about = {
+        "study": plan.settings.study,
+        "files": _files(plan.files, plan.results),
+        "config": _with_paths(plan),
+    }
     text = json.dumps(about, indent=2) + "\n"  # in the order of the configuration, which is that of its runs
-    path = plan.paths.studies / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:80]}-{json_digest([name, *files])[:8]}.json"
+    path = plan.paths.study_record
     others = [other for other in plan.paths.studies.glob("*.json") if other != path]
     if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
         write_text(path, text, durable=False)
@@ -152,8 +153,8 @@ def note_study(plan: Plan) -> None:
     newest = max((other.stat().st_mtime_ns for other in others), default=-1)
     if path.stat().st_mtime_ns <= newest:
         os.utime(path, ns=(newest + 1, newest + 1))
-    for other in others:
-        if record_of(other).get("study") == name and Recorded(other, record_of(other), plan.paths).is_gone:
+    for other in others:  # the records of earlier versions have names of their own
+        if record_of(other).get("study") == plan.settings.study:
             other.unlink()
 
 
@@ -164,9 +165,9 @@ def recorded(paths: Paths) -> list[Recorded]:
         CollabpipeError: a record cannot be read: nobody knows what it asks for.
     """
     files = sorted(paths.studies.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    found = [Recorded(path, read_record(path), paths) for path in files]
+    found = [Recorded(path, read_record(path), paths.root) for path in files]
     for one in found:
-        if one.about.keys() != {"study", "tables", "files", "config"}:
+        if not one.about.keys() >= {"study", "files", "config"}:
             raise CollabpipeError(
                 f"{one.path}: is no record of a study, so nobody knows what it asks for. Remove it, and start its "
                 "study again with snakemake -n: that writes the record."
@@ -174,43 +175,21 @@ def recorded(paths: Paths) -> list[Recorded]:
     return found
 
 
-def _named_study(paths: Paths) -> str | None:
-    """The name of the study whose tables lie here, if any do."""
-    name = record_of(paths.tables / RECORD).get("name")
-    return name if isinstance(name, str) else None
-
-
-def study_here(paths: Paths) -> Study:
-    """The study whose tables lie here; without tables the one that was planned last, or else the default one.
+def study_here(paths: Paths, name: str | None = None) -> Study:
+    """The study with that name or folder; without one the study that was planned last, or else the default one.
 
     Raises:
-        CollabpipeError: tables lie here of a study that is not known here.
+        CollabpipeError: no study of that name is known here.
     """
     found = recorded(paths)
-    name = _named_study(paths)
-    if name is None:
-        return found[0].study if found else _default(paths)
-    made = record_of(paths.tables / RECORD).get("study")
-    of_name = [one for one in found if one.about["study"] == name]
-    for one in of_name:
-        # Its record may be of other values (--config), with which it was planned since.
-        if not one.is_gone and one.about["tables"] != made:
-            of_files = Study.of_files(Plan.from_files(one.files, paths.root))
-            if of_files.plan.study.digest == made:
-                return of_files
-    for one in (*(one for one in of_name if one.about["tables"] == made), *of_name):
-        return one.study
-    default = _default(paths)
-    if default.name != name:
-        raise CollabpipeError(
-            f"{paths.tables}: holds tables of study {name}, and no configuration of it is recorded in {paths.studies}. "
-            "Name its files: collabpipe verify CONFIG..."
-        )
+    for one in found:
+        if name in (None, one.about["study"], one.path.stem):
+            return one.study
+    default = Study.of_files(Plan.from_files([DEFAULT], paths.root)) if name is None or DEFAULT.exists() else None
+    if default is None or name not in (None, default.name, default.plan.paths.study):
+        known = ", ".join(one.about["study"] for one in found) or "none"
+        raise CollabpipeError(f"{paths.root}: no study {name} was planned here. Known: {known}.")
     return default
-
-
-def _default(paths: Paths) -> Study:
-    return Study.of_files(Plan.from_files([DEFAULT], paths.root))
 
 
 def studies_in(folder: Path) -> list[Path]:

@@ -52,10 +52,10 @@ def _put_after(files: Iterable[Path], made_from: Iterable[Path]) -> None:
                 set_time(path, newest, or_later=True)
 
 
-def _settle_data(data: PreparedData, recipe: Path, current: bool, benchmarks: Path) -> None:
+def _settle_data(data: PreparedData, recipe: Path, current: bool, benchmark: Path) -> None:
     """Set the times of a data set's fetched files, and note that the user's own files are unchanged."""
     if current:
-        _put_after([data.fetched, benchmarks / f"fetch_dataset/{data.key}.tsv"], [])
+        _put_after([data.fetched, benchmark], [])
         if data.data_dir is not None and data.own:
             note_unchanged(data.raw, data.data_dir, data.own)
     elif not is_fetched(data.recipe, data.data_dir, data.raw):
@@ -81,14 +81,14 @@ def settle(plan: Plan) -> State:
         if instead is None:
             file = artefact.recipe.write(paths.recipes)
             if isinstance(artefact, PreparedData):
-                _settle_data(artefact, file, current, paths.benchmarks)
+                _settle_data(artefact, file, current, paths.benchmark(f"fetch_dataset/{artefact.key}"))
             _settle(file, artefact.record, current)
         elif not current and instead in state.known:
             _settle(instead, artefact.record, current=False)
     for job, made in jobs.items():
         if all(map(state.has, made)):  # Snakemake compares all files of a job
             # To Snakemake a job's benchmark is one of its outputs.
-            files = [*(file for one in made for file in one.files), paths.benchmarks / f"{job}.tsv"]
+            files = [*(file for one in made for file in one.files), paths.benchmark(job)]
             _put_after(files, (file for one in made for file in one.reads))
     adopt(plan, state)
     return state

@@ -65,7 +65,7 @@ class Failed:
 def failed(plan: Plan, state: State) -> Iterator[Failed]:
     """The jobs that are still to be done and whose last attempt failed."""
     for job, recipes in _to_do(state).items():
-        log = plan.paths.logs / f"{job}.log"
+        log = plan.paths.log(job)
         if not log.exists():
             continue
         text = log.read_text(encoding="utf-8", errors="replace").strip()

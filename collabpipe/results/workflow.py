@@ -13,7 +13,7 @@ from typing import Any
 
 from collabpipe.common.errors import CollabpipeError, nearest
 from collabpipe.host.gpus import MASK, find_gpus, visible_devices
-from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.artefact import AnyArtefact
 from collabpipe.results.artefacts import artefacts
@@ -35,6 +35,31 @@ def slurm_step() -> str:
     if "SLURM_STEP_ID" in os.environ and "slurm" not in Path("/proc/self/cgroup").read_text(encoding="utf-8"):
         return ""
     return "srun --overlap -n1 -c{threads} --cpu-bind=q --mem=0 ${{CUDA_VISIBLE_DEVICES:+--gpus=1}} "
+
+
+def check_folder(plan: Plan, folder: str) -> None:
+    """Compare the folder that dvc.yaml gives a study with the study's own: else its outputs would lie elsewhere.
+
+    Raises:
+        CollabpipeError: it is another one.
+    """
+    if folder != plan.paths.study:
+        raise CollabpipeError(
+            f"dvc.yaml: vars: studies: {folder}: {', '.join(map(str, plan.files))} describes study "
+            f"{plan.settings.study}, whose results lie in {plan.paths.folder}. Write {plan.paths.study} in place of "
+            f"{folder} in dvc.yaml."
+        )
+
+
+def check_dvc_stage(plan: Plan) -> None:
+    """Make sure that DVC, if it runs this, finds the outputs of the study.
+
+    Raises:
+        CollabpipeError: the stage is of another folder.
+    """
+    stage, _, folder = os.environ.get("DVC_STAGE", "").rpartition("@")
+    if stage:
+        check_folder(plan, folder)
 
 
 @dataclass(frozen=True)
@@ -127,7 +152,7 @@ class Workflow:
     def recipes(self, job: str, **wildcards: str) -> list[Path]:
         """The recipes of the artefacts that a job makes."""
         made = self._jobs[job.format(**wildcards)]
-        return [self.plan.paths.recipes / f"{artefact.recipe.digest}.json" for artefact in made]
+        return [self.plan.paths.recipe(artefact.recipe.digest) for artefact in made]
 
     def reads(self, job: str, **wildcards: str) -> list[Path]:
         """What a job reads in addition to recipes."""
@@ -173,23 +198,30 @@ class Workflow:
     # The options of the commands, quoted for a shell.
 
     def _options(self, *options: str) -> str:
-        return shlex.join(["--results", str(self.plan.paths.root), *options])
+        return shlex.join([*self.plan.paths.options, *options])
 
     @property
     def options(self) -> str:
-        """The options of every command."""
+        """The options of a command that makes something of the study."""
         return self._options()
+
+    @property
+    def shared_options(self) -> str:
+        """The options of a command that makes what all studies share."""
+        return shlex.join(Paths(self.plan.results).options)
 
     def fetch_options(self, dataset: str) -> str:
         """The options of `collabpipe fetch` that say where files may come from."""
         data = self.plan.settings.datasets[dataset]
         folder = self.plan.data_dir(dataset)
-        options = [] if folder is None else ["--data-dir", str(folder)]
+        options = Paths(self.plan.results).options
+        if folder is not None:
+            options += ["--data-dir", str(folder)]
         for mirror in data.mirrors:
             options += ["--mirror", mirror]
         if self.plan.settings.execution.offline:
             options.append("--offline")
-        return self._options(*options)
+        return shlex.join(options)
 
     @property
     def train_options(self) -> str:

@@ -1,4 +1,4 @@
-"""Collects the small files of a finished study for a page: `python docs/results/collect.py RESULTS FOLDER`.
+"""Collects the small files of a finished study for a page: `python docs/results/collect.py results/STUDY FOLDER`.
 
 Copies tables and figures of the pipeline, and writes beside them what a reader of the page wants to recompute: every
 run's accuracies, every candidate's score, mean histories, what was spent; and one figure. It trains nothing.

@@ -35,7 +35,7 @@ NAMED = tuple(Rival(method=name) for name in ("baseline", "dropout", "label_smoo
 def runs_of(paths: Paths, histories: dict[str, list[float]], best: bool = True) -> list[EvaluatedRun]:
     """Evaluated runs of the plan with these validation accuracies by method, with a best epoch or without one."""
     runs = []
-    for recipe in Plan(check_settings(CONFIG, {}), paths).runs.values():
+    for recipe in Plan(check_settings(CONFIG, {}), paths.root).runs.values():
         if recipe.run.method not in histories:
             continue
         recipe.write(paths.recipes)
@@ -50,7 +50,7 @@ def runs_of(paths: Paths, histories: dict[str, list[float]], best: bool = True) 
 
 @pytest.mark.parametrize(("epoch", "chosen"), [("last", "dropout"), ("best", "label_smoothing")])
 def test_the_best_on_validation_images_at_the_readings_epoch(tmp_path: Path, epoch: str, chosen: str) -> None:
-    paths = Paths(tmp_path)
+    paths = Paths(tmp_path, "rivals")
     histories = {"baseline": [0.3, 0.2], "dropout": [0.35, 0.4], "label_smoothing": [0.5, 0.1]}
     choice = RivalChoice(by_place(runs_of(paths, histories)), paths)
 
@@ -60,7 +60,7 @@ def test_the_best_on_validation_images_at_the_readings_epoch(tmp_path: Path, epo
 
 
 def test_where_all_images_are_trained_on_the_choice_of_hyper_parameters_speaks(tmp_path: Path) -> None:
-    paths = Paths(tmp_path)
+    paths = Paths(tmp_path, "rivals")
     nothing = {one.method: [math.nan] for one in NAMED}
     runs = runs_of(paths, nothing, best=False)
     for method, mean in (("dropout", 0.4), ("label_smoothing", 0.45)):

@@ -19,7 +19,7 @@ from collabpipe.cli import main
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, is_sealed, read_json, write_json
 from collabpipe.data.prepared import data_record
-from collabpipe.plan.paths import FIGURE_FILES, TABLE_FILES, Paths
+from collabpipe.plan.paths import FIGURE_FILES, TABLE_FILES, files_in
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, read_recipe
 from collabpipe.settings.claims import Claims
@@ -42,7 +42,7 @@ STUDY = altered({"methods": {"kernel": {}}, "seeds": [0, 1, 2]})
 
 
 def plan(config: Mapping[str, Any] = STUDY) -> Plan:
-    return Plan(check_settings(config, {}), Paths())
+    return Plan(check_settings(config, {}), Path("results"))
 
 
 def evaluated(
@@ -214,12 +214,12 @@ def finished(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, 
     """A small study, trained and evaluated by the real commands; never written to."""
     root = tmp_path_factory.mktemp("study")
     paths, recipes = lab.lay_out(root, REAL)
-    made = Plan(check_settings(altered(REAL), {}), paths)
+    made = Plan(check_settings(altered(REAL), {}), paths.root)
     study = made.study.write(paths.recipes)
     for command in ("train", "evaluate"):
-        assert main([command, *map(str, recipes.values()), "--results", str(paths.root)]) == 0
+        assert main([command, *map(str, recipes.values()), *paths.options]) == 0
     for command in ("tables", "figures"):
-        assert main([command, str(study), "--results", str(paths.root)]) == 0
+        assert main([command, str(study), *paths.options]) == 0
     return made, paths.root
 
 
@@ -228,16 +228,16 @@ def study(finished: tuple[Plan, Path], tmp_path: Path) -> tuple[Plan, Path]:
     """A copy of the finished study, to be spoilt."""
     made, root = finished
     shutil.copytree(root, tmp_path / "results")
-    return Plan(made.settings, Paths(tmp_path / "results")), tmp_path / "results"
+    return Plan(made.settings, tmp_path / "results"), tmp_path / "results"
 
 
 def test_all_tables_and_figures_are_written(finished: tuple[Plan, Path]) -> None:
-    made, root = finished
+    made, _ = finished
 
-    for path in [root / "tables" / name for name in TABLE_FILES] + [root / "figures" / name for name in FIGURE_FILES]:
+    for path in (*files_in(made.paths.tables, TABLE_FILES), *files_in(made.paths.figures, FIGURE_FILES)):
         assert path.stat().st_size > 0
     for folder in ("tables", "figures"):
-        record = read_json(root / folder / "record.json")
+        record = read_json(made.paths.folder / folder / "record.json")
         assert record["study"] == made.study.digest
         assert len(set(record["evaluations"])) == len(made.runs)
         assert is_sealed(record)
@@ -267,7 +267,7 @@ def test_records_name_what_each_artefact_was_made_from_and_not_where(finished: t
 
 def test_the_csv_is_the_table_of_the_runs_predictions(finished: tuple[Plan, Path]) -> None:
     made, root = finished
-    found = pd.read_csv(root / "tables" / "main.csv").set_index("method", drop=False)
+    found = pd.read_csv(root / "small" / "tables" / "main.csv").set_index("method", drop=False)
 
     assert list(found.columns[: len(COLUMNS)]) == COLUMNS
     for method in SMALL["methods"]:
@@ -285,8 +285,8 @@ def test_the_csv_is_the_table_of_the_runs_predictions(finished: tuple[Plan, Path
 
 def test_the_readable_tables_hold_a_row_a_method_and_say_what_they_show(finished: tuple[Plan, Path]) -> None:
     _, root = finished
-    markdown = (root / "tables" / "main.md").read_text(encoding="utf-8")
-    latex = (root / "tables" / "main.tex").read_text(encoding="utf-8")
+    markdown = (root / "small" / "tables" / "main.md").read_text(encoding="utf-8")
+    latex = (root / "small" / "tables" / "main.tex").read_text(encoding="utf-8")
 
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 4
@@ -312,7 +312,7 @@ def below(results: Path, shown: str) -> Path:
 
 def test_a_row_a_run_holds_every_hyper_parameter_and_leads_to_its_artefacts(finished: tuple[Plan, Path]) -> None:
     made, root = finished
-    found = pd.read_parquet(root / "tables" / "runs.parquet")
+    found = pd.read_parquet(root / "small" / "tables" / "runs.parquet")
 
     assert len(found) == len(made.runs) == 8
     for (_, row), recipe in zip(found.iterrows(), made.runs.values(), strict=True):
@@ -330,7 +330,7 @@ def test_a_row_a_run_holds_every_hyper_parameter_and_leads_to_its_artefacts(fini
 
 def test_the_last_epochs_metrics_are_in_the_rows_and_missing_for_diverged_runs(finished: tuple[Plan, Path]) -> None:
     _, root = finished
-    found = pd.read_parquet(root / "tables" / "runs.parquet")
+    found = pd.read_parquet(root / "small" / "tables" / "runs.parquet")
     diverged = found["method"] == "exploding"
 
     assert set(found["status"][diverged]) == {"diverged"}
@@ -356,7 +356,7 @@ def test_metrics_of_another_training_are_refused(study: tuple[Plan, Path]) -> No
 
 def test_a_run_of_another_recipe_is_refused(study: tuple[Plan, Path]) -> None:
     root = study[1]
-    other = Plan(check_settings(altered({"training": {"epochs": 3}}, altered(REAL)), {}), Paths(root))
+    other = Plan(check_settings(altered({"training": {"epochs": 3}}, altered(REAL)), {}), root)
     for recipe in other.runs.values():
         recipe.write(root / "recipes")
 
@@ -379,12 +379,12 @@ def test_a_run_that_is_missing_is_named(name: str, study: tuple[Plan, Path]) -> 
 
 def test_refused_tables_leave_the_old_ones_as_they_were(study: tuple[Plan, Path]) -> None:
     made, root = study
-    before = {path: path.read_bytes() for path in (root / "tables").iterdir()}
+    before = {path: path.read_bytes() for path in (root / "small" / "tables").iterdir()}
     (made.paths.evaluation(next(iter(made.runs.values())).run) / "metrics.json").unlink()
 
-    assert main(["tables", str(made.study.write(root / "recipes")), "--results", str(root)]) == 1
+    assert main(["tables", str(made.study.write(root / "recipes")), *made.paths.options]) == 1
 
-    assert {path: path.read_bytes() for path in (root / "tables").iterdir()} == before
+    assert {path: path.read_bytes() for path in (root / "small" / "tables").iterdir()} == before
 
 
 # --- label noise, two classes, unfinished studies ---------------------------------------------------------------------
@@ -392,7 +392,7 @@ def test_refused_tables_leave_the_old_ones_as_they_were(study: tuple[Plan, Path]
 
 def test_label_files_have_a_row_each_with_the_rate_that_came_out(finished: tuple[Plan, Path]) -> None:
     made, root = finished
-    found = pd.read_csv(root / "tables" / "noise.csv").set_index("seed", drop=False)
+    found = pd.read_csv(root / "small" / "tables" / "noise.csv").set_index("seed", drop=False)
 
     assert list(found.index) == [0, 1], "one a label file, not one a run"
     assert set(found["dataset"]) == {"digits"}
@@ -437,18 +437,18 @@ def test_the_area_is_shown_where_there_is_one(study: tuple[Plan, Path]) -> None:
 
     header, _, *rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in (root / "tables" / "main.md").read_text(encoding="utf-8").splitlines()
+        for line in (root / "small" / "tables" / "main.md").read_text(encoding="utf-8").splitlines()
         if line.startswith("|")
     ]
     assert {row[header.index("method")]: row[header.index("AUC")] for row in rows} == {
         "baseline": "", "output": "0.8750", "output_control": "", "exploding": ""
     }  # fmt: skip
-    assert pd.read_csv(root / "tables" / "main.csv").set_index("method").loc["output", "auc_mean"] == 0.875
+    assert pd.read_csv(root / "small" / "tables" / "main.csv").set_index("method").loc["output", "auc_mean"] == 0.875
 
 
 def untouched(root: Path) -> dict[Path, tuple[int, bytes]]:
     """Time and content of the finished tables and figures."""
-    files = [path for name in ("tables", "figures") for path in (root / name).iterdir() if path.is_file()]
+    files = [path for name in ("tables", "figures") for path in (root / "small" / name).iterdir() if path.is_file()]
     assert len(files) >= len(TABLE_FILES) + len(FIGURE_FILES)
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
@@ -460,16 +460,16 @@ def test_an_unfinished_study_shows_how_much_of_it_there_is_beside_the_finished_t
     for method, seed in (("output", 1), ("output_control", 0), ("output_control", 1)):
         run = made.runs[f"digits/symmetric-0.5/resnet8/{method}/seed{seed}"].run
         (made.paths.evaluation(run) / "metrics.json").unlink()
-    whole, before = pd.read_csv(root / "tables" / "main.csv").set_index("method"), untouched(root)
-    asked = [str(made.study.write(root / "recipes")), "--results", str(root)]
+    whole, before = pd.read_csv(root / "small" / "tables" / "main.csv").set_index("method"), untouched(root)
+    asked = [str(made.study.write(root / "recipes")), *made.paths.options]
 
     for command in ("tables", "figures"):
         assert main([command, *asked, "--partial"]) == 0
 
     assert untouched(root) == before
-    partial = root / "tables" / "partial"
+    partial = root / "small" / "tables" / "partial"
     assert {path.name for path in partial.iterdir()} == set(TABLE_FILES)
-    assert {path.name for path in (root / "figures" / "partial").iterdir()} == set(FIGURE_FILES)
+    assert {path.name for path in (root / "small" / "figures" / "partial").iterdir()} == set(FIGURE_FILES)
     markdown = (partial / "main.md").read_text(encoding="utf-8")
     assert markdown.startswith("Unfinished: 5 of the study's 8 runs are evaluated; n says how many of each.\n")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines() if line.startswith("|")]
@@ -486,13 +486,14 @@ def test_an_unfinished_study_shows_how_much_of_it_there_is_beside_the_finished_t
 
 
 def test_partial_tables_of_a_whole_study_are_its_tables(study: tuple[Plan, Path]) -> None:
-    made, root = study
+    made, _ = study
 
     for partial in (False, True):
         write_tables(made.study, made.paths, partial)
 
     for name in ("main.csv", "noise.csv", "record.json", "claims.csv"):
-        assert (root / "tables" / "partial" / name).read_bytes() == (root / "tables" / name).read_bytes()
+        tables = made.paths.tables
+        assert (tables / "partial" / name).read_bytes() == (tables / name).read_bytes()
 
 
 def test_a_run_of_another_recipe_is_no_part_of_an_unfinished_study(study: tuple[Plan, Path]) -> None:
@@ -502,7 +503,7 @@ def test_a_run_of_another_recipe_is_no_part_of_an_unfinished_study(study: tuple[
 
     write_tables(made.study, made.paths, partial=True)
 
-    assert pd.read_csv(root / "tables" / "partial" / "main.csv").set_index("method").loc["output", "n"] == 1
+    assert pd.read_csv(root / "small" / "tables" / "partial" / "main.csv").set_index("method").loc["output", "n"] == 1
 
 
 def test_a_study_of_which_nothing_is_evaluated_has_no_partial_tables(
@@ -513,8 +514,8 @@ def test_a_study_of_which_nothing_is_evaluated_has_no_partial_tables(
         (made.paths.evaluation(recipe.run) / "metrics.json").unlink()
     before = untouched(root)
 
-    assert main(["tables", str(made.study.write(root / "recipes")), "--results", str(root), "--partial"]) == 1
+    assert main(["tables", str(made.study.write(root / "recipes")), *made.paths.options, "--partial"]) == 1
 
     assert "no run of study small is evaluated yet" in capsys.readouterr().err
     assert untouched(root) == before
-    assert not (root / "tables" / "partial").exists()
+    assert not (root / "small" / "tables" / "partial").exists()

@@ -16,7 +16,6 @@ from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.analysis.variance import components, variance_table
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.seeds import derive_seed
-from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
 from tests.workspaces import Workspace, altered
@@ -29,7 +28,7 @@ CROSSED: dict[str, Any] = {
 
 
 def plan(changes: dict[str, Any]) -> Plan:
-    return Plan(check_settings(altered(changes), {}), Paths())
+    return Plan(check_settings(altered(changes), {}), Path("results"))
 
 
 def evaluated(made: Plan, accuracies: Sequence[float | None]) -> list[EvaluatedRun]:
@@ -151,7 +150,7 @@ def test_a_crossed_study_that_trains_on_all_images_ends_in_its_tables(tmp_path: 
 
     workspace.snakemake()
 
-    variance = pd.read_csv(workspace.results / "tables" / "variance.csv")
+    variance = pd.read_csv(workspace.folder / "tables" / "variance.csv")
     assert list(variance["method"]) == list(config["methods"])
     shares = variance[["noise_share", "initialisation_share", "residual_share"]].sum(axis=1)
     assert shares.tolist() == pytest.approx([100.0], abs=0.01)

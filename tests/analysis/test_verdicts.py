@@ -206,7 +206,7 @@ def table(
     folder: Path = Path("nowhere"),
 ) -> pd.DataFrame:
     runs = runs_of(accuracies)
-    return framed(claims, study_of(runs, controls), runs, overhead, Paths(folder))
+    return framed(claims, study_of(runs, controls), runs, overhead, Paths(folder, "gains"))
 
 
 def test_the_columns_are_those_that_readers_rely_on() -> None:
@@ -435,7 +435,7 @@ def test_a_best_epoch_that_no_run_has_is_given_as_the_reason() -> None:
     for run in runs:
         run.metrics["best"] = None  # as of a refit, which trains on the validation images too
     claims = claims_of({"readings": ["best points", "last points"]})
-    best, last = framed(claims, study_of(runs), runs, None, Paths()).itertuples()
+    best, last = framed(claims, study_of(runs), runs, None, Paths(study="gains")).itertuples()
 
     assert (best.verdict, best.n) == ("not run", 0)
     assert best.reason == "trained on the validation images too: no best epoch"
@@ -486,7 +486,7 @@ def test_the_level_of_the_margins_tests_is_the_familys() -> None:
 def validated(folder: Path, runs: Sequence[EvaluatedRun], accuracies: Mapping[str, Sequence[float]]) -> None:
     """Histories with these validation accuracies by method, in percent, an epoch each."""
     for run in runs:
-        path = Paths(folder).run(run.name) / "history.parquet"
+        path = Paths(folder, "gains").run(run.name) / "history.parquet"
         path.parent.mkdir(parents=True)
         values = [value / 100 for value in accuracies[run.name.method]]
         pq.write_table(pa.table({"validation_accuracy": values}), path)
@@ -536,7 +536,7 @@ def test_runs_that_trained_on_all_images_have_no_reading_at_the_best_epoch() -> 
     for run in runs:
         run.metrics["best"] = None
     claims = claims_of({"readings": ["last points", "best points"], "rival": {"method": "baseline", "epoch": "best"}})
-    found = framed(claims, study_of(runs), runs, None, Paths(Path("nowhere")))
+    found = framed(claims, study_of(runs), runs, None, Paths(Path("nowhere"), "gains"))
 
     assert list(found["verdict"]) == ["reproduced", "not run"]
     assert list(found["n"]) == [3, 0]
@@ -573,7 +573,7 @@ def test_a_control_with_rates_of_its_own_decides_where_it_is_stronger(
     study = study_of(runs, {"resnet8/combined": "its_control"})
     if tuned is not None:
         study = study.model_copy(update={"tuned_controls": {"combined": ("tuned",)}})
-    row = framed(claims_of({}), study, runs, None, Paths(Path("nowhere"))).iloc[0]
+    row = framed(claims_of({}), study, runs, None, Paths(Path("nowhere"), "gains")).iloc[0]
 
     assert (row["verdict_control"], row["control"]) == (word, decides)
 
@@ -691,7 +691,7 @@ def test_overhead_holds_no_chance_and_corrects_nothing() -> None:
 def predict(folder: Path, runs: Sequence[EvaluatedRun], images: int = 200) -> None:
     """Prediction files in which each run is right on as many images as its accuracy says, the first ones."""
     for run in runs:
-        path = Paths(folder).evaluation(run.name) / "predictions.parquet"
+        path = Paths(folder, "gains").evaluation(run.name) / "predictions.parquet"
         path.parent.mkdir(parents=True)
         right = round(images * run.metrics["last"]["accuracy"]) if run.finished else 0
         labels = np.zeros(images, dtype=np.int64)
@@ -700,10 +700,10 @@ def predict(folder: Path, runs: Sequence[EvaluatedRun], images: int = 200) -> No
 
 def written(folder: Path, claims: Claims | None, accuracies: Accuracies) -> tuple[pd.DataFrame, str, Any]:
     runs = runs_of(accuracies)
-    if not (folder / "evaluations").exists():
+    if not (folder / "gains" / "evaluations").exists():
         predict(folder, runs)
-    write_claims(claims, study_of(runs), runs, None, Paths(folder))
-    tables = folder / "tables"
+    write_claims(claims, study_of(runs), runs, None, Paths(folder, "gains"))
+    tables = folder / "gains" / "tables"
     text = (tables / "claims.md").read_text(encoding="utf-8")
     about = json.loads((tables / "claims.json").read_text(encoding="utf-8"))
     return pd.read_csv(tables / "claims.csv", keep_default_na=False), text, about
@@ -755,10 +755,10 @@ def test_a_study_without_claims_has_files_that_say_so(tmp_path: Path) -> None:
 
 def test_the_tables_of_an_unfinished_study_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
     runs = runs_of(GAINS)
-    write_claims(claims_of({}), study_of(runs), runs, None, Paths(tmp_path), tmp_path / "partial")
+    write_claims(claims_of({}), study_of(runs), runs, None, Paths(tmp_path, "gains"), tmp_path / "partial")
 
     assert {path.name for path in (tmp_path / "partial").iterdir()} == {"claims.csv", "claims.md", "claims.json"}
-    assert not (tmp_path / "tables").exists()
+    assert not (tmp_path / "gains" / "tables").exists()
 
 
 def test_the_same_runs_give_the_same_files(tmp_path: Path) -> None:
@@ -770,7 +770,7 @@ def test_the_same_runs_give_the_same_files(tmp_path: Path) -> None:
 
 def test_predictions_that_are_gone_leave_their_cells_empty_and_damaged_ones_are_named(tmp_path: Path) -> None:
     written(tmp_path, claims_of({}), GAINS)
-    path = tmp_path / "evaluations" / PLACE / "combined" / "seed1" / "predictions.parquet"
+    path = tmp_path / "gains" / "evaluations" / PLACE / "combined" / "seed1" / "predictions.parquet"
     path.unlink()
     assert written(tmp_path, claims_of({}), GAINS)[2]["rows"][0]["sampling_error"] is None
 
@@ -810,7 +810,7 @@ def test_the_shipped_claims_are_judged_on_a_study_of_one_data_set() -> None:
     }
     runs = runs_of(accuracies, place)
     found = framed(
-        load_claims(REPOSITORY / "config" / "claims.yaml"), study_of(runs), runs, None, Paths(Path("nowhere"))
+        load_claims(REPOSITORY / "config" / "claims.yaml"), study_of(runs), runs, None, Paths(Path("nowhere"), "gains")
     )
     here = found[found["comparison"].str.contains(place) & ~found["reading"].str.contains(r"\(")].set_index("claim")
 
@@ -826,9 +826,9 @@ def test_the_shipped_claims_are_judged_on_a_study_of_one_data_set() -> None:
 def test_the_declared_contrasts_that_were_run_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     claims = claims_of({"readings": ["last points", "best points"]}, {"methods": ["absent"]})
     written(tmp_path, claims, GAINS)
-    (tmp_path / "tables" / "main.md").write_text("| method |\n|---|\n| combined |\n\nA note.\n")
+    (tmp_path / "gains" / "tables" / "main.md").write_text("| method |\n|---|\n| combined |\n\nA note.\n")
 
-    show_tables(Paths(tmp_path))
+    show_tables(Paths(tmp_path, "gains"))
 
     shown = capsys.readouterr().out
     assert shown.count("claim0") == 1, "one reading, and not the claim that was not run"

@@ -18,18 +18,18 @@ from typing import Any
 
 import boto3  # type: ignore[import-untyped]
 import pytest
+import yaml
 from moto.server import ThreadedMotoServer
 
-from collabpipe.plan.paths import STAGES
 from collabpipe.plan.recipes import NUMERICS
-from tests.dvc_projects import CELL, Project, files_below, flip_a_bit, wait_for
+from tests.dvc_projects import CELL, DVC_STAGES, SKIPS_ALL, Project, files_below, flip_a_bit, wait_for
 from tests.workspaces import SMALL, Workspace, altered
 
 NOTHING = "Nothing to be done"
+PROVEN = "Every cell of the tables follows from its data, labels, recipes and checkpoints."
 BASELINE: dict[str, Any] = {"methods": {"output": None, "output_control": None}}
 ALL = [f"{method}/seed{seed}" for method in SMALL["methods"] for seed in SMALL["seeds"]]
-WEIGHTS = f"results/runs/{CELL}/output/seed1/last.safetensors"
-SKIPS_ALL = [f"Stage '{stage}' didn't change, skipping" for stage in STAGES]
+WEIGHTS = f"results/small/runs/{CELL}/output/seed1/last.safetensors"
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -65,7 +65,7 @@ def test_two_runs_of_a_study_give_equal_hashes_and_a_second_repro_does_nothing(
     assert set(hashes) == set(others)
     differing = {name for name, md5 in hashes.items() if md5 != others[name]}
     # Host, time and commit, and measured times; nothing else.
-    assert {name for name in differing if not name.startswith("results/provenance/")} == {"results/overhead"}
+    assert {name for name in differing if "/provenance/" not in name} == {"results/small/overhead"}
 
 
 # --- restored, then changed ------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def test_in_a_restored_clone_a_seed_more_trains_alone_and_a_seed_less_trains_not
         clone.trains("baseline/seed2", "output/seed2", "output_control/seed2"),
         clone.working("snakemake", "--cores", "2") as running,
     ):
-        log = clone.results / "logs" / "train"
+        log = clone.folder / "logs" / "train"
         wait_for(lambda: running.poll() is not None or log.exists())
         os.killpg(running.pid, signal.SIGSTOP)
         for command in (["restore"], ["share", "--no-push"], ["prune", "--remove"]):
@@ -131,8 +131,8 @@ def test_a_weight_that_is_changed_after_a_restore_trains_its_runs_and_leaves_no_
     assert changed == {f"{CELL}/output/seed{seed}" for seed in (0, 1)}
     clone.collabpipe("verify")
     changed = {name for name, md5 in clone.hashes().items() if md5 != hashes[name]}
-    assert {"results/runs", "results/evaluations", "results/tables/main.csv"} < changed
-    assert not changed & {"results/datasets", "results/labels"}
+    assert {"results/small/runs", "results/small/evaluations", "results/small/tables/main.csv"} < changed
+    assert not changed & {"results/datasets", "results/small/labels"}
     with clone.trains():
         assert clone.dvc("repro").stdout.splitlines()[:5] == SKIPS_ALL
 
@@ -151,10 +151,46 @@ def test_with_raised_numerics_everything_is_trained_again_beside_what_dvc_pulled
     recipe.write_text(text.replace(f"\nNUMERICS = {NUMERICS}\n", f"\nNUMERICS = {NUMERICS + 1}\n"))
     assert recipe.read_text() != text
     status = clone.dvc("status").stdout
-    assert all(f"{stage}:" in status for stage in STAGES)
+    assert all(f"{stage}:" in status for stage in DVC_STAGES)
     changed = Project(clone.root, PYTHONPATH=str(clone.root))
     with changed.trains(*ALL):
         changed.snakemake("checkpoints")
+
+
+# --- two studies -----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_study_is_kept_beside_the_first_and_each_is_restored_alone_or_both(project: Project) -> None:
+    lock = project.hashes()
+    stages, config = project.root / "dvc.yaml", project.root / "config" / "second.yaml"
+    config.write_text(yaml.safe_dump(altered({"study": "second", "methods": {"output_control": None}, "seeds": [0]})))
+    text = stages.read_text()
+    line = next(line for line in text.splitlines() if "-- datasets" in line)
+    text = text.replace("small: config/config.yaml\n", "small: config/config.yaml\n      second: config/second.yaml\n")
+    stages.write_text(text.replace(line, f"{line}\n{line.replace('studies.small', 'studies.second')}"))
+    with project.trains():
+        project.dvc("repro", "tables@second")
+    assert lock.items() <= project.hashes().items()
+    project.collabpipe("share")
+    assert lock.items() <= project.hashes().items()
+    project.commit("a second study")
+
+    one, both = project.cloned("one"), project.cloned("both")
+    one.collabpipe("restore", "second")
+    assert not (one.folder / "runs").exists()
+    assert NOTHING in one.snakemake("-n", "--configfile", "config/second.yaml").stdout
+    assert PROVEN in one.collabpipe("verify").stdout
+    both.collabpipe("restore")
+    assert both.shared() == project.shared()
+    for options in ((), ("--configfile", "config/second.yaml")):
+        assert NOTHING in both.snakemake("-n", *options).stdout
+
+    assert "has no study third. Known: small, second." in refused(project.collabpipe("share", "third", check=False))
+    config.write_text(config.read_text().replace("study: second", "study: Second"))
+    told = "config/second.yaml describes study Second, whose results lie in results/second-"
+    assert told in refused(project.collabpipe("share", check=False))
+    repro = project.dvc("repro", check=False)
+    assert told in repro.stdout + repro.stderr
 
 
 # --- sharing ---------------------------------------------------------------------------------------------------------
@@ -186,7 +222,7 @@ def damage_list(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [(WEIGHTS, flip_a_bit), (WEIGHTS, Path.unlink), ("results/runs", damage_list)],
+    [(WEIGHTS, flip_a_bit), (WEIGHTS, Path.unlink), ("results/small/runs", damage_list)],
     ids=["a flipped bit", "a missing file", "a damaged list"],
 )
 def test_what_is_damaged_in_the_remote_is_named_and_the_advice_fixes_it(
@@ -261,8 +297,8 @@ def test_tables_alone_can_be_read_and_nothing_is_trained_for_them(project: Proje
     assert known[2].startswith("what study small (config/config.yaml) asks for.")
     assert shown[2].startswith("of study small (config/config.yaml); not all that they were made from is here.")
     assert clone.cost_records() == {}
-    tables = (clone.results / "tables" / "main.csv").read_bytes()
-    assert tables == (project.results / "tables" / "main.csv").read_bytes()
+    tables = (clone.folder / "tables" / "main.csv").read_bytes()
+    assert tables == (project.folder / "tables" / "main.csv").read_bytes()
     # Asked for the rest, it comes from the remote.
     clone.collabpipe("restore")
     assert_whole(clone, project)
@@ -419,8 +455,8 @@ def test_what_cannot_be_restored_is_said_for_people(clone: Project) -> None:
 
 def test_results_that_were_never_shared_are_not_overwritten_unasked(restored: tuple[Project, Project]) -> None:
     project, clone = restored
-    table = clone.results / "tables" / "main.csv"
-    metrics = clone.results / "evaluations" / CELL / "baseline" / "seed0" / "metrics.json"
+    table = clone.folder / "tables" / "main.csv"
+    metrics = clone.folder / "evaluations" / CELL / "baseline" / "seed0" / "metrics.json"
     mine = {file: file.read_text() + "\n" for file in (table, metrics)}
     for file, text in mine.items():
         file.write_text(text)
@@ -434,14 +470,14 @@ def test_results_that_were_never_shared_are_not_overwritten_unasked(restored: tu
 
 def test_what_another_recipe_made_is_named_and_stays_until_it_is_made_again(study: Workspace) -> None:
     """Only what is damaged is removed: a changed configuration may be changed back."""
-    made = {path: path.read_bytes() for path in study.results.glob("runs/**/*.safetensors")}
+    made = {path: path.read_bytes() for path in study.folder.glob("runs/**/*.safetensors")}
     study.configure(altered({"methods": {"output": {"weight": 2.0}}}))
-    damaged = study.results / "runs" / CELL / "baseline" / "seed1" / "last.safetensors"
+    damaged = study.folder / "runs" / CELL / "baseline" / "seed1" / "last.safetensors"
     flip_a_bit(damaged)
 
     told = study.collabpipe("restore", "--no-pull").stdout
     again = {line.split(":")[1].strip() for line in told.splitlines() if line.startswith("will be made again")}
-    assert f"results/runs/{CELL}/output/seed0/record.json" in again
+    assert f"results/small/runs/{CELL}/output/seed0/record.json" in again
     assert [line for line in told.splitlines() if line.startswith("removed")] == [
         f"removed, will be made again: {damaged.relative_to(study.root)}: its content is not the one that "
         f"{damaged.parent.relative_to(study.root)}/record.json names"

@@ -48,7 +48,7 @@ from tests.workspaces import Workspace, altered
 CELL = "digits/symmetric-0.5/resnet8"
 RUN = f"{CELL}/output/seed0"
 OTHER_RUN = f"{CELL}/output/seed1"
-LABELS = "labels/digits/symmetric-0.5/seed0.parquet"
+LABELS = "small/labels/digits/symmetric-0.5/seed0.parquet"
 PROVEN = "Every cell of the tables follows from its data, labels, recipes and checkpoints."
 ADVICE = re.compile(r"(?:first break|out of date): (.*?)\n(?:Remove what is broken|Nothing of this needs to be) ", re.S)
 KINDS = ["data set", "label file", "checkpoint", "evaluation", "overhead", "tables", "figures"]
@@ -163,10 +163,10 @@ def test_a_study_without_weights_is_proven_and_an_exchanged_rest_is_found(study:
     for options in ([], ["--recompute"]):
         assert verify(study, *options).code == 0
 
-    flip(study.results / "runs" / RUN / "last.safetensors")
+    flip(study.folder / "runs" / RUN / "last.safetensors")
     verdict = verify(study, "--recompute")
     assert len(verdict.breaks) == 1
-    assert verdict.breaks[0].startswith(f"results/runs/{RUN}/last.safetensors: ")
+    assert verdict.breaks[0].startswith(f"results/small/runs/{RUN}/last.safetensors: ")
 
 
 def test_a_study_with_a_diverged_run_is_proven(
@@ -217,25 +217,37 @@ def test_a_run_whose_logits_overflow_counts_as_diverged_and_is_proven(
 Tamper = Callable[[Path], None]
 
 
+def own(results: Path) -> Path:
+    """The folder of the study."""
+    return Workspace(results.parent).folder
+
+
 def weights_of_another_run(results: Path) -> None:
-    replace(results / "runs" / RUN / "last.safetensors", results / "runs" / OTHER_RUN / "last.safetensors")
+    replace(
+        own(results) / "runs" / RUN / "last.safetensors",
+        own(results) / "runs" / OTHER_RUN / "last.safetensors",
+    )
 
 
 def everything_of_another_run(results: Path) -> None:
-    for source in (results / "runs" / OTHER_RUN).iterdir():
-        replace(results / "runs" / RUN / source.name, source)
+    for source in (own(results) / "runs" / OTHER_RUN).iterdir():
+        replace(own(results) / "runs" / RUN / source.name, source)
 
 
 def weights_of_another_run_in_a_sealed_record(results: Path) -> None:
     weights_of_another_run(results)
-    folder = results / "runs" / RUN
+    folder = own(results) / "runs" / RUN
     files = read_json(folder / "record.json")["files"]
     reseal(folder / "record.json", files=files | {"last.safetensors": file_digest(folder / "last.safetensors")})
 
 
 def forge_weights(results: Path, value: float = 0.0) -> None:
     """Put other weights into a run, all of them `value`, and correct every digest from there to the tables."""
-    folder, evaluation, tables = results / "runs" / RUN, results / "evaluations" / RUN, results / "tables"
+    folder, evaluation, tables = (
+        own(results) / "runs" / RUN,
+        own(results) / "evaluations" / RUN,
+        own(results) / "tables",
+    )
     weights = {
         name: torch.full_like(old, value if old.is_floating_point() else 0)
         for name, old in load_file(folder / "last.safetensors").items()
@@ -256,12 +268,12 @@ def forge_weights(results: Path, value: float = 0.0) -> None:
 
 
 def best_epoch(results: Path) -> None:
-    record = results / "runs" / RUN / "record.json"
+    record = own(results) / "runs" / RUN / "record.json"
     reseal(record, best_epoch=3 - read_json(record)["best_epoch"])
 
 
 def an_edited_history(results: Path) -> None:
-    path = results / "runs" / RUN / "history.parquet"
+    path = own(results) / "runs" / RUN / "history.parquet"
     table = pq.read_table(path)
     path.unlink()
     accuracy = pa.array(np.full(table.num_rows, 0.99))
@@ -307,7 +319,7 @@ def an_edited_label_with_its_sum_in_a_sealed_record(results: Path) -> None:
 
 
 def metrics(results: Path) -> Path:
-    return results / "evaluations" / RUN / "metrics.json"
+    return own(results) / "evaluations" / RUN / "metrics.json"
 
 
 def an_edited_accuracy(results: Path) -> None:
@@ -329,7 +341,7 @@ def a_run_declared_diverged(results: Path) -> None:
 
 def edited_predictions(results: Path) -> None:
     """The predictions become the labels themselves."""
-    path = results / "evaluations" / RUN / PREDICTIONS
+    path = own(results) / "evaluations" / RUN / PREDICTIONS
     table = pq.read_table(path)
     path.unlink()
     certain = 9 * np.eye(10, dtype=np.float32)[table["label"].to_numpy()]
@@ -343,17 +355,21 @@ def edited_predictions_in_sealed_metrics(results: Path) -> None:
     reseal(metrics(results), last=metrics_of(folder), files={PREDICTIONS: file_digest(folder / PREDICTIONS)})
 
 
+def write_tables_again(results: Path) -> None:
+    plan = Workspace(results.parent).plan
+    write_tables(plan.study, Paths(Path("results"), plan.paths.study))
+
+
 def a_study_of_edited_predictions(results: Path) -> None:
     """All that follows from edited predictions follows from them."""
     edited_predictions_in_sealed_metrics(results)
-    plan = Workspace(results.parent).plan
-    write_tables(plan.study, Paths(Path("results")))
+    write_tables_again(results)
 
 
 def a_labels_record_with_another_rate(results: Path) -> None:
     """The record says of unchanged labels that they are hardly noisy, and so do the tables."""
     reseal((results / LABELS).with_suffix(".json"), true_rate=0.01)
-    write_tables(Workspace(results.parent).plan.study, Paths(Path("results")))
+    write_tables_again(results)
 
 
 def a_changed_image(results: Path) -> None:
@@ -365,54 +381,54 @@ def a_changed_test_image(results: Path) -> None:
 
 
 def another_figure(results: Path) -> None:
-    replace(results / "figures" / "curves.png", results / "figures" / "transitions.png")
+    replace(own(results) / "figures" / "curves.png", own(results) / "figures" / "transitions.png")
 
 
 def an_edited_overhead_table(results: Path) -> None:
-    path = results / "overhead" / "overhead.csv"
+    path = own(results) / "overhead" / "overhead.csv"
     number = re.search(r"\d+\.\d+", path.read_text())
     assert number is not None
     edit(path, (number.group(), "0.1"))
 
 
 def edited_rounds(results: Path) -> None:
-    path = results / "overhead" / "overhead.json"
+    path = own(results) / "overhead" / "overhead.json"
     rounds = {name: [0.001 for _ in times] for name, times in read_json(path)["rounds"].items()}
     path.write_text(json_text(read_json(path) | {"rounds": rounds}))
 
 
 def an_overhead_figure_for_reading(results: Path) -> None:
-    edit(results / "overhead" / "overhead.md", ("×1.00", "×0.50"))
+    edit(own(results) / "overhead" / "overhead.md", ("×1.00", "×0.50"))
 
 
 TAMPERED: list[tuple[Tamper, Depth, str]] = [
-    (lambda r: flip(r / "runs" / RUN / "last.safetensors"), "sums", f"runs/{RUN}/last.safetensors"),
-    (lambda r: flip(r / "runs" / RUN / "best.safetensors"), "sums", f"runs/{RUN}/best.safetensors"),
-    (weights_of_another_run, "sums", f"runs/{RUN}/last.safetensors"),
-    (everything_of_another_run, "sums", f"runs/{RUN}/record.json"),
-    (weights_of_another_run_in_a_sealed_record, "recomputed", f"runs/{RUN}/last.safetensors"),
-    (forge_weights, "recomputed", f"evaluations/{RUN}"),
-    (best_epoch, "recomputed", f"evaluations/{RUN}"),
-    (an_edited_history, "sums", f"runs/{RUN}/history.parquet"),
+    (lambda r: flip(own(r) / "runs" / RUN / "last.safetensors"), "sums", f"small/runs/{RUN}/last.safetensors"),
+    (lambda r: flip(own(r) / "runs" / RUN / "best.safetensors"), "sums", f"small/runs/{RUN}/best.safetensors"),
+    (weights_of_another_run, "sums", f"small/runs/{RUN}/last.safetensors"),
+    (everything_of_another_run, "sums", f"small/runs/{RUN}/record.json"),
+    (weights_of_another_run_in_a_sealed_record, "recomputed", f"small/runs/{RUN}/last.safetensors"),
+    (forge_weights, "recomputed", f"small/evaluations/{RUN}"),
+    (best_epoch, "recomputed", f"small/evaluations/{RUN}"),
+    (an_edited_history, "sums", f"small/runs/{RUN}/history.parquet"),
     (labels_of_another_seed, "sums", LABELS),
-    (labels_and_record_of_another_seed, "sums", "labels/digits/symmetric-0.5/seed0."),
+    (labels_and_record_of_another_seed, "sums", "small/labels/digits/symmetric-0.5/seed0."),
     (an_edited_label, "sums", LABELS),
-    (an_edited_label_with_its_sum, "sums", "labels/digits/symmetric-0.5/seed0."),
+    (an_edited_label_with_its_sum, "sums", "small/labels/digits/symmetric-0.5/seed0."),
     (an_edited_label_with_its_sum_in_a_sealed_record, "recomputed", LABELS),
-    (a_labels_record_with_another_rate, "follows", "labels/digits/symmetric-0.5/seed0."),
-    (an_edited_accuracy, "sums", f"evaluations/{RUN}/metrics.json"),
-    (an_edited_accuracy_in_sealed_metrics, "follows", f"evaluations/{RUN}/metrics.json"),
-    (an_edited_best_accuracy_in_sealed_metrics, "recomputed", f"evaluations/{RUN}"),
-    (a_run_declared_diverged, "follows", f"evaluations/{RUN}/metrics.json"),
-    (edited_predictions, "sums", f"evaluations/{RUN}/{PREDICTIONS}"),
-    (edited_predictions_in_sealed_metrics, "recomputed", f"evaluations/{RUN}"),
-    (a_study_of_edited_predictions, "recomputed", f"evaluations/{RUN}"),
+    (a_labels_record_with_another_rate, "follows", "small/labels/digits/symmetric-0.5/seed0."),
+    (an_edited_accuracy, "sums", f"small/evaluations/{RUN}/metrics.json"),
+    (an_edited_accuracy_in_sealed_metrics, "follows", f"small/evaluations/{RUN}/metrics.json"),
+    (an_edited_best_accuracy_in_sealed_metrics, "recomputed", f"small/evaluations/{RUN}"),
+    (a_run_declared_diverged, "follows", f"small/evaluations/{RUN}/metrics.json"),
+    (edited_predictions, "sums", f"small/evaluations/{RUN}/{PREDICTIONS}"),
+    (edited_predictions_in_sealed_metrics, "recomputed", f"small/evaluations/{RUN}"),
+    (a_study_of_edited_predictions, "recomputed", f"small/evaluations/{RUN}"),
     (a_changed_image, "sums", "datasets/digits/train.arrow"),
     (a_changed_test_image, "sums", "datasets/digits/test.arrow"),
-    (another_figure, "sums", "figures/curves.png"),
-    (an_edited_overhead_table, "sums", "overhead/overhead.csv"),
-    (edited_rounds, "sums", "overhead/overhead.json"),
-    (an_overhead_figure_for_reading, "sums", "overhead/overhead.md"),
+    (another_figure, "sums", "small/figures/curves.png"),
+    (an_edited_overhead_table, "sums", "small/overhead/overhead.csv"),
+    (edited_rounds, "sums", "small/overhead/overhead.json"),
+    (an_overhead_figure_for_reading, "sums", "small/overhead/overhead.md"),
 ]
 
 
@@ -464,26 +480,26 @@ def edited_cell(table: Path) -> None:
 def test_an_edited_cell_is_found_whether_or_not_the_record_was_fixed(
     table: str, study: Workspace, verify: Verify
 ) -> None:
-    tables = study.results / "tables"
+    tables = study.folder / "tables"
     edited_cell(tables / table)
     assert [wrong.partition(": ")[0] for wrong in broken(study, "sums")] == [str(tables / table)]
     verdict = verify(study)
     assert (verdict.code, len(verdict.breaks)) == (1, 1)
-    assert verdict.breaks[0].startswith(f"results/tables/{table}: its content is not the one that ")
+    assert verdict.breaks[0].startswith(f"results/small/tables/{table}: its content is not the one that ")
 
     # The record is fixed, and its seal.
     files = read_json(tables / "record.json")["files"]
     reseal(tables / "record.json", files=files | {table: file_digest(tables / table)})
     verdict = verify(study)
     assert (verdict.code, len(verdict.breaks)) == (1, 1)
-    assert verdict.breaks[0] == f"results/tables/{table}: is not the table that the evaluated runs make"
+    assert verdict.breaks[0] == f"results/small/tables/{table}: is not the table that the evaluated runs make"
 
 
 @pytest.mark.parametrize("table", ["runs.parquet", "main.csv"])
 def test_a_table_that_cannot_be_read_is_named_even_where_the_record_was_fixed(
     table: str, study: Workspace, verify: Verify
 ) -> None:
-    tables = study.results / "tables"
+    tables = study.folder / "tables"
     (tables / table).write_bytes(b"\xff\xfe no table")
     files = read_json(tables / "record.json")["files"]
     reseal(tables / "record.json", files=files | {table: file_digest(tables / table)})
@@ -491,15 +507,15 @@ def test_a_table_that_cannot_be_read_is_named_even_where_the_record_was_fixed(
     verdict = verify(study)
 
     assert (verdict.code, len(verdict.breaks)) == (1, 1)
-    assert verdict.breaks[0].startswith(f"results/tables/{table}: ")
+    assert verdict.breaks[0].startswith(f"results/small/tables/{table}: ")
 
 
 def test_tables_of_other_evaluations_are_named(study: Workspace, verify: Verify) -> None:
-    record = study.results / "tables" / "record.json"
+    record = study.folder / "tables" / "record.json"
     reseal(record, evaluations=read_json(record)["evaluations"][::-1])
     verdict = verify(study)
     assert (verdict.code, len(verdict.breaks)) == (1, 1)
-    assert verdict.breaks[0].startswith("results/tables/record.json: belongs to another evaluation of ")
+    assert verdict.breaks[0].startswith("results/small/tables/record.json: belongs to another evaluation of ")
 
 
 # --- records ---------------------------------------------------------------------------------------------------------
@@ -510,24 +526,24 @@ def test_tables_of_other_evaluations_are_named(study: Workspace, verify: Verify)
     "record",
     [
         "datasets/digits/record.json",
-        "labels/digits/symmetric-0.5/seed0.json",
-        f"runs/{RUN}/record.json",
-        f"evaluations/{RUN}/metrics.json",
-        "overhead/overhead.json",
-        "tables/record.json",
-        "figures/record.json",
+        "small/labels/digits/symmetric-0.5/seed0.json",
+        f"small/runs/{RUN}/record.json",
+        f"small/evaluations/{RUN}/metrics.json",
+        "small/overhead/overhead.json",
+        "small/tables/record.json",
+        "small/figures/record.json",
     ],
 )
 def test_a_sealed_record_that_leaves_something_out_is_named(
     record: str, key: str, study: Workspace, verify: Verify
 ) -> None:
     path = study.results / record
-    if record.startswith("labels") and key == "files":
+    if record.startswith("small/labels") and key == "files":
         key = "inputs"
-    if record.startswith(("tables", "figures")) and key == "recipe":
+    if record.startswith(("small/tables", "small/figures")) and key == "recipe":
         key = "evaluations"
     content = read_json(path)
-    if record.startswith("overhead") and key == "recipe":
+    if record.startswith("small/overhead") and key == "recipe":
         del content["about"]
     else:
         del content[key]
@@ -543,11 +559,11 @@ def test_a_sealed_record_that_leaves_something_out_is_named(
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"recipe": "a"}'])
 def test_a_record_that_is_none_is_named(content: bytes, study: Workspace, verify: Verify) -> None:
-    path = study.results / "evaluations" / RUN / "metrics.json"
+    path = study.folder / "evaluations" / RUN / "metrics.json"
     path.write_bytes(content)
     verdict = verify(study)
     assert (verdict.code, len(verdict.breaks)) == (1, 1)
-    assert f"results/evaluations/{RUN}/metrics.json" in verdict.breaks[0]
+    assert f"results/small/evaluations/{RUN}/metrics.json" in verdict.breaks[0]
 
 
 # --- choices ---------------------------------------------------------------------------------------------------------
@@ -586,7 +602,7 @@ def test_a_swapped_choice_is_named_and_not_what_was_trained_from_it(
 def test_a_candidate_that_was_tampered_with_is_named_and_not_the_choice(
     searched: searches.Searched, verify: Verify
 ) -> None:
-    candidate = f"runs/{CELL}/kernel.candidate1/seed7/history.parquet"
+    candidate = f"small/runs/{CELL}/kernel.candidate1/seed7/history.parquet"
     flip(searched.results / candidate)
     verdict = verify(searched)
     assert (verdict.code, len(verdict.breaks)) == (1, 1)
@@ -598,10 +614,10 @@ def test_a_candidate_that_was_tampered_with_is_named_and_not_the_choice(
 
 PARTS = {
     "data set": "datasets/digits",
-    "label file": "labels/digits/symmetric-0.5",
-    "checkpoint": f"runs/{RUN}",
-    "evaluation": f"evaluations/{RUN}",
-    "overhead": "overhead",
+    "label file": "small/labels/digits/symmetric-0.5",
+    "checkpoint": f"small/runs/{RUN}",
+    "evaluation": f"small/evaluations/{RUN}",
+    "overhead": "small/overhead",
 }
 
 
@@ -633,9 +649,9 @@ def test_tables_alone_are_told_from_what_is_missing(study: Workspace, verify: Ve
 
 
 def test_one_file_of_an_artefact_that_is_missing_is_named(study: Workspace, verify: Verify) -> None:
-    (study.results / "runs" / RUN / "best.safetensors").unlink()
+    (study.folder / "runs" / RUN / "best.safetensors").unlink()
     verdict = verify(study)
-    assert (verdict.code, verdict.breaks) == (1, [f"results/runs/{RUN}/best.safetensors: is missing"])
+    assert (verdict.code, verdict.breaks) == (1, [f"results/small/runs/{RUN}/best.safetensors: is missing"])
 
 
 def test_a_study_that_was_never_run_is_missing(fresh: Workspace, verify: Verify) -> None:
@@ -673,7 +689,9 @@ def test_a_study_is_held_against_the_configuration_that_is_asked_for(study: Work
     study.configure(altered({"training": {"epochs": 3}}))
     verdict = verify(study)
     assert verdict.code == 1
-    first = "results/runs/digits/symmetric-0.5/resnet8/baseline/seed0/record.json: belongs to another recipe than "
+    first = (
+        "results/small/runs/digits/symmetric-0.5/resnet8/baseline/seed0/record.json: belongs to another recipe than "
+    )
     assert verdict.breaks[0].startswith(first)
     assert verdict.counts()["label file"] == (2, 2, 0, 0)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from benchmarks.finished import finish
 from collabpipe.cli import main
-from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.state import look
 from collabpipe.settings.study import check_settings
@@ -14,15 +13,15 @@ from tests.workspaces import altered
 
 
 def test_a_generated_study_is_current_and_its_tables_can_be_made(tmp_path: Path) -> None:
-    paths = Paths(tmp_path / "results")
-    plan = Plan(check_settings(altered({"noise": ["none", "symmetric-0.5"], "seeds": [0, 1, 2]}), {}), paths)
+    settings = check_settings(altered({"noise": ["none", "symmetric-0.5"], "seeds": [0, 1, 2]}), {})
+    plan = Plan(settings, tmp_path / "results")
 
     finish(plan)
 
     state = look(plan)
     assert state.trained == state.evaluated == frozenset(plan.runs)
     assert (state.labels, state.overhead, state.tables) == (frozenset(plan.labels), True, False)
-    study = paths.recipes / f"{plan.study.digest}.json"
+    study = plan.paths.recipe(plan.study.digest)
     for command in ("tables", "figures"):
-        assert main([command, str(study), "--results", str(paths.root)]) == 0
+        assert main([command, str(study), *plan.paths.options]) == 0
     assert look(plan).complete(plan)

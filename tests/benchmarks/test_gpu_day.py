@@ -65,7 +65,7 @@ def test_a_study_made_without_snakemake_is_taken_over_and_leaves_nothing_to_trai
 
     shutil.rmtree(work)
     fresh.run(*command, "--take-over", out, "--results", fresh.results, env=variables)
-    state = next(fresh.results.glob("runs/digits/*/resnet8/baseline/seed0"))
+    state = next(fresh.folder.glob("runs/digits/*/resnet8/baseline/seed0"))
     assert read_json(state / "record.json")["kept"] == "none"
     made = fresh.snakemake("-n")
     assert set(jobs(made)) <= {"measure_overhead", "assemble_tables"}, jobs(made)

@@ -201,7 +201,7 @@ def test_snakemake_shows_the_warning_for_classes_without_a_validation_image(fres
     )
     assert warning in done.stderr
     assert "warning: datasets.digits.validation_size is 9, fewer than the 10 classes" in fresh.collabpipe("plan").stdout
-    assert (fresh.plan.paths.logs / "noisy_labels/digits/none/seed0.log").read_text() == warning
+    assert fresh.paths.log("noisy_labels/digits/none/seed0").read_text() == warning
 
 
 def test_as_many_images_as_there_are_is_allowed() -> None:

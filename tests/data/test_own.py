@@ -55,7 +55,7 @@ def made(workspace: Workspace) -> Plan:
     plan = workspace.plan
     settle(plan)
     recipe = plan.data["own"].write(plan.paths.recipes)
-    results = ["--results", str(plan.paths.root)]
+    results = ["--results", str(plan.results)]
     assert main(["fetch", str(recipe), "--data-dir", str(plan.data_dir("own")), *results]) == 0
     assert main(["prepare", str(recipe), *results]) == 0
     assert settle(plan).data == {"own"}

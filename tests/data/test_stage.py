@@ -32,7 +32,7 @@ def test_a_training_reads_the_copy_and_ends_in_the_same_bits(
     other = Desk(lab, tmp_path / "other", study(epochs=2))
     assert other.main("train", "baseline") == 0
     monkeypatch.setenv("NODE_DISK", str(tmp_path / "disk"))
-    options = ["--results", str(desk.paths.root), "--stage", "$NODE_DISK"]
+    options = [*desk.paths.options, "--stage", "$NODE_DISK"]
     own = tmp_path / "disk" / f"collabpipe-{os.getuid()}"
     first = desk.workspace.collabpipe("train", desk.recipes["baseline"], *options)
     assert f"copied to {own}" in first.stderr

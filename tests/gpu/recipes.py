@@ -13,7 +13,6 @@ import yaml
 from benchmarks.ours import random_images
 from collabpipe.data.labels import LabelFile
 from collabpipe.methods.registry import KINDS
-from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.settings.study import check_settings
@@ -55,7 +54,7 @@ def plan(network: str, precision: str, epochs: int = 2) -> Plan:
         "seeds": [0],
         "training": {"epochs": epochs, "batch_size": 16, "learning_rate": 0.01, "precision": precision},
     }
-    return Plan(check_settings(asked, {}), Paths(Path("results")))
+    return Plan(check_settings(asked, {}), Path("results"))
 
 
 def recipes(network: str, precision: str, epochs: int = 2) -> dict[str, TrainRecipe]:

@@ -38,7 +38,7 @@ class Study:
     def __init__(self, lab: Lab, root: Path, terminal: Terminal, changes: dict[str, Any]):
         self.terminal = terminal
         self.paths, self.recipes = lab.lay_out(root, changes)
-        self.plan = Plan(check_settings(altered(changes), {}), self.paths)
+        self.plan = Plan(check_settings(altered(changes), {}), root / "results")
 
     @staticmethod
     def run_name(method: str) -> str:
@@ -46,7 +46,7 @@ class Study:
 
     def command(self, *methods: str, jobs: int = 4) -> list[str | Path]:
         recipes = [self.recipes[self.run_name(method)] for method in methods]
-        options: list[str | Path] = ["--results", self.paths.root, "--save-seconds", "0", "--jobs-per-gpu", str(jobs)]
+        options: list[str | Path] = [*self.paths.options, "--save-seconds", "0", "--jobs-per-gpu", str(jobs)]
         return ["-m", "collabpipe", "train", *recipes, *options]
 
     def state(self, method: str) -> Path:

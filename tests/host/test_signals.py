@@ -36,7 +36,7 @@ def begin(desk: Desk, *methods: str) -> subprocess.Popen[str]:
     """The train command as a user's shell or a scheduler starts it; it saves after every epoch."""
     recipes = [str(desk.recipes[method]) for method in methods]
     return subprocess.Popen(
-        ["collabpipe", "train", *recipes, "--results", str(desk.paths.root), *OFTEN],
+        ["collabpipe", "train", *recipes, *desk.paths.options, *OFTEN],
         env=desk.workspace.environment,
         stderr=subprocess.PIPE,
         text=True,

@@ -44,7 +44,7 @@ def study(methods: Config, **changes: Any) -> Config:
 
 
 def plan(config: Config, root: Path = Path("results")) -> Plan:
-    return Plan(check_settings(config, {}), Paths(root))
+    return Plan(check_settings(config, {}), root)
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def test_the_highest_mean_at_the_last_epoch_wins_and_not_the_best_epoch(bench: B
         bench.trained(bench.candidate("kernel", number, seed), curve)
     recipe = bench.selection("kernel")
 
-    assert main(["choose", str(recipe.write(bench.paths.recipes)), "--results", str(bench.paths.root)]) == 0
+    assert main(["choose", str(recipe.write(bench.paths.recipes)), *bench.paths.options]) == 0
 
     choice = bench.choice("kernel")
     assert (choice["chosen"], choice["values"]) == (2, {"weight": 10.0})
@@ -326,7 +326,7 @@ def test_a_training_that_is_missing_or_foreign_is_named_and_nothing_is_chosen(
     command = ["choose", str(bench.paths.recipes / f"{bench.selection('kernel').digest}.json")]
 
     def refused() -> str:
-        assert main([*command, "--results", str(bench.paths.root)]) == 1
+        assert main([*command, *bench.paths.options]) == 1
         assert not path.exists()
         return capsys.readouterr().err
 
@@ -360,7 +360,7 @@ def test_candidates_are_trained_and_chosen_without_a_single_test_image(
     paths, _ = lab.lay_out(tmp_path, changes)
     (paths.dataset("digits") / "test.arrow").unlink()
     made = plan(altered(changes), paths.root)
-    results = ["--results", str(paths.root)]
+    results = paths.options
     candidates = [str(recipe.write(paths.recipes)) for recipe in made.candidates.values()]
 
     assert main(["train", *candidates, *results]) == 0
@@ -396,7 +396,7 @@ def test_candidates_are_trained_and_chosen_without_a_single_test_image(
 def test_a_training_without_its_choice_says_what_to_do(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = bench.plan.runs[f"{CELL}/kernel/seed0"].write(bench.paths.recipes)
 
-    assert main(["train", str(recipe), "--results", str(bench.paths.root)]) == 1
+    assert main(["train", str(recipe), *bench.paths.options]) == 1
 
     path = bench.paths.choice("digits", "symmetric-0.5", "resnet8", "kernel")
     assert f"{path}: is missing. Choose again: collabpipe choose RECIPE." in capsys.readouterr().err

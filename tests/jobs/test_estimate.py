@@ -19,7 +19,6 @@ from collabpipe.jobs.estimate import RECORD_BYTES, DatasetSize, Estimate, Estima
 from collabpipe.methods.composition import COSTLESS, Composition, Term, cost_key
 from collabpipe.methods.registry import KINDS
 from collabpipe.methods.resolve import compose, read_methods
-from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import NetworkSettings, check_settings
 from collabpipe.training.step_cost import Entry, step_flops_and_parameters
@@ -45,7 +44,7 @@ PARAMETERS = STEM + BLOCKS + 16 * 10 + 10
 
 
 def plan(changes: dict[str, Any], root: Path) -> Plan:
-    return Plan(check_settings(altered(changes), {}), Paths(root))
+    return Plan(check_settings(altered(changes), {}), root)
 
 
 def total(plan: Plan, rate: float | None = RATE) -> Estimate:

@@ -16,7 +16,7 @@ from PIL import Image
 from collabpipe.cli import main
 from collabpipe.common.files import read_json
 from collabpipe.model.networks.torchvision_models import torchvision_models
-from collabpipe.plan.paths import METRICS, TEST, Paths
+from collabpipe.plan.paths import METRICS, TEST
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
 from tests.conftest import Once
@@ -42,10 +42,10 @@ def plan(lab: Lab, once: Once) -> Plan:
     def make(root: Path) -> None:
         paths, recipes = lab.lay_out(root, CHANGES)
         for command in ("train", "evaluate"):
-            assert main([command, *map(str, recipes.values()), "--results", str(paths.root)]) == 0
+            assert main([command, *map(str, recipes.values()), *paths.options]) == 0
 
     root = once("three_networks", make)
-    return Plan(check_settings(altered(CHANGES), {}), Paths(root / "results"))
+    return Plan(check_settings(altered(CHANGES), {}), root / "results")
 
 
 def exported(plan: Plan, network: str, out: Path, *options: str) -> Path:

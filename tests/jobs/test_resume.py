@@ -61,17 +61,17 @@ class Desk:
     def __init__(self, lab: Lab, root: Path, changes: dict[str, Any]):
         self.workspace = Workspace(root)
         self.paths, recipes = lab.lay_out(root, changes)
-        self.plan = Plan(check_settings(altered(changes), {}), self.paths)
+        self.plan = Plan(check_settings(altered(changes), {}), self.paths.root)
         self.recipes = {name.split("/")[3]: path for name, path in recipes.items()}
 
     def command(self, *methods: str) -> list[str | Path]:
         recipes = [self.recipes[method] for method in methods]
-        return ["collabpipe", "train", *recipes, "--results", self.paths.root, "--save-seconds", "0"]
+        return ["collabpipe", "train", *recipes, *self.paths.options, "--save-seconds", "0"]
 
     def main(self, command: str, method: str) -> int:
         """The command line in this process."""
         options = ["--save-seconds", "0"] if command == "train" else []
-        return main([command, str(self.recipes[method]), "--results", str(self.paths.root), *options])
+        return main([command, str(self.recipes[method]), *self.paths.options, *options])
 
     def kept(self, method: str) -> Path:
         """The store's folder of a method's training."""
@@ -450,7 +450,7 @@ def test_out_of_memory_ends_in_one_message_with_remedies_and_other_trainings_are
     wide = Desk(lab, tmp_path / "wide", study(epochs=1) | {"networks": {"resnet8": {"width": 256}}})
     narrow = Desk(lab, tmp_path / "narrow", study(epochs=1))
     recipes = [narrow.recipes["baseline"], wide.recipes["baseline"]]
-    command: list[str | Path] = [sys.executable, "-c", WITH_LITTLE_MEMORY, *recipes, "--results", narrow.paths.root]
+    command: list[str | Path] = [sys.executable, "-c", WITH_LITTLE_MEMORY, *recipes, *narrow.paths.options]
     done = narrow.workspace.run(*command, check=False)
     assert done.returncode == 1, done.stderr
     message = one_message(done.stderr, "train")

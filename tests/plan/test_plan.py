@@ -18,7 +18,6 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.seeds import derive_seed
 from collabpipe.common.validation import Place
 from collabpipe.methods.resolve import compose
-from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, TrainRecipe, read_recipe
 from collabpipe.results.workflow import Workflow
@@ -89,7 +88,7 @@ SHIPPED: dict[Place, str] = {("claims",): f"{REPOSITORY / 'config' / 'config.yam
 
 
 def plan(config: Config) -> Plan:
-    return Plan(check_settings(copy.deepcopy(config), SHIPPED), Paths())
+    return Plan(check_settings(copy.deepcopy(config), SHIPPED), Path("results"))
 
 
 def digests(config: Config) -> dict[str, str]:
@@ -487,7 +486,7 @@ def test_the_plan_of_a_merged_configuration_is_that_of_its_files() -> None:
 def test_the_recipes_of_a_block_are_those_of_its_seeds(tmp_path: Path) -> None:
     config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
     packed = plan({**config, "seeds": [0, 1, 2], "execution": {"seeds_per_job": 2}})
-    made = Plan(packed.settings, Paths(tmp_path))
+    made = Plan(packed.settings, tmp_path)
 
     files = Workflow(made).recipes("train/digits/none/resnet8/kernel/block0")
 

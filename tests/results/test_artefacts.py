@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from collabpipe.common.files import read_json, sealed, write_json
+from collabpipe.plan.paths import STUDY_FOLDERS
 from collabpipe.results.artefact import AnyArtefact
 from collabpipe.results.artefacts import PreparedData, artefacts
 from collabpipe.results.state import look
@@ -42,10 +43,13 @@ def test_artefacts_come_after_what_their_jobs_read(finished: Workspace) -> None:
 
 def test_artefacts_hold_every_file_that_the_jobs_made_and_name_the_jobs(finished: Workspace) -> None:
     every = artefacts(finished.plan)
-    parts = ("datasets", "labels", "runs", "selection", "evaluations", "overhead", "tables", "figures")
-    made = {path for part in parts for path in (finished.results / part).rglob("[!.]*") if path.is_file()}
-    benchmarks = finished.results / "benchmarks"
-    jobs = {str(path.relative_to(benchmarks).with_suffix("")) for path in benchmarks.rglob("*.tsv")}
+    parts = [finished.results / "datasets", *(finished.folder / name for name in STUDY_FOLDERS)]
+    made = {path for part in parts for path in part.rglob("[!.]*") if path.is_file()}
+    jobs = {
+        str(path.relative_to(root / "benchmarks").with_suffix(""))
+        for root in (finished.results, finished.folder)
+        for path in (root / "benchmarks").rglob("*.tsv")
+    }
 
     assert {file for artefact in every for file in artefact.files} == made
     assert {artefact.job for artefact in every} == {job for job in jobs if not job.startswith("fetch_dataset/")}

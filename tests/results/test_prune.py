@@ -75,17 +75,17 @@ def taken(study: Workspace) -> int:
 
 def of_runs(study: Workspace, names: Iterable[str]) -> set[Path]:
     """Folders, evaluations and what is known of their making."""
-    paths, found = Paths(study.results), set()
+    paths, found = study.paths, set()
     for name in names:
         for kind in ("runs", "evaluations"):
-            folder = study.results / kind / name
+            folder = study.folder / kind / name
             found |= {path for path in (folder, paths.provenance(folder)) if path.exists()}
     return found
 
 
 def of_labels(study: Workspace, noise: str, seed: int) -> set[Path]:
-    file = study.results / "labels" / "digits" / noise / f"seed{seed}.parquet"
-    return {file, file.with_suffix(".json"), Paths(study.results).provenance(file)}
+    file = study.folder / "labels" / "digits" / noise / f"seed{seed}.parquet"
+    return {file, file.with_suffix(".json"), study.paths.provenance(file)}
 
 
 def of_recipes(study: Workspace, before: Plan, *after: Plan) -> set[Path]:
@@ -105,8 +105,8 @@ def of_store(study: Workspace, names: Iterable[str], overhead: Plan | None = Non
     keys = set()
     for name in names:
         for record in (
-            study.results / "runs" / name / "record.json",
-            study.results / "evaluations" / name / "metrics.json",
+            study.folder / "runs" / name / "record.json",
+            study.folder / "evaluations" / name / "metrics.json",
         ):
             keys |= {read_json(record)["key"]} if record.exists() else set()
     store = study.results / "store"
@@ -231,56 +231,46 @@ def test_what_is_kept_is_not_made_again_and_what_was_pruned_is_when_it_is_asked_
     assert {name for name, cost in study.costs().items() if cost["seconds"] > 0} == set(ALL)
 
 
-# --- two studies in one folder ---------------------------------------------------------------------------------------
+# --- two studies -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def shared(study: Workspace) -> Workspace:
-    """Two studies share a folder: the other one, which was run last, has another weight for the same names."""
-    other = altered({"study": "other", "methods": {"output": {"weight": 7.0}, "output_control": None}, "seeds": [0]})
-    (study.root / "config" / "other.yaml").write_text(yaml.safe_dump(other))
+def test_of_two_studies_each_keeps_its_results_while_it_is_named(study: Workspace, prune: Prune) -> None:
+    """The other study has another weight for the same names."""
+    config = altered({"study": "other", "methods": {"output": {"weight": 7.0}, "output_control": None}, "seeds": [0]})
+    (study.root / "config" / "other.yaml").write_text(yaml.safe_dump(config))
+    own = study.trainings()
     study.snakemake("evaluations", "--configfile", "config/other.yaml")
-    return study
-
-
-def test_of_two_studies_in_one_folder_each_keeps_its_stored_results_while_it_is_named(
-    shared: Workspace, prune: Prune
-) -> None:
-    files, paths = everything(shared), Paths(shared.results)
-    first = shared.plan
-    other = Plan.from_files([shared.root / "config" / "other.yaml"], shared.results)
-    run = f"{CELL}/output/seed0"
-    key = {name: key_of(plan, run) for name, plan in (("first", first), ("other", other))}
-    folder = {name: paths.store / of[:2] / of for name, of in key.items()}
-    assert read_json(shared.results / "runs" / run / "record.json")["key"] == key["other"]
+    files = everything(study)
+    first, other = study.plan, Plan.from_files([study.root / "config" / "other.yaml"], study.results)
+    names = runs("baseline", "output", seeds=[0])
+    store = study.paths.store
+    of_first, of_other = (store / key[:2] / key for key in (key_of(plan, names[1]) for plan in (first, other)))
 
     named = "Everything here is asked for by config/config.yaml, config/other.yaml.\n"
-    assert prune(shared) == named
-    assert prune(shared, "config/config.yaml", "config/other.yaml", "--remove") == named
-    assert everything(shared) == files
+    assert prune(study) == named
+    assert prune(study, "config/config.yaml", "config/other.yaml", "--remove") == named
+    assert everything(study) == files
 
-    # Only the other one is named: it keeps its data set, labels, baseline and output of seed 0.
-    found = listed(shared, prune(shared, "config/other.yaml"))
-    assert folder["first"] in found
-    assert folder["other"] not in found
-    assert shared.results / "runs" / run not in found
-    assert shared.results / "runs" / CELL / "output" / "seed1" in found
-    assert shared.results / "runs" / CELL / "baseline" / "seed0" not in found
+    # Only the other one is named: the stored baseline is its own as well.
+    found = listed(study, prune(study, "config/other.yaml"))
+    baseline = first.paths.run(first.runs[names[0]].run)
+    key = read_json(baseline / "record.json")["key"]
+    assert {of_first, baseline} <= found
+    assert not found & {of_other, store / key[:2] / key}
+    assert not [path for path in found if path.is_relative_to(other.paths.folder)]
 
-    # Only the first one is named: what lies in the folder of its run is the other's.
-    found = listed(shared, prune(shared, "config/config.yaml"))
-    of_other = {shared.results / "runs" / run, shared.results / "evaluations" / run} | of_store(shared, [run])
-    assert folder["other"] in of_other
-    provenance = {paths.provenance(shared.results / kind / run) for kind in ("runs", "evaluations")}
-    assert found == of_other | provenance | of_recipes(shared, other, first)
+    # Only the first one is named.
+    found = listed(study, prune(study, "config/config.yaml"))
+    folders = {of(other.runs[name].run) for name in names for of in (other.paths.run, other.paths.evaluation)}
+    [labels] = {other.paths.labels(recipe) for recipe in other.labels.values()}
+    gone = folders | {labels} | {other.paths.provenance(path) for path in (*folders, labels)}
+    evaluation = read_json(other.paths.metrics(other.runs[names[1]].run))["key"]
+    gone |= {labels.with_suffix(".json"), of_other, store / evaluation[:2] / evaluation}
+    assert found == gone | of_recipes(study, other, first)
 
-    trained = shared.trainings()
-    prune(shared, "config/config.yaml", "--remove")
-    assert trained - shared.trainings() == {key["other"]}
-    trained = shared.trainings()
-    shared.snakemake("evaluations")
-    assert shared.trainings() == trained, "its own results came from the store"
-    assert prune(shared, "config/config.yaml").startswith("Everything here is asked for")
+    prune(study, "config/config.yaml", "--remove")
+    assert study.trainings() == own
+    assert NOTHING in study.snakemake("-n").stdout
 
 
 def test_results_that_two_methods_share_stay_while_one_of_them_is_asked_for(study: Workspace, prune: Prune) -> None:
@@ -357,10 +347,10 @@ def test_a_candidate_that_is_no_longer_searched_goes_and_no_training_with_what_i
     assert searched.choice_file in found
     # The selection is another one: whatever depends on it is recorded anew, from what the store keeps.
     for method in ("kernel", "combined"):
-        assert searched.results / "runs" / CELL / method / "seed0" in found
+        assert searched.folder / "runs" / CELL / method / "seed0" in found
     for method in ("baseline", "output"):
-        assert searched.results / "runs" / CELL / method / "seed0" not in found
-    key = read_json(searched.results / "runs" / loser / "record.json")["key"]
+        assert searched.folder / "runs" / CELL / method / "seed0" not in found
+    key = read_json(searched.folder / "runs" / loser / "record.json")["key"]
     stored = {path for path in found if path.is_relative_to(searched.results / "store")}
     overhead = of_store(searched, [], overhead=before)
     # The winner keeps its number, or takes that of the loser, whose names it then has.
@@ -422,7 +412,7 @@ def test_without_any_configuration_nothing_is_removed(configs: str, study: Works
     if configs == "no folder":
         study.config.parent.rmdir()
     before = everything(study)
-    assert prune(study, "--remove").startswith("Everything here is asked for by results/studies/small-"), "its record"
+    assert prune(study, "--remove").startswith("Everything here is asked for by results/studies/small."), "its record"
     shutil.rmtree(study.results / "studies")
     printed = prune(study, "--remove", code=1)
     assert printed.startswith("collabpipe prune: error: config")
@@ -455,17 +445,17 @@ def test_what_users_put_beside_the_results_is_left_alone(study: Workspace, prune
     notes = study.results / "notes" / "today.md"
     notes.parent.mkdir()
     notes.write_text("mine")
-    (study.results / "tables" / "mine.csv").write_text("mine")
+    (study.folder / "tables" / "mine.csv").write_text("mine")
     study.configure(altered({"seeds": [0]}))
     prune(study, "--remove")
     assert notes.exists()
-    assert (study.results / "tables" / "mine.csv").exists()
-    assert (study.results / "logs").exists()
+    assert (study.folder / "tables" / "mine.csv").exists()
+    assert (study.folder / "logs").exists()
 
 
 def test_a_run_whose_record_cannot_be_read_is_kept_while_it_is_asked_for(study: Workspace, prune: Prune) -> None:
     for name in runs("output"):
-        (study.results / "runs" / name / "record.json").write_text("{")
+        (study.folder / "runs" / name / "record.json").write_text("{")
     assert prune(study).startswith("Everything here is asked for")
     study.configure(altered({"methods": {"output": None, "output_control": None}}))
     assert of_runs(study, runs("output")) <= listed(study, prune(study))

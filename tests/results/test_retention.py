@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from collabpipe.cli import main
 from collabpipe.common.files import file_digest, read_json, sealed, write_json
-from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, Paths
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.results.retention import Keep, thin
@@ -39,7 +39,7 @@ class Desk:
 
     def __init__(self, lab: Lab, root: Path, changes: dict[str, Any] = STUDY):
         self.paths, _ = lab.lay_out(root, changes)
-        self.plan = Plan(check_settings(altered(changes), {}), self.paths)
+        self.plan = Plan(check_settings(altered(changes), {}), self.paths.root)
         self.store = Store(self.paths.store)
         for recipe in (*self.plan.trainings.values(), *self.plan.selections.values()):
             recipe.write(self.paths.recipes)
@@ -55,7 +55,7 @@ class Desk:
 
     def main(self, command: str, digest: str, *options: str) -> int:
         recipe = str(self.paths.recipes / f"{digest}.json")
-        return main([command, recipe, "--results", str(self.paths.root), *options])
+        return main([command, recipe, *self.paths.options, *options])
 
     def train(self, method: str, seed: int = 0) -> None:
         assert self.main("train", self.recipe(method, seed).digest) == 0
@@ -335,7 +335,7 @@ def test_snakemake_has_nothing_to_do_after_weights_are_gone(study: Workspace) ->
     trained, evaluated = study.trainings(), study.evaluations()
 
     for recipe in study.plan.runs.values():
-        thin(recipe.run, Paths(study.results), "half")
+        thin(recipe.run, study.paths, "half")
 
     assert NOTHING in study.snakemake("-n").stdout
     assert (study.trainings(), study.evaluations()) == (trained, evaluated)
@@ -346,9 +346,9 @@ def test_snakemake_has_nothing_to_do_after_weights_are_gone(study: Workspace) ->
     for recipe in study.plan.runs.values():
         path = recipe.write(study.results / "recipes")
         assert main(["evaluate", str(path), "--results", str(study.results), "--keep", "none"]) == 0
-    table = (study.results / "tables" / "main.csv").read_bytes()
+    table = (study.folder / "tables" / "main.csv").read_bytes()
     assert jobs(study.snakemake()) == {}
-    assert (study.results / "tables" / "main.csv").read_bytes() == table
+    assert (study.folder / "tables" / "main.csv").read_bytes() == table
     assert (study.trainings(), study.evaluations()) == (trained, evaluated)
     assert NOTHING in study.snakemake("-n").stdout
 

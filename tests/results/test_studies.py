@@ -40,7 +40,7 @@ class Here:
 
     def __init__(self, study: Workspace, capsys: pytest.CaptureFixture[str]):
         self.study, self.capsys = study, capsys
-        self.root, self.results = study.root, study.results
+        self.root, self.results, self.folder = study.root, study.results, study.folder
         self.paths = Paths(Path("results"))
 
     def __call__(self, *arguments: str | Path, code: int = 0) -> str:
@@ -72,21 +72,36 @@ def written(path: Path, config: dict[str, Any]) -> Path:
     return path
 
 
-# --- a study from elsewhere ------------------------------------------------------------------------------------------
+# --- several studies -------------------------------------------------------------------------------------------------
 
 
-def test_after_a_study_from_another_file_it_is_the_one_that_commands_go_by(here: Here, tmp_path: Path) -> None:
+def test_two_studies_lie_side_by_side_and_each_command_knows_both(here: Here, tmp_path: Path) -> None:
     mine = written(tmp_path / "elsewhere" / "mine.yaml", altered(OTHER))
+    trained, before = here.study.trainings(), here.study.times()
     here.study.snakemake("--configfile", mine)
+    other = here.plan_of(mine).paths.folder
+    assert len(here.study.trainings() - trained) == 1, "the baseline comes from the store"
+    assert {
+        name for name, ns in before.items() if here.study.times()[name] != ns and name.startswith("small/")
+    } == set()
 
     verified = here("verify")
     assert f"study my other ({mine})" in verified
     assert PROVEN in verified
     shown = here("show")
-    assert "study my other" in shown
+    assert shown.startswith("study my other\n")
     assert f"The tables are what study my other ({mine}) asks for.\n" in shown
+    assert shown.endswith("Other studies here: small. Show them: collabpipe show small\n")
+    assert "study small (config/config.yaml)\n" in here("verify", "--study", "small")
+    first, second = (here("show", name) for name in ("small", other.name))
+    assert f"{other}/tables/main.csv" not in first
+    assert "The tables are what study small (config/config.yaml) asks for.\n" in first
+    assert here("show", "small", "my other") == first + second
     kept = f"{KEPT}config/config.yaml, {mine}.\n"
     assert here("prune") == here("prune", "--remove") == kept
+    # Snakemake has nothing to do for either.
+    for files in ((), ("--configfile", str(mine))):
+        assert "Nothing to be done" in here.study.snakemake("-n", *files).stdout
 
     # Named alone, the default study does not ask for the other's results: no removal is advised.
     printed = here("prune", "config/config.yaml")
@@ -97,43 +112,37 @@ def test_after_a_study_from_another_file_it_is_the_one_that_commands_go_by(here:
 
     # Its results are its own when the file is gone, too.
     mine.unlink()
-    assert PROVEN in here("verify")
+    assert PROVEN in here("verify", "--study", "my other")
     assert here("prune").startswith(KEPT)
     [record] = [one for one in recorded(here.paths) if one.about["study"] == "my other"]
     record.path.unlink()
-    assert f"runs: results/runs/{CELL}/output/seed0\n" in here("prune")
+    assert f"runs: {other}/runs/{CELL}/output/seed0\n" in here("prune")
+    here("prune", "--remove")
+    assert here.study.trainings() == trained
+    assert "The tables are what study small (config/config.yaml) asks for.\n" in here("show")
 
 
-def test_with_tables_of_a_study_that_nobody_recorded_its_files_are_asked_for(here: Here, tmp_path: Path) -> None:
+def test_a_study_that_nobody_planned_here_is_asked_for_by_its_files(here: Here, tmp_path: Path) -> None:
     shutil.rmtree(here.results / "studies")
-    assert PROVEN in here("verify"), "the default study has the tables' name"
+    assert PROVEN in here("verify"), "the default study"
 
     here.study.configure(altered({"study": "now"}))
-    refused = here("verify", code=1)
-    assert "holds tables of study small" in refused
-    assert "collabpipe verify CONFIG..." in refused
+    assert "no study small was planned here. Known: none." in here("show", "small", code=1)
     before = written(tmp_path / "before.yaml", altered({}))
     assert PROVEN in here("verify", before)
 
 
-def test_two_studies_of_one_name_are_kept_apart_by_their_files_and_a_renamed_file_is_one_study(
-    here: Here, tmp_path: Path
-) -> None:
-    first = written(tmp_path / "first.yaml", altered({"seeds": [0]}))
-    second = written(tmp_path / "second.yaml", altered({"seeds": [1]}))
-    for file in (first, second):
-        note_study(here.plan_of(file))
-    assert {one.plan.settings.seeds for one in known_studies(here.paths)} == {(0, 1), (0,), (1,)}
-
+def test_a_study_is_known_by_its_name_from_whichever_file_it_was_planned_last(here: Here, tmp_path: Path) -> None:
     here.study.config.unlink()
+    first = written(tmp_path / "first.yaml", altered({"seeds": [0]}))
+    note_study(here.plan_of(first))
     renamed = first.rename(tmp_path / "renamed.yaml")
     note_study(here.plan_of(renamed))
-    found = [(one.label, one.plan.settings.seeds) for one in known_studies(here.paths)]
-    assert found == [(str(renamed), (0,)), (str(second), (1,))]
+    assert [(one.label, one.plan.settings.seeds) for one in known_studies(here.paths)] == [(str(renamed), (0,))]
 
 
 def test_the_study_planned_last_is_known_and_planning_it_again_writes_nothing(here: Here, tmp_path: Path) -> None:
-    shutil.rmtree(here.results / "tables")
+    shutil.rmtree(here.folder / "tables")
     other = here.plan_of(written(tmp_path / "other.yaml", altered(OTHER)))
     for plan in (other, here.default(), other):
         note_study(plan)
@@ -144,7 +153,7 @@ def test_the_study_planned_last_is_known_and_planning_it_again_writes_nothing(he
 
 
 def test_the_study_planned_last_is_known_where_the_clock_is_coarse(here: Here, tmp_path: Path) -> None:
-    shutil.rmtree(here.results / "tables")
+    shutil.rmtree(here.folder / "tables")
     other = here.plan_of(written(tmp_path / "other.yaml", altered(OTHER)))
     later = time.time_ns() + 10**10
     for plan in (other, here.default(), other):
@@ -193,7 +202,7 @@ def test_beside_a_record_that_cannot_be_read_nothing_is_removed(content: str, wo
     assert f"{record}" in refused
     assert words in refused
     record.unlink()
-    assert f"runs: results/runs/{CELL}/output/seed1\n" in here("prune"), "the advice, followed"
+    assert f"runs: results/small/runs/{CELL}/output/seed1\n" in here("prune"), "the advice, followed"
 
 
 def test_a_record_that_this_version_does_not_take_says_how_to_give_it_up(here: Here) -> None:
@@ -211,7 +220,7 @@ def test_a_record_that_this_version_does_not_take_says_how_to_give_it_up(here: H
 def test_what_another_configuration_made_is_out_of_date_and_no_removal_is_advised(here: Here) -> None:
     here.study.configure(altered({"training": {"epochs": 3}}))
     refused = here("verify", code=1)
-    assert "out of date: results/runs/" in refused
+    assert "out of date: results/small/runs/" in refused
     assert "Nothing of this needs to be removed. Make it again: snakemake --cores all\n" in refused
     assert "broken" not in refused
     assert "Remove" not in refused
@@ -221,7 +230,7 @@ def test_what_is_broken_is_made_again_by_the_advice(here: Here, tmp_path: Path) 
     mine = written(tmp_path / "mine.yaml", altered({}))
     here.study.config.unlink()
     settle(here.plan_of(mine))
-    wrong = here.results / "tables" / "main.csv"
+    wrong = here.folder / "tables" / "main.csv"
     before = wrong.read_text()
     wrong.write_text("0")
     refused = here("verify", code=1)
@@ -257,24 +266,14 @@ def test_a_table_is_shown_with_its_study_and_whether_it_is_what_that_asks_for(he
 
 
 def test_tables_of_other_results_than_those_here_are_out_of_date(here: Here) -> None:
-    tables = here.results / "tables" / "record.json"
+    tables = here.folder / "tables" / "record.json"
     record = read_json(tables)
     write_json(tables, sealed(record | {"evaluations": record["evaluations"][::-1]}))
     assert "has other results by now than these tables show.\n" in here("show")
 
 
-def test_beside_an_older_studys_table_the_study_that_was_planned_last_is_named(here: Here, tmp_path: Path) -> None:
-    mine = written(tmp_path / "mine.yaml", altered(OTHER))
-    settle(here.plan_of(mine))
-    shown = here("show")
-    assert "study small" in shown.splitlines()[0]
-    assert "These tables are not of the study that was planned here last, my other.\n" in shown
-    assert f"Of the 2 runs of study my other ({mine}) 1 are trained and 1 evaluated. " in shown
-    assert shown.endswith(f"Make its tables: snakemake --cores all --configfile {mine}\n")
-
-
 def test_without_tables_it_is_said_which_study_makes_them(here: Here) -> None:
-    shutil.rmtree(here.results / "tables")
+    shutil.rmtree(here.folder / "tables")
     refused = here("show", code=1)
     assert "Of the 6 runs of study small (config/config.yaml) 6 are trained and 6 evaluated." in refused
     assert refused.endswith("Make them: snakemake --cores all\n")
@@ -335,7 +334,7 @@ def test_a_failed_job_is_shown_with_the_last_line_of_its_log_until_it_is_done(he
 
     [job] = failed(here.default(), look(here.default()))
     assert job.job == f"train/{CELL}/output/block0"
-    assert job.log == Path("results") / "logs" / "train" / CELL / "output" / "block0.log"
+    assert job.log == Path("results/small") / "logs" / "train" / CELL / "output" / "block0.log"
     assert job.line == job.log.read_text().splitlines()[-1]
     assert str(state.relative_to(here.root)) in job.line
     printed = here("plan")
@@ -362,50 +361,46 @@ def test_a_failed_job_is_shown_with_the_last_line_of_its_log_until_it_is_done(he
     ],
 )
 def test_whichever_job_failed_its_log_is_named(job: str, gone: str, here: Here) -> None:
-    log = here.results / "logs" / f"{job}.log"
+    log = here.default().paths.log(job)
     log.write_text("begins\n/bin/bash: line 1: collabpipe: command not found\n")
     assert "Jobs that failed" not in here("plan"), "it was done"
-    shutil.rmtree(here.results / gone)
-    assert f"  {job}: /bin/bash: line 1: collabpipe: command not found\n    results/logs/{job}.log\n" in here("plan")
+    shutil.rmtree((here.results if gone == "datasets" else here.folder) / gone)
+    assert f"  {job}: /bin/bash: line 1: collabpipe: command not found\n    {log}\n" in here("plan")
 
 
 def test_figures_that_could_not_be_drawn_are_told_beside_their_tables(here: Here) -> None:
-    (here.results / "figures" / "curves.png").unlink()
+    (here.folder / "figures" / "curves.png").unlink()
     shown = here("show")
     assert "curves.png" not in shown
     assert "The tables are what study small (config/config.yaml) asks for.\n" in shown
     assert shown.endswith("The figures are missing or OUT OF DATE. Draw them: snakemake --cores all\n")
     assert "tables are current, figures not" in here("plan")
-    shutil.rmtree(here.results / "figures")
+    shutil.rmtree(here.folder / "figures")
     assert "Figures: none\n" in here("show")
 
 
 # --- what no study asks for any more ---------------------------------------------------------------------------------
 
 
-def test_runs_of_a_removed_seed_are_told_when_planning_until_they_are_pruned(here: Here, tmp_path: Path) -> None:
-    line = "3 runs lie here that no study asks for any more. See: collabpipe prune\n"
-    assert "no study asks for" not in here("plan")
+def test_runs_of_a_removed_seed_are_told_when_planning_until_they_are_pruned(here: Here) -> None:
+    line = "3 runs lie in results/small that the study does not ask for any more. See: collabpipe prune\n"
+    assert "does not ask for" not in here("plan")
     here.study.configure(altered({"seeds": [0]}))
     assert line in here("plan")
     started = here.study.snakemake("-n")
     assert (started.stdout + started.stderr).count(line) == 1
 
-    # A study from elsewhere that asks for them keeps them.
-    note_study(here.plan_of(written(tmp_path / "mine.yaml", altered({"study": "mine"}))))
-    assert "no study asks for" not in here("plan")
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(altered({"study": "mine", "seeds": [0]})))
+    # The same study by another file keeps them; another study has runs of its own.
+    written(here.root / "config" / "other.yaml", altered({"study": "other"}))
     assert line in here("plan")
-
-    # One that has runs of the same names, trained otherwise, does not: prune would remove these.
-    other = altered({"study": "other", "training": {"epochs": 3}})
-    written(here.root / "config" / "other.yaml", other)
-    assert line in here("plan")
+    written(here.root / "config" / "other.yaml", altered({}))
+    assert "does not ask for" not in here("plan")
+    (here.root / "config" / "other.yaml").unlink()
 
     printed = here("prune")
     assert printed.endswith("Remove them with: collabpipe prune --remove\n")
     here("prune", "--remove")
-    assert "no study asks for" not in here("plan")
+    assert "does not ask for" not in here("plan")
 
 
 def test_the_advice_to_prune_names_what_it_was_asked_with(here: Here) -> None:

@@ -50,7 +50,11 @@ def shuffle_times(results: Path, seed: int, first: float = OLD + DAY) -> None:
 def lose(study: Workspace, *what: str) -> None:
     """Drop what a clone, a pull or another machine lacks: folders of the results, or Snakemake's memory."""
     for name in what:
-        shutil.rmtree(study.root / name if name == ".snakemake" else study.results / name)
+        places = [study.root / name] if name == ".snakemake" else [study.results / name, study.folder / name]
+        found = [place for place in places if place.exists()]
+        assert found
+        for place in found:
+            shutil.rmtree(place)
 
 
 # --- times -----------------------------------------------------------------------------------------------------------
@@ -102,7 +106,7 @@ def test_times_before_any_artefact_as_archives_have_them_are_times_as_well(first
 
 def test_benchmarks_that_are_older_than_what_went_in_do_not_run_a_job_again(study: Workspace) -> None:
     lose(study, ".snakemake")
-    benchmarks = list((study.results / "benchmarks").rglob("*.tsv"))
+    benchmarks = list((study.folder / "benchmarks").rglob("*.tsv"))
     assert benchmarks
     for path in benchmarks:
         os.utime(path, (OLD, OLD))
@@ -121,7 +125,7 @@ def test_settling_a_second_time_touches_nothing(study: Workspace, searched: sear
 def test_whatever_the_times_are_what_does_not_fit_is_made_again_and_nothing_else(study: Workspace) -> None:
     """One label file is lost, and one run is of another recipe: as after a partial pull of two revisions."""
     trained = study.trainings()
-    record = study.results / "runs" / RUN / "record.json"
+    record = study.folder / "runs" / RUN / "record.json"
     write_json(record, sealed(read_json(record) | {"recipe": "0" * 64}))
     lose(study, ".snakemake")
     shuffle_times(study.results, seed=40)
@@ -147,7 +151,7 @@ def counted(study: Workspace) -> Iterator[dict[str, bool]]:
 
 def result_of(study: Workspace, name: str) -> dict[str, Any] | None:
     """What the store has of a run, its files verified."""
-    key = read_json(study.results / "runs" / name / "record.json")["key"]
+    key = read_json(study.folder / "runs" / name / "record.json")["key"]
     return Store(study.results / "store").find(key)
 
 
@@ -155,7 +159,7 @@ def again(study: Workspace, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for a run once more."""
     monkeypatch.chdir(study.root)
     recipe: TrainRecipe = study.plan.runs[name]
-    train(recipe, Paths(Path("results")), ExecutionSettings(), Interruption())
+    train(recipe, Paths(Path("results"), "small"), ExecutionSettings(), Interruption())
 
 
 def test_a_store_that_is_lost_is_made_of_the_results_without_taking_room(study: Workspace) -> None:
@@ -179,13 +183,13 @@ def test_a_store_that_is_lost_is_made_of_the_results_without_taking_room(study: 
             ("evaluations", ("predictions.parquet",)),
         ):
             for file in files:
-                assert (study.results / kind / name / file).stat().st_nlink == 2
+                assert (study.folder / kind / name / file).stat().st_nlink == 2
 
 
 def test_adopted_results_are_used_and_corrupt_ones_made_again(
     study: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = study.results / "runs" / RUN / "last.safetensors"
+    weights = study.folder / "runs" / RUN / "last.safetensors"
     right = weights.read_bytes()
     lose(study, "store")
     content = bytearray(right)
@@ -201,12 +205,12 @@ def test_adopted_results_are_used_and_corrupt_ones_made_again(
     assert weights.read_bytes() == right
     assert result_of(study, RUN) is not None
     settle(study.plan)
-    assert (study.results / "runs" / OTHER_RUN / "last.safetensors").stat().st_size == weights.stat().st_size
+    assert (study.folder / "runs" / OTHER_RUN / "last.safetensors").stat().st_size == weights.stat().st_size
 
 
 def test_what_is_in_the_store_already_is_not_taken_from_elsewhere(study: Workspace) -> None:
     before = study.times()
-    record = read_json(study.results / "runs" / RUN / "record.json")
+    record = read_json(study.folder / "runs" / RUN / "record.json")
     settle(study.plan)
     assert study.times(leave_out="recipes") == {n: t for n, t in before.items() if not n.startswith("recipes/")}
     result = result_of(study, RUN)
@@ -228,7 +232,7 @@ def of_another_data_set(record: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("change", [edited, with_a_false_key, of_another_data_set])
 def test_a_record_that_was_edited_or_names_a_false_key_is_not_adopted(change: Any, study: Workspace) -> None:
-    record = study.results / "runs" / RUN / "record.json"
+    record = study.folder / "runs" / RUN / "record.json"
     key = read_json(record)["key"]
     write_json(record, change(read_json(record)))
     lose(study, "store")
@@ -244,7 +248,7 @@ def test_a_record_that_was_edited_or_names_a_false_key_is_not_adopted(change: An
 
 @pytest.mark.parametrize("change", ["accuracy", "key"])
 def test_an_evaluation_that_was_edited_or_names_a_false_key_is_not_adopted(change: str, study: Workspace) -> None:
-    path = study.results / "evaluations" / RUN / "metrics.json"
+    path = study.folder / "evaluations" / RUN / "metrics.json"
     metrics = read_json(path)
     key = metrics["key"]
     wrong = metrics | {"last": metrics["last"] | {"accuracy": 0.99}} if change == "accuracy" else None
@@ -279,13 +283,13 @@ def test_results_of_a_search_are_adopted_with_what_was_chosen(searched: searches
 @pytest.mark.parametrize(
     "file",
     [
-        f"runs/{RUN}/last.safetensors",
-        f"evaluations/{RUN}/metrics.json",
-        "labels/digits/symmetric-0.5/seed0.json",
+        f"small/runs/{RUN}/last.safetensors",
+        f"small/evaluations/{RUN}/metrics.json",
+        "small/labels/digits/symmetric-0.5/seed0.json",
         "datasets/digits/train.arrow",
-        "tables/main.csv",
-        "figures/curves.png",
-        "overhead/overhead.md",
+        "small/tables/main.csv",
+        "small/figures/curves.png",
+        "small/overhead/overhead.md",
     ],
 )
 def test_write_protected_results_are_explained(file: str, study: Workspace) -> None:
@@ -301,18 +305,18 @@ def test_write_protected_results_are_explained(file: str, study: Workspace) -> N
 
 
 def test_snakemake_and_plan_explain_write_protected_results_without_a_traceback(study: Workspace) -> None:
-    (study.results / "runs" / RUN / "record.json").chmod(0o444)
+    (study.folder / "runs" / RUN / "record.json").chmod(0o444)
     for refused in (study.snakemake("-n", check=False), study.collabpipe("plan", "--write", check=False)):
         assert refused.returncode != 0
         printed = refused.stdout + refused.stderr
-        assert f"results/runs/{RUN}/record.json: is write-protected" in printed
+        assert f"results/small/runs/{RUN}/record.json: is write-protected" in printed
         assert "Traceback" not in printed
 
 
 def test_settling_a_study_that_was_never_run_writes_recipes_its_record_and_no_results(fresh: Workspace) -> None:
     plan: Plan = fresh.plan
     settle(plan)
-    assert {path.name for path in fresh.results.iterdir()} == {"recipes", "selection", "studies"}
-    assert list((fresh.results / "selection").iterdir()) == []
+    assert {path.name for path in fresh.results.iterdir()} == {"recipes", "small", "studies"}
+    assert list((fresh.folder / "selection").iterdir()) == []
     for path in (fresh.results / "recipes").iterdir():
         assert json_digest(read_json(path)) == path.stem

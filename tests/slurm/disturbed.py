@@ -55,7 +55,7 @@ class Disturbed:
         workspace.configure(altered({"training": {"epochs": epochs}}, DISTURBED))
         self.fault = Fault(name, cluster.tracking)
         self.sessions: list[Session] = []
-        self._log = workspace.plan.paths.logs / "train" / RUN.rpartition("/")[0] / "block0.log"
+        self._log = workspace.paths.log(f"train/{RUN.rpartition('/')[0]}/block0")
 
     def run(self) -> None:
         """Start Snakemake: the command that the user gives, first and again."""

@@ -131,14 +131,14 @@ def test_archives_on_a_web_server_become_tables(tmp_path: Path) -> None:
 
     assert sorted(set(asked)) == sorted(asked), "each file was fetched once"
     assert len(asked) == 2 + 2 + 1 + 11
-    table = pd.read_csv(workspace.results / "tables" / "main.csv")
+    table = pd.read_csv(workspace.folder / "tables" / "main.csv")
     assert len(table) == 3 + 3 + 1 + 1 + 1 + 1
     assert table["accuracy_mean"].notna().all()
     assert table.set_index("dataset")["auc_mean"].notna().to_dict()["faces"]
     assert table["auc_mean"].notna().sum() == 1
-    stl = read_json(workspace.results / "provenance/runs/stl10/none/resnet8/baseline/seed0.json")
+    stl = read_json(workspace.folder / "provenance/runs/stl10/none/resnet8/baseline/seed0.json")
     assert stl["cost"]["steps"] == 2 * 3, "a data set's own number of epochs"
-    noise = pd.read_csv(workspace.results / "tables" / "noise.csv").set_index(["dataset", "noise"])
+    noise = pd.read_csv(workspace.folder / "tables" / "noise.csv").set_index(["dataset", "noise"])
     assert noise.loc[("cifar10", "human-worst"), "true_rate"] == pytest.approx(1.0), "every small label is shifted"
     assert noise.loc[("cifar10", "asymmetric-0.4"), "true_rate"] == pytest.approx(0.2, abs=0.07)
     assert "Nothing to be done" in workspace.snakemake("-n").stdout

@@ -14,7 +14,7 @@ from collabpipe.cli.doctor.machine import check_results
 from collabpipe.common.files import read_json
 from collabpipe.common.whereabouts import Commit, commit
 from collabpipe.plan.paths import STAGES
-from tests.dvc_projects import Project, copy_tree
+from tests.dvc_projects import SKIPS_ALL, Project, copy_tree
 from tests.workspaces import REPOSITORY, SMALL, Workspace
 
 # --- shells ----------------------------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ def test_dvc_runs_a_study_whose_file_has_a_space_in_its_name_from_any_shell(
     copy_tree(finished_study / "results", project.results)
     project.config.rename(project.root / "config" / "my study.yaml")
     stages = project.root / "dvc.yaml"
-    stages.write_text(stages.read_text().replace("study: config/config.yaml", "study: config/my study.yaml"))
+    stages.write_text(stages.read_text().replace("small: config/config.yaml", "small: config/my study.yaml"))
 
     project.dvc("repro", "datasets", env={"SHELL": str(other_shell)})
 
@@ -62,7 +62,9 @@ def test_dvc_runs_a_study_whose_file_has_a_space_in_its_name_from_any_shell(
 def test_all_stages_have_one_command_but_for_its_target() -> None:
     stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
     assert tuple(stages) == STAGES
-    assert len({stage["cmd"].replace(f"-- {name}", "-- TARGET") for name, stage in stages.items()}) == 1
+    [datasets] = stages.pop(STAGES[0])["cmd"]
+    commands = {stage["do"]["cmd"].replace(f"-- {name}", "-- TARGET") for name, stage in stages.items()}
+    assert commands == {datasets.replace(f"-- {STAGES[0]}", "-- TARGET").replace("${studies.default}", "${item}")}
 
 
 # --- which commit ----------------------------------------------------------------------------------------------------
@@ -162,7 +164,7 @@ def test_a_record_says_why_it_names_no_commit(
     (bin := tmp_path / "bin").mkdir()
     collabpipe = shutil.which("collabpipe", path=study.environment["PATH"])
     study.run(str(collabpipe), "tables", recipe, env={"PATH": str(bin)})
-    about = read_json(study.results / "provenance" / "tables.json")
+    about = read_json(study.paths.provenance(study.paths.tables))
     assert (about["commit"], about["no_commit"]) == (None, "git is not installed")
 
 
@@ -191,11 +193,11 @@ def test_results_behind_a_link_are_refused_to_dvc_at_once_and_the_remedy_works(e
     remedy = next(line.strip() for line in done.stderr.splitlines() if line.startswith("  rm "))
     elsewhere.run("sh", "-c", remedy)
 
-    assert (elsewhere.results / "runs").is_symlink()
+    assert (elsewhere.folder / "runs").is_symlink()
     assert "Nothing to be done" in elsewhere.snakemake("-n").stdout
     elsewhere.collabpipe("share", "--no-push")
-    assert elsewhere.dvc("repro").stdout.splitlines()[:5] == [f"Stage '{s}' didn't change, skipping" for s in STAGES]
-    assert (elsewhere.results / "runs").is_symlink()
+    assert elsewhere.dvc("repro").stdout.splitlines()[:5] == SKIPS_ALL
+    assert (elsewhere.folder / "runs").is_symlink()
 
 
 def test_a_link_to_nothing_is_named_as_such(elsewhere: Project, tmp_path: Path) -> None:
@@ -224,8 +226,8 @@ def test_the_doctor_names_a_link_and_its_remedy(tmp_path: Path) -> None:
 
 def equal_everywhere(results: Path) -> dict[str, bytes]:
     """The content of what a study must make to the same bytes on this machine."""
-    found = [*results.glob("runs/**/*.safetensors"), *results.glob("figures/*.png")]
-    found += [results / "tables" / name for name in ("main.csv", "noise.csv", "main.tex")]
+    found = [*results.glob("small/runs/**/*.safetensors"), *results.glob("small/figures/*.png")]
+    found += [results / "small" / "tables" / name for name in ("main.csv", "noise.csv", "main.tex")]
     return {str(path.relative_to(results)): path.read_bytes() for path in found}
 
 

@@ -50,7 +50,7 @@ def test_without_a_limit_trainings_wait_for_a_device_of_their_own_and_say_so(
             }
         )
     )
-    logs = study.results / "logs" / "train"
+    logs = study.folder / "logs" / "train"
     others, variable = Host(host), ",".join(DEVICES)
     with ExitStack() as stack:
         # Jobs of others have all places until the six trainings wait.
@@ -81,7 +81,7 @@ def test_without_a_limit_trainings_wait_for_a_device_of_their_own_and_say_so(
 def test_jobs_that_predict_lease_a_device_too(host: Path, study: Workspace) -> None:
     study.configure(altered({"methods": {"output": None, "output_control": None}, "training": {"epochs": 3}}))
     study.snakemake("--resources", "gpu=2", "--", "evaluations")
-    logs = [path.read_text() for path in (study.results / "logs" / "evaluate").rglob("*.log")]
+    logs = [path.read_text() for path in (study.folder / "logs" / "evaluate").rglob("*.log")]
     assert sum("gpu: leased" in log for log in logs) == 1  # the other methods' logs are of before
 
 
@@ -91,7 +91,7 @@ def test_who_wants_no_gpu_asks_for_none_and_gets_none(host: Path, study: Workspa
     # A job that asked for one would be refused.
     printed = study.snakemake("--resources", "gpu=0", "--", "tables")
     assert "GPUs here" not in printed.stdout + printed.stderr
-    log = (study.results / "logs/train/digits/symmetric-0.5/resnet8/baseline/block0.log").read_text()
+    log = (study.folder / "logs/train/digits/symmetric-0.5/resnet8/baseline/block0.log").read_text()
     assert "leased" not in log
     assert "none is asked for; training on the CPU" in log
     assert not host.exists()
@@ -136,7 +136,7 @@ def test_within_a_job_of_slurm_a_training_is_a_step_of_its_own(fresh: Workspace)
     (fresh.root / "srun").write_text(SRUN)
     (fresh.root / "srun").chmod(0o755)
     variables = {"SLURM_JOB_ID": "7", "PATH": f"{fresh.root}:{fresh.environment['PATH']}", "CUDA_VISIBLE_DEVICES": "1"}
-    target = "results/runs/digits/symmetric-0.5/resnet8/baseline/seed0/record.json"
+    target = "results/small/runs/digits/symmetric-0.5/resnet8/baseline/seed0/record.json"
     # As the plugin has Snakemake run within a job, where it is not the main process.
     inner = ["snakemake", "--cores", "2", "--mode", "subprocess", "--nolock"]
     fresh.run(*inner, "--", target, env=variables)

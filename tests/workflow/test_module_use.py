@@ -11,7 +11,7 @@ import yaml
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.validation import merge_files
-from collabpipe.plan.paths import STAGES, Paths
+from collabpipe.plan.paths import STAGES
 from collabpipe.plan.plan import Plan
 from collabpipe.results.workflow import Workflow, for_all_blocks
 from collabpipe.settings.study import check_settings
@@ -54,14 +54,14 @@ def test_a_module_with_a_prefix_makes_the_study_there_and_deleted_weights_again(
     host = in_folder(tmp_path / "host")
     (host.root / "Snakefile").write_text(HOST)
     (host.root / "host.yaml").write_text(yaml.safe_dump({"ours": STUDY}))
-    weights = host.root / "here" / "results" / "runs" / RUN / "last.safetensors"
+    weights = host.root / "here" / "results" / "small" / "runs" / RUN / "last.safetensors"
 
     # No profile but the quiet one: nothing that results hang on.
     quiet = ("--profile", REPOSITORY / "profiles" / "quiet")
     made = host.snakemake(*quiet)
 
     printed = made.stdout + made.stderr
-    assert (host.root / "here" / "results" / "tables" / "main.csv").exists()
+    assert (host.root / "here" / "results" / "small" / "tables" / "main.csv").exists()
     assert not host.results.exists()
     assert "localrules directive" not in printed, "rules that are local are so under their new names"
     jobs = [line for line in printed.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
@@ -76,7 +76,7 @@ def test_a_module_with_a_prefix_makes_the_study_there_and_deleted_weights_again(
         "study_draw_figures",
         "all",
     ]
-    assert jobs[3].endswith(f"here/results/logs/train/{Path(RUN).parent}/block0.log")
+    assert jobs[3].endswith(f"here/results/small/logs/train/{Path(RUN).parent}/block0.log")
     assert len(printed.splitlines()) <= len(jobs) + 10
     before = weights.read_bytes()
     weights.unlink()
@@ -129,7 +129,7 @@ def test_what_is_set_for_all_trainings_holds_for_each_block_of_which_nothing_els
     seeds_per_job: int, expected: dict[str, int]
 ) -> None:
     study = altered({"seeds": [0, 1, 2], "execution": {"seeds_per_job": seeds_per_job}})
-    blocks = Workflow(Plan(check_settings(study, {}), Paths())).blocks
+    blocks = Workflow(Plan(check_settings(study, {}), Path("results"))).blocks
     given = {"my_train": 8} | ({"my_train_1": 3} if seeds_per_job == 2 else {})
     for_all_blocks(given, blocks, "my_{}".format)
     assert given == expected

@@ -46,9 +46,9 @@ def test_final_runs_are_trained_with_what_was_chosen_and_keep_what_they_shall(se
 
 def test_choices_need_no_test_file(searched: Searched) -> None:
     choice = searched.choice
-    shutil.rmtree(searched.results / "selection")
-    shutil.rmtree(searched.results / "runs")
-    shutil.rmtree(searched.results / "evaluations")
+    shutil.rmtree(searched.folder / "selection")
+    shutil.rmtree(searched.folder / "runs")
+    shutil.rmtree(searched.folder / "evaluations")
     shutil.rmtree(searched.results / "store")
     (searched.results / "datasets" / "digits" / "test.arrow").unlink()
 
@@ -89,8 +89,8 @@ def test_a_candidate_that_cannot_win_is_trained_alone_and_one_that_did_not_win_g
 def test_a_choice_that_changes_trains_what_depends_on_it_and_changing_back_trains_nothing(searched: Searched) -> None:
     trained, winner = searched.trainings(), searched.choice["values"]["weight"]
     [loser] = [weight for weight in WEIGHTS if weight != winner]
-    metrics = {name: read_json(searched.results / "evaluations" / name / "metrics.json") for name in searched.plan.runs}
-    table = (searched.results / "tables" / "main.csv").read_bytes()
+    metrics = {name: read_json(searched.folder / "evaluations" / name / "metrics.json") for name in searched.plan.runs}
+    table = (searched.folder / "tables" / "main.csv").read_bytes()
 
     searched.configure(with_weights(loser))
     searched.snakemake()
@@ -106,8 +106,8 @@ def test_a_choice_that_changes_trains_what_depends_on_it_and_changing_back_train
     assert searched.trainings() == trained
     assert searched.weights() == {"kernel": winner, "combined": winner}
     for name, before in metrics.items():
-        assert read_json(searched.results / "evaluations" / name / "metrics.json") == before
-    assert (searched.results / "tables" / "main.csv").read_bytes() == table
+        assert read_json(searched.folder / "evaluations" / name / "metrics.json") == before
+    assert (searched.folder / "tables" / "main.csv").read_bytes() == table
 
 
 @pytest.mark.parametrize("with_digest", [False, True])

@@ -88,10 +88,10 @@ def test_whichever_file_of_a_run_is_missing_it_is_brought_back(study: Workspace)
     # Jobs name one file of a run alone among their inputs: that of the others is for settling to see.
     trained, evaluated = study.trainings(), study.evaluations()
     gone = [
-        study.results / "runs" / run_of("output", 1) / "history.parquet",
-        study.results / "runs" / run_of("baseline", 0) / "record.json",
-        study.results / "evaluations" / run_of("output_control", 0) / "predictions.parquet",
-        study.results / "evaluations" / run_of("output_control", 1) / "metrics.json",
+        study.folder / "runs" / run_of("output", 1) / "history.parquet",
+        study.folder / "runs" / run_of("baseline", 0) / "record.json",
+        study.folder / "evaluations" / run_of("output_control", 0) / "predictions.parquet",
+        study.folder / "evaluations" / run_of("output_control", 1) / "metrics.json",
     ]
     contents = [path.read_bytes() for path in gone]
     for path in gone:
@@ -111,7 +111,7 @@ def test_a_seed_a_job_is_one_rule_whose_jobs_train_a_seed_each(study: Workspace)
     assert jobs(study.snakemake()) == {"train": 2, "evaluate": 2, "measure_overhead": 1, "assemble_tables": 1}
 
     assert study.trainings() - trained == study.keys("output")
-    logs = study.results / "logs" / "train" / CELL / "output"
+    logs = study.folder / "logs" / "train" / CELL / "output"
     assert {log.name for log in logs.iterdir()} == {"block0.log", "block1.log"}
     set_all_times(study.results)
     assert NOTHING in study.snakemake("-n").stdout
@@ -133,7 +133,7 @@ def test_a_method_with_an_equal_composition_is_not_trained(study: Workspace) -> 
 
 
 def test_a_changed_weight_trains_its_method_and_results_hang_on_no_memory_of_snakemake(study: Workspace) -> None:
-    original, first_table = study.trainings(), (study.results / "tables" / "main.csv").read_bytes()
+    original, first_table = study.trainings(), (study.folder / "tables" / "main.csv").read_bytes()
     records = study.records()
     forget(study)
     set_all_times(study.results)
@@ -148,20 +148,20 @@ def test_a_changed_weight_trains_its_method_and_results_hang_on_no_memory_of_sna
     kept = {name: record["key"] for name, record in study.records().items() if record["key"] not in added}
     assert kept == {name: records[name]["key"] for name in kept}
     assert {name.split("/")[3] for name in kept} == {"baseline", "output_control"}
-    second_table = (study.results / "tables" / "main.csv").read_bytes()
+    second_table = (study.folder / "tables" / "main.csv").read_bytes()
     assert second_table != first_table
-    changed = pd.read_parquet(study.results / "tables" / "runs.parquet").set_index("method")
+    changed = pd.read_parquet(study.folder / "tables" / "runs.parquet").set_index("method")
     assert changed.loc["output", "composition.terms"].str.contains('"weight": 7.0').all()  # type: ignore[union-attr]
 
     # Older artefacts, of the weight before, swapped in beside the memory of the newer ones.
-    swapped = [study.results / kind / CELL / "output" for kind in ("runs", "evaluations")]
+    swapped = [study.folder / kind / CELL / "output" for kind in ("runs", "evaluations")]
     for folder in swapped:
         shutil.copytree(folder, study.root / "newer" / folder.relative_to(study.results))
     forget(study)
     study.configure(SMALL)
     study.snakemake()
     assert study.trainings() == original | added
-    assert (study.results / "tables" / "main.csv").read_bytes() == first_table
+    assert (study.folder / "tables" / "main.csv").read_bytes() == first_table
     assert study.records() == records
     for folder in swapped:
         shutil.rmtree(folder)
@@ -169,7 +169,7 @@ def test_a_changed_weight_trains_its_method_and_results_hang_on_no_memory_of_sna
     assert jobs(study.snakemake()) == {"train": 1, "evaluate": 1, "measure_overhead": 1, "assemble_tables": 1}
     assert study.trainings() == original | added
     assert study.records() == records
-    assert (study.results / "tables" / "main.csv").read_bytes() == first_table
+    assert (study.folder / "tables" / "main.csv").read_bytes() == first_table
 
 
 # --- failures --------------------------------------------------------------------------------------------------------
@@ -186,16 +186,16 @@ def test_a_failed_seed_keeps_no_other_from_finishing_and_is_trained_once_fixed(s
     failed = study.snakemake("--profile", "profiles/quiet", check=False)
     assert failed.returncode != 0
     assert str(state.relative_to(study.root)) in failed.stdout + failed.stderr, "the log of the job is shown"
-    log = (study.results / "logs" / "train" / CELL / "output" / "block0.log").read_text()
+    log = (study.folder / "logs" / "train" / CELL / "output" / "block0.log").read_text()
     assert str(state.relative_to(study.root)) in log
     assert "Traceback" not in log
     other_seed = key_of(study.plan, run_of("output", 1))
     dropout = {key_of(study.plan, run_of("dropout", seed)) for seed in (0, 1)}
     # The other seed of the block, and the other cell: trained, and the cell evaluated.
     assert study.trainings() - before == {other_seed} | dropout
-    assert (study.results / "evaluations" / CELL / "dropout" / "seed1" / "metrics.json").exists()
+    assert (study.folder / "evaluations" / CELL / "dropout" / "seed1" / "metrics.json").exists()
     # No table of a study that is not whole.
-    assert not (study.results / "tables" / "main.csv").exists() or "dropout" not in study.table().index
+    assert not (study.folder / "tables" / "main.csv").exists() or "dropout" not in study.table().index
 
     state.unlink()
     before = study.trainings()
@@ -211,7 +211,7 @@ def test_a_failed_seed_keeps_no_other_from_finishing_and_is_trained_once_fixed(s
 def test_labels_with_equal_content_train_nothing_and_those_of_another_recipe_are_refused(study: Workspace) -> None:
     study.configure(altered(ONE_METHOD))
     trained, evaluated = study.trainings(), study.evaluations()
-    labels = study.results / "labels" / "digits" / "symmetric-0.5"
+    labels = study.folder / "labels" / "digits" / "symmetric-0.5"
     content = (labels / "seed0.parquet").read_bytes()
     for path in (labels / "seed0.parquet", labels / "seed0.json"):
         path.write_bytes(path.read_bytes())
@@ -223,7 +223,7 @@ def test_labels_with_equal_content_train_nothing_and_those_of_another_recipe_are
     shutil.copyfile(labels / "seed1.parquet", labels / "seed0.parquet")
     refused = study.snakemake("--forcerun", "train_0", check=False)
     assert refused.returncode != 0
-    log = (study.results / "logs" / "train" / CELL / "baseline" / "block0.log").read_text()
+    log = (study.folder / "logs" / "train" / CELL / "baseline" / "block0.log").read_text()
     wanted = study.plan.labels["digits", "symmetric-0.5", 0].digest
     assert "seed0.parquet: was made from recipe" in log
     assert wanted[:12] in log
@@ -330,14 +330,14 @@ def test_a_diverged_method_is_a_result_that_the_tables_show(study: Workspace) ->
     study.configure(altered(explodes))
     study.snakemake()
     for seed in (0, 1):
-        folder = study.results / "runs" / run_of("explodes", seed)
+        folder = study.folder / "runs" / run_of("explodes", seed)
         record = read_json(folder / "record.json")
         assert record["status"] == "diverged"
         # The weight is beyond float32: the first step's loss is infinite, its terms are not.
         assert record["divergence"] == {"epoch": 1, "step": 1, "terms": ["loss"]}
         assert load_file(folder / "last.safetensors") == {}
         assert load_file(folder / "best.safetensors") == {}
-        evaluation = study.results / "evaluations" / run_of("explodes", seed)
+        evaluation = study.folder / "evaluations" / run_of("explodes", seed)
         metrics = read_json(evaluation / "metrics.json")
         assert (metrics["status"], metrics["last"], metrics["best"]) == ("diverged", None, None)
         assert pq.read_table(evaluation / "predictions.parquet").num_rows == 0
@@ -350,7 +350,7 @@ def test_a_diverged_method_is_a_result_that_the_tables_show(study: Workspace) ->
 # --- what stands beside it --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file", ["labels/digits/symmetric-0.5/seed0.json", "datasets/digits/record.json"])
+@pytest.mark.parametrize("file", ["small/labels/digits/symmetric-0.5/seed0.json", "datasets/digits/record.json"])
 def test_a_training_beside_other_labels_or_images_is_not_current(file: str, study: Workspace) -> None:
     assert len(look(study.plan).trained) == len(study.plan.runs)
     text = (study.results / file).read_text()

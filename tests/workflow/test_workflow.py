@@ -21,7 +21,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from collabpipe.analysis.tables import _costs
+from collabpipe.analysis.tables import read_costs
 from collabpipe.common.files import read_json
 from collabpipe.plan.recipes import NUMERICS
 from collabpipe.results.state import look
@@ -366,7 +366,7 @@ def test_a_training_beside_other_labels_or_images_is_not_current(file: str, stud
 
 
 def test_an_overhead_table_of_another_study_backs_no_claim(study: Workspace) -> None:
-    costs = _costs(study.plan.study, study.plan.paths)
+    costs = read_costs(study.plan.study, study.plan.paths)
     assert costs is not None
     assert set(costs["dataset"]) == {"digits"}
     assert all(len(rounds) >= 5 for rounds in costs["rounds"])
@@ -374,4 +374,4 @@ def test_an_overhead_table_of_another_study_backs_no_claim(study: Workspace) -> 
     other = altered({"methods": {"kernel": {}}})
     study.configure(other)
 
-    assert _costs(study.plan.study, study.plan.paths) is None
+    assert read_costs(study.plan.study, study.plan.paths) is None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,17 +147,17 @@ LARGE = {
 }
 
 
-def drawn(draw: object, *arguments: object) -> Figure:
+def drawn(draw: Callable[..., Figure], *arguments: object) -> Figure:
     """A figure in the style of all figures."""
     with own_style():
-        figure: Figure = draw(*arguments)  # type: ignore[operator]
-        figure.draw_without_rendering()  # type: ignore[no-untyped-call]
+        figure = draw(*arguments)
+        figure.draw_without_rendering()
         readable(figure)
     return figure
 
 
-def panels(figure: Figure) -> list[Axes]:
-    """The axes with a title: those that are no bar of colours."""
+def panels(figure: Figure) -> list[Any]:
+    """The axes with a title: those that are no bar of colours. Matplotlib's types leave open what a line holds."""
     return [axes for axes in figure.axes if axes.get_title(loc="left")]
 
 

@@ -8,9 +8,8 @@ import pytest
 from collabpipe.analysis.figures import panels as panels_module
 from collabpipe.analysis.figures.accuracy import draw_accuracy
 from collabpipe.analysis.figures.curves import draw_curves
-from collabpipe.analysis.figures.panels import MOST_PANELS
 from collabpipe.analysis.figures.reliability import draw_reliability
-from collabpipe.analysis.figures.style import TOGETHER, Methods
+from collabpipe.analysis.figures.style import MOST_PANELS, TOGETHER, Methods
 from collabpipe.analysis.figures.terms import draw_terms
 from tests.analysis.figures.studies import FEW, LARGE, STUDIES, Made, cells, drawn, inside, panels
 

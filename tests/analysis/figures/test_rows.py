@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ def test_differences_have_one_scale_per_noise_and_no_empty_row(made: Made) -> No
         return
     groups = list(known.groupby(["dataset", "noise", "network"], sort=False))
     limits: dict[str, set[tuple[float, float]]] = {}
+    cell: Any
     for axes, (cell, group) in zip(panels(figure), groups, strict=True):
         limits.setdefault(cell[1], set()).add(axes.get_xlim())
         points = sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() in ("o", "s", "D"))

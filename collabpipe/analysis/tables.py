@@ -43,6 +43,10 @@ SUMMARY = {
 """Keys of summary.json and the columns of the main table that they show."""
 
 
+FURTHER = {"auc": ("AUC", 1, 4), "group_accuracy": ("accuracy of groups", 100, 2), "group_auc": ("AUC of groups", 1, 4)}
+"""Metrics that only some data sets have: their title, what the table counts them in, and the digits to read."""
+
+
 def main_table(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths) -> pd.DataFrame:
     """One row per (data set, noise, network, method), in the order of the configuration.
 
@@ -71,9 +75,11 @@ def main_table(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths) -> pd
             "accuracy_std": accuracy.std(),
             "best_mean": pd.Series(at["best"][cell], dtype=float).mean(skipna=False),
         }
-        aucs = pd.Series([run.metrics["last"]["auc"] for run in found if run.finished and "auc" in run.metrics["last"]])
-        if len(aucs):
-            row |= {"auc_mean": aucs.astype(float).mean(), "auc_std": aucs.astype(float).std()}
+        last_metrics = [run.metrics["last"] for run in found if run.finished]
+        for metric, (_, unit, _) in FURTHER.items():
+            values = pd.Series([unit * known[metric] for known in last_metrics if metric in known], dtype=float)
+            if len(values):
+                row |= {f"{metric}_mean": values.mean(), f"{metric}_std": values.std()}
         compared = {"diff_baseline": (study.baseline, "last"), "diff_control": (control, "last"), "diff_rival": rival}
         for column, other in compared.items():
             name, epoch = other or (None, "last")
@@ -132,8 +138,9 @@ def _for_reading(table: pd.DataFrame) -> pd.DataFrame:
         "" if m != m else f"{m:.2f}" if s != s else f"{m:.2f} ± {s:.2f}"
         for m, s in zip(table["accuracy_mean"], table["accuracy_std"], strict=True)
     ]
-    if "auc_mean" in table:
-        shown["AUC"] = ["" if m != m else f"{m:.4f}" for m in table["auc_mean"]]
+    for metric, (title, _, digits) in FURTHER.items():
+        if f"{metric}_mean" in table:
+            shown[title] = ["" if m != m else f"{m:.{digits}f}" for m in table[f"{metric}_mean"]]
     shown["best"] = ["" if m != m else f"{m:.2f}" for m in table["best_mean"]]
     for column in ("diff_baseline", "diff_control", "diff_rival"):
         if column == "diff_rival" and not table["rival"].any():

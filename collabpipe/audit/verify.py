@@ -146,15 +146,16 @@ class Verifier:
             self._predict_again(evaluation.recipe, metrics)
 
     def _predict_again(self, recipe: TrainRecipe, metrics: dict[str, Any]) -> None:
-        from collabpipe.data.prepared import open_images
+        from collabpipe.data.prepared import group_names, open_images
         from collabpipe.jobs.evaluate import evaluated
         from collabpipe.results.records import training_record
 
         folder = self.paths.run(recipe.run)
         record = training_record(recipe, folder)
         if record.get("kept", "all") == "all":
-            images = open_images(recipe.labels.data, self.paths.dataset(recipe.run.dataset), "test")
-            _, again, _ = evaluated(recipe.decided(record), record, folder, images)
+            data = recipe.labels.data, self.paths.dataset(recipe.run.dataset), "test"
+            images, groups = open_images(*data), group_names(*data)
+            _, again, _ = evaluated(recipe.decided(record), record, folder, images, groups)
             if not alike(json_text(again), json_text({name: metrics[name] for name in again})):
                 raise Broken(f"{self.paths.evaluation(recipe.run)}: its checkpoint has other metrics on the test set")
 

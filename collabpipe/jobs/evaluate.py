@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, sealed, write_json
 from collabpipe.common.whereabouts import whereabouts
-from collabpipe.data.prepared import Images, data_record, open_images
+from collabpipe.data.prepared import GROUP, Images, data_record, file_names, group_names, open_images
 from collabpipe.host.gpu_lease import lease_device
-from collabpipe.plan.paths import EVALUATION_FILES, METRICS, TEST, Paths
-from collabpipe.plan.recipes import TrainRecipe, evaluation_key
+from collabpipe.plan.paths import EVALUATION_FILES, METRICS, Paths
+from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.results.provenance import note
-from collabpipe.results.records import training_record
+from collabpipe.results.records import evaluation_inputs, evaluation_key, training_record
 from collabpipe.results.retention import Keep, thin
 from collabpipe.results.store import Store
 from collabpipe.training.scores import is_collapsed, score
@@ -37,8 +38,8 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
     folder = paths.run(recipe.run)
     record = training_record(recipe, folder)
     dataset = paths.dataset(recipe.run.dataset)
-    test = data_record(recipe.labels.data, dataset)["files"][TEST]["sha256"]
-    key = evaluation_key(record["digest"], test)
+    inputs = evaluation_inputs(record["digest"], recipe.labels.data, data_record(recipe.labels.data, dataset))
+    key = evaluation_key(inputs)
     store = Store(paths.store)
     with store.writing(key):
         stored = store.find(key) is not None
@@ -48,12 +49,13 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
         result = store.find(key)
         if result is None:
             images = open_images(recipe.labels.data, dataset, "test")
+            groups = group_names(recipe.labels.data, dataset, "test")
+            names = {"file": file_names(recipe.labels.data, dataset, "test"), GROUP: groups}
             from collabpipe.training.device import enough_memory
 
             with enough_memory(str(recipe.run)):
-                logits, metrics, device = evaluated(recipe, record, folder, images)
-            inputs = {"training": record["digest"], TEST: test}
-            _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(logits)], logits, inputs)
+                logits, metrics, device = evaluated(recipe, record, folder, images, groups)
+            _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(logits)], logits, names, inputs)
             about = {"inputs": inputs, **metrics, "where": whereabouts(device)}
             writer.check()
             result = store.finish(key, [PREDICTIONS], about)
@@ -76,9 +78,11 @@ SMALL: dict[str, Any] = {
 
 
 def evaluated(
-    recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images
+    recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images, groups: Sequence[str] | None
 ) -> tuple[NDArray[np.float32], dict[str, Any], str]:
     """The last epoch's logits (N, K), status and metrics of the last and of the best weights, and the device.
+
+    `groups`: the group of each image, such as its video; None if images have none.
 
     A run whose weights, the last or the best, give an image a logit that is not finite has diverged, although its
     training has not: a test image can be larger than all that were trained on.
@@ -98,7 +102,7 @@ def evaluated(
         )
     logits = {which: _logits(recipe, record, folder, images, which) for which in scored(recipe)}
     metrics: dict[str, Any] = {"best": None}
-    metrics |= {which: score(found, images.labels) for which, found in logits.items()}
+    metrics |= {which: score(found, images.labels, groups) for which, found in logits.items()}
     metrics["status"] = outcome(recipe, metrics)
     metrics["collapsed"] = is_collapsed(logits["last"]) if metrics["status"] == "finished" else None
     if metrics["best"] is not None:
@@ -135,19 +139,25 @@ def _logits(
 
 def metrics_of(folder: Path) -> dict[str, float] | None:
     """The metrics of the last epoch from the predictions in `folder`, None if it diverged."""
-    table = pq.read_table(folder / PREDICTIONS, columns=["label", "logits"])
+    table = pq.read_table(folder / PREDICTIONS)
     labels = table["label"].to_numpy()
     logits = table["logits"].combine_chunks().flatten().to_numpy()
-    return score(logits.reshape(len(labels), -1), labels) if len(labels) else None
+    groups = table[GROUP].to_pylist() if GROUP in table.column_names else None
+    return score(logits.reshape(len(labels), -1), labels, groups) if len(labels) else None
 
 
 def _write_predictions(
-    path: Path, labels: NDArray[np.int64], logits: NDArray[np.float32], inputs: dict[str, str]
+    path: Path,
+    labels: NDArray[np.int64],
+    logits: NDArray[np.float32],
+    names: dict[str, list[str] | None],
+    inputs: dict[str, str],
 ) -> None:
     size, classes = logits.shape
     table = pa.table(
         {
             "index": np.arange(size),
+            **{column: of_images[:size] for column, of_images in names.items() if of_images},
             "label": labels,
             "prediction": logits.argmax(1),
             "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), classes),

@@ -22,9 +22,10 @@ from collabpipe.host.gpu_lease import lease_device
 from collabpipe.host.signals import Interruption
 from collabpipe.host.writer import Writer
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.paths import CHECKPOINT_FILES, RECORD, STATE_FILE, TEST, TRAIN, Paths
-from collabpipe.plan.recipes import TrainRecipe, evaluation_key, training_digest
+from collabpipe.plan.paths import CHECKPOINT_FILES, RECORD, STATE_FILE, TRAIN, Paths
+from collabpipe.plan.recipes import TrainRecipe, training_digest
 from collabpipe.results.provenance import note
+from collabpipe.results.records import evaluation_inputs, evaluation_key
 from collabpipe.results.store import ASKED_FILE, Store
 from collabpipe.settings.study import CANDIDATE, ExecutionSettings
 from collabpipe.training.saving import DEVICE, Saver, save_tensors
@@ -121,8 +122,8 @@ def _find(recipe: TrainRecipe, key: str, data: dict[str, Any], store: Store) -> 
     result = store.find(key)
     if result is None or result.get("kept", "all") == "all" or CANDIDATE.search(recipe.run.method):
         return result
-    evaluation = evaluation_key(training_digest(result), data["files"][TEST]["sha256"])
-    return result if store.find(evaluation) else None
+    inputs = evaluation_inputs(training_digest(result), recipe.labels.data, data)
+    return result if store.find(evaluation_key(inputs)) else None
 
 
 def _begin(

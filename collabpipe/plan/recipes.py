@@ -270,11 +270,6 @@ def training_digest(result: Mapping[str, Any]) -> str:
     return json_digest({name: result[name] for name in ("key", "weights", "status")})
 
 
-def evaluation_key(training: str, test: str) -> str:
-    """The digest that an evaluation is stored under: of the training's digest and of the test file's."""
-    return json_digest({"evaluation": EVALUATION_NUMERICS, "training": training, "test": test})
-
-
 def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None], at_once: int = 1) -> None:
     """Do `work` for every training recipe; one that fails does not keep the others from finishing.
 

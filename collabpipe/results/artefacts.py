@@ -33,10 +33,10 @@ from collabpipe.plan.recipes import (
     SelectionRecipe,
     TrainRecipe,
     Undecided,
-    evaluation_key,
 )
 from collabpipe.plan.study_recipes import OverheadRecipe, StudyRecipe
 from collabpipe.results.artefact import AnyArtefact, Artefact, Inputs, Known, Record
+from collabpipe.results.records import evaluated_files, evaluation_key
 from collabpipe.settings.study import CANDIDATE
 
 
@@ -148,19 +148,21 @@ class Evaluation(Artefact[TrainRecipe]):
     def __init__(self, plan: Plan, training: Checkpoint):
         recipe, data = training.recipe, training.data
         job, folder = f"evaluate/{_block(plan, recipe)}", plan.paths.evaluation(recipe.run)
-        inputs = [("training", training.record), ("test set", data.test)]
+        self.of_data = evaluated_files(data.recipe)
+        of_data = zip(("test set", "names of images"), files_in(data.folder, self.of_data), strict=False)
+        inputs = [("training", training.record), *of_data]
         super().__init__(
             recipe, training.key, "evaluation", job, folder, EVALUATION_FILES, inputs, stands_for_recipe=training.record
         )
         self.about = [data.record]
 
     def says(self, record: Record) -> list[str | None]:
-        """The digests of the training and of the test images."""
-        return [record["inputs"]["training"], record["inputs"][TEST]]
+        """The digests of the training, of the test images and of their names."""
+        return [record["inputs"][name] for name in ("training", *self.of_data)]
 
     def store_key(self, record: Record) -> str:
         """The key of the evaluation, by the present numerics."""
-        return evaluation_key(record["inputs"]["training"], record["inputs"][TEST])
+        return evaluation_key(record["inputs"])
 
     def agrees(self, record: Record) -> bool:
         """Whether its digest is that of its inputs, and of the present numerics."""

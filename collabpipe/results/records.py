@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from collabpipe.catalogue.sources import IMAGE_FOLDER
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import read_record
-from collabpipe.plan.paths import RECORD
-from collabpipe.plan.recipes import TrainRecipe
+from collabpipe.common.files import json_digest, read_record
+from collabpipe.plan.paths import LABEL_INPUTS, RECORD, TEST
+from collabpipe.plan.recipes import EVALUATION_NUMERICS, DataRecipe, TrainRecipe
+
+ANNOTATIONS = LABEL_INPUTS[1]
 
 
 def training_record(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
@@ -24,3 +28,20 @@ def training_record(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
             f"{recipe.digest[:12]}). Train it again: collabpipe train RECIPE."
         )
     return record
+
+
+def evaluated_files(data: DataRecipe) -> tuple[str, ...]:
+    """The files of a data set that an evaluation is made from: the test set and, if it has any, the images' names."""
+    return (TEST, ANNOTATIONS) if data.source == IMAGE_FOLDER else (TEST,)
+
+
+def evaluation_inputs(training: str, data: DataRecipe, record: Mapping[str, Any]) -> dict[str, str]:
+    """The digests of what an evaluation is made from: the training, and files that a data set's `record` names."""
+    return {"training": training} | {name: record["files"][name]["sha256"] for name in evaluated_files(data)}
+
+
+def evaluation_key(inputs: Mapping[str, str]) -> str:
+    """The digest that an evaluation is stored under, by its inputs."""
+    names = {"names": inputs[ANNOTATIONS]} if ANNOTATIONS in inputs else {}
+    asked = {"evaluation": EVALUATION_NUMERICS, "training": inputs["training"], "test": inputs[TEST]}
+    return json_digest(asked | names)

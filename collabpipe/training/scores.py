@@ -7,6 +7,7 @@ likelihoods are lost with them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,12 @@ from numpy.typing import NDArray
 CALIBRATION_BINS = 15
 
 
-def score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float] | None:
+def score(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], groups: Sequence[str] | None = None
+) -> dict[str, float] | None:
     """Metrics of logits (N, K) for labels (N,): shares in [0, 1], negative log-likelihood in nats.
+
+    With the groups (N,) of the images, such as videos, also `group_scores`.
 
     Of two classes also the area under the ROC curve, the second class (in alphabetical order of folders) positive;
     images are ranked by the difference of their two logits. None where there are no logits or one is not finite: such
@@ -41,7 +46,29 @@ def score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, f
     if logits.shape[1] >= 100:
         best = np.argpartition(-logits, 4, axis=1)[:, :5]
         metrics["top5_accuracy"] = float((best == labels[:, None]).any(1).mean())
-    return metrics
+    return metrics if groups is None else metrics | group_scores(logits, labels, groups)
+
+
+def group_scores(logits: NDArray[np.float32], labels: NDArray[np.int64], groups: Sequence[str]) -> dict[str, float]:
+    """The accuracy of groups of images and, of two classes, their area under the ROC curve, as `score` has images'.
+
+    A group's probabilities are the means of its images'. Nothing where a group has images of several classes, as it
+    has no label then.
+
+    Args:
+        logits: (N, K).
+        labels: (N,).
+        groups: (N,), the name of each image's group.
+    """
+    _, first, group = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
+    if (labels != labels[first][group]).any():
+        return {}
+    shares = np.exp(np.subtract(logits, logits.max(1, keepdims=True), dtype=np.float64))
+    shares /= shares.sum(1, keepdims=True)
+    means = np.stack([np.bincount(group, share) for share in shares.T], axis=1) / np.bincount(group)[:, None]
+    # Logarithms, as a mean next to 1 is rounded to 1; what a double cannot hold counts as its smallest number.
+    found = score(np.log(np.maximum(means, np.finfo(np.float64).tiny)), labels[first]) or {}
+    return {"groups": len(first)} | {f"group_{name}": found[name] for name in ("accuracy", "auc") if name in found}
 
 
 def calibration_error(confidence: NDArray[np.float64], hits: NDArray[np.bool_]) -> float:

@@ -425,6 +425,22 @@ def test_two_classes_have_columns_for_the_area_under_the_curve() -> None:
     assert not [column for column in table().columns if "auc" in column], "of ten classes there is none"
 
 
+def test_scores_of_groups_have_columns_where_images_have_groups() -> None:
+    made = plan()
+    runs = evaluated(made, ACCURACIES)
+    for run in runs:
+        if run.finished and run.name.method == "baseline":
+            run.metrics["last"] |= {"groups": 4, "group_accuracy": 0.75 + 0.05 * run.name.seed, "group_auc": 0.9}
+
+    found = main_table(made.study, runs, made.paths).set_index("method")
+
+    assert found.loc["baseline", "group_accuracy_mean"] == pytest.approx(80.0), "in percent, as the images'"
+    assert found.loc["baseline", "group_accuracy_std"] == pytest.approx(5.0)
+    assert found.loc["baseline", "group_auc_mean"] == pytest.approx(0.9)
+    assert is_nan(found.loc["output", "group_accuracy_mean"])
+    assert not [column for column in table().columns if "group" in column]
+
+
 def test_the_area_is_shown_where_there_is_one(study: tuple[Plan, Path]) -> None:
     made, root = study
     for recipe in made.runs.values():

@@ -35,7 +35,8 @@ from collabpipe.jobs.evaluate import PREDICTIONS, evaluate, metrics_of
 from collabpipe.jobs.overhead import measure_study
 from collabpipe.jobs.train import train
 from collabpipe.plan.paths import Paths
-from collabpipe.plan.recipes import LabelsRecipe, evaluation_key, read_recipe, training_digest
+from collabpipe.plan.recipes import LabelsRecipe, read_recipe, training_digest
+from collabpipe.results.records import evaluation_key
 from collabpipe.results.retention import thin
 from collabpipe.results.timestamps import settle
 from collabpipe.settings.study import ExecutionSettings
@@ -261,7 +262,7 @@ def forge_weights(results: Path, value: float = 0.0) -> None:
     write_json(folder / "record.json", sealed(record))
     before = metrics["digest"]
     metrics["inputs"]["training"] = record["digest"]
-    metrics["digest"] = metrics["key"] = evaluation_key(record["digest"], metrics["inputs"]["test.arrow"])
+    metrics["digest"] = metrics["key"] = evaluation_key(metrics["inputs"])
     write_json(evaluation / "metrics.json", sealed(metrics))
     evaluations = [metrics["digest"] if e == before else e for e in read_json(tables / "record.json")["evaluations"]]
     reseal(tables / "record.json", evaluations=evaluations)

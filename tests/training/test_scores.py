@@ -16,9 +16,9 @@ from collabpipe.training.scores import calibration_error, class_entropy, is_coll
 from collabpipe.training.scores import score as score_or_none
 
 
-def score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+def score(logits: NDArray[np.float32], labels: NDArray[np.int64], groups: list[str] | None = None) -> dict[str, float]:
     """The scores of logits that have some."""
-    found = score_or_none(logits, labels)
+    found = score_or_none(logits, labels, groups)
     assert found is not None
     return found
 
@@ -184,6 +184,34 @@ def test_the_area_is_that_of_two_classes_which_both_occur() -> None:
     assert "auc" in score(logits, labels)
     for only in (0, 1):
         assert "auc" not in score(logits, np.full_like(labels, only))
+
+
+def test_a_group_is_judged_by_the_mean_of_its_images_probabilities() -> None:
+    # Group a: (0.9 + 0.4) / 2 = 0.65 for its class 0, although one of its two images is wrong. Group b: (0.6 + 0.55 +
+    # 0.1) / 3 = 0.417 for its class 1, although two of its three images are right. Group c: 0.8 for its class 1.
+    logits = logits_of([0.9, 0.1], [0.4, 0.6], [0.4, 0.6], [0.45, 0.55], [0.9, 0.1], [0.2, 0.8])
+    labels = np.array([0, 0, 1, 1, 1, 1])
+    groups = ["a", "a", "b", "b", "b", "c"]
+
+    found = score(logits, labels, groups)
+
+    assert found["groups"] == 3
+    assert found["group_accuracy"] == pytest.approx(2 / 3)
+    # Class 1 has 0.35 in a, 0.417 in b and 0.8 in c: both pairs are in order.
+    assert found["group_auc"] == 1.0
+    alone = score(logits, labels)
+    assert {name: value for name, value in found.items() if not name.startswith("group")} == alone
+    several = score(logits, labels, ["a", "b", "b", "b", "b", "c"])
+    assert several == alone, "a group of two classes has no label"
+
+
+def test_groups_of_one_image_have_the_images_scores() -> None:
+    logits, labels = random_predictions(3, 30, 2, spread=100)
+
+    found = score(logits, labels, [f"image {number}" for number in range(30)])
+
+    assert (found["groups"], found["group_accuracy"]) == (30, found["accuracy"])
+    assert found["group_auc"] == pytest.approx(found["auc"], abs=0.05), "equal but for what a double cannot hold"
 
 
 @given(seed=st.integers(0, 10_000), size=st.integers(2, 40), spread=st.sampled_from([1, 100]))

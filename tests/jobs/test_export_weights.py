@@ -24,7 +24,7 @@ from tests.searches import Searched
 from tests.workspaces import Lab, altered
 
 CHANGES: dict[str, Any] = {
-    "networks": {"resnet8": {"width": 4}, "resnet18": {"width": 4}, "vgg16": {"width": 4}},
+    "networks": {name: {"width": 4} for name in ("resnet8", "resnet18", "vgg16", "preact_resnet18")},
     "methods": {"output": None, "output_control": None},
     "seeds": [0],
     "training": {"epochs": 2},
@@ -37,14 +37,14 @@ WITHOUT_THE_PACKAGE = (
 
 @pytest.fixture(scope="session")
 def plan(lab: Lab, once: Once) -> Plan:
-    """Three small networks, trained and evaluated."""
+    """Small networks, trained and evaluated."""
 
     def make(root: Path) -> None:
         paths, recipes = lab.lay_out(root, CHANGES)
         for command in ("train", "evaluate"):
             assert main([command, *map(str, recipes.values()), *paths.options]) == 0
 
-    root = once("three_networks", make)
+    root = once("networks", make)
     return Plan(check_settings(altered(CHANGES), {}), root / "results")
 
 
@@ -82,6 +82,7 @@ def measured(folder: Path, test: Path) -> float:
         ("resnet18", [], "last"),
         ("vgg16", [], "last"),
         ("resnet18", ["--format", "torchscript"], "last"),
+        ("preact_resnet18", [], "last"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
@@ -128,6 +129,20 @@ def test_torchscript_takes_any_number_of_images(plan: Plan, tmp_path: Path) -> N
     images = torch.randn(7, 1, 8, 8)
     assert network(images).shape == (7, 10)
     torch.testing.assert_close(network(images)[:3], network(images[:3]))
+
+
+def test_a_network_that_torchvision_lacks_is_exported_as_torchscript(
+    plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = exported(plan, "preact_resnet18", tmp_path / "out")
+    assert (folder / "network.pt").is_file()
+    run = plan.runs["digits/symmetric-0.5/preact_resnet18/baseline/seed0"].run
+
+    arguments = ["export", "weights", str(plan.paths.run(run)), "--out", str(tmp_path / "no")]
+    assert main([*arguments, "--format", "torchvision"]) == 1
+
+    assert "torchvision has no network of kind preact_resnet18. Use --format torchscript." in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_readme_says_where_the_weights_come_from(plan: Plan, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def plan(tmp_path: Path) -> Plan:
         for name, level in (("fake", 140), ("real", 110)):
             for video in range(VIDEOS):
                 for frame in range(FRAMES):
-                    place = tmp_path / "faces" / split / name / f"{name}{video}" / f"{frame}.png"
+                    place = tmp_path / "faces" / split / name / f"{split}_{name}{video}" / f"{frame}.png"
                     place.parent.mkdir(parents=True, exist_ok=True)
                     pixels = generator.normal(level, 40, (8, 8, 3)).clip(0, 255).astype(np.uint8)
                     Image.fromarray(pixels).save(place)
@@ -79,7 +79,7 @@ def test_predictions_name_the_files_of_the_images(plan: Plan) -> None:
 
     table = pd.read_parquet(folder / PREDICTIONS)
     assert list(table.columns) == ["index", "file", "label", "prediction", "logits"]
-    names = [f"test/{name}/{name}{v}/{f}.png" for name in ("fake", "real") for v in range(4) for f in range(3)]
+    names = [f"test/{name}/test_{name}{v}/{f}.png" for name in ("fake", "real") for v in range(4) for f in range(3)]
     assert table["file"].tolist() == names
     assert table["label"].tolist() == [int("real" in name) for name in names]
     assert "groups" not in read_json(folder / METRICS)["last"]

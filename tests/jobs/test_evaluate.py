@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from collabpipe.cli import main
-from collabpipe.common.files import file_digest, read_json, sealed, write_json
+from collabpipe.common.files import read_json
 from collabpipe.jobs.evaluate import PREDICTIONS, metrics_of
-from collabpipe.plan.paths import LABEL_INPUTS, METRICS, RECORD, Paths
+from collabpipe.plan.paths import LABEL_INPUTS, METRICS, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
 from tests.workspaces import Workspace, altered
@@ -23,8 +22,7 @@ VIDEOS, FRAMES = 4, 3
 ANNOTATIONS = LABEL_INPUTS[1]
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def prepared(tmp_path: Path, **keys: str) -> Plan:
     """A study on frames of videos in an image folder, prepared."""
     generator = np.random.default_rng(0)
     for split in ("train", "test"):
@@ -35,9 +33,9 @@ def plan(tmp_path: Path) -> Plan:
                     place.parent.mkdir(parents=True, exist_ok=True)
                     pixels = generator.normal(level, 40, (8, 8, 3)).clip(0, 255).astype(np.uint8)
                     Image.fromarray(pixels).save(place)
-    faces = {"source": "image_folder", "data_dir": str(tmp_path / "faces"), "image_size": 8, "validation_size": 4}
+    faces = {"source": "image_folder", "data_dir": str(tmp_path / "faces"), "image_size": 8, "validation_size": 6}
     changes = {
-        "datasets": {"digits": None, "faces": faces},
+        "datasets": {"digits": None, "faces": faces | keys},
         "methods": {"output": None, "output_control": None},
         "noise": ["none"],
         "seeds": [0],
@@ -63,19 +61,8 @@ def evaluate(plan: Plan) -> Path:
     return plan.paths.evaluation(recipe.run)
 
 
-def put_into_groups(plan: Plan) -> None:
-    """Write the video of each image beside its file."""
-    folder = plan.paths.dataset("faces")
-    table = pq.read_table(folder / ANNOTATIONS)
-    videos = [file.rpartition("/")[0] for file in table["file"].to_pylist()]
-    pq.write_table(table.append_column("group", pa.array(videos)), folder / ANNOTATIONS)
-    record = read_json(folder / RECORD)
-    record["files"][ANNOTATIONS]["sha256"] = file_digest(folder / ANNOTATIONS)
-    write_json(folder / RECORD, sealed(record))
-
-
-def test_predictions_name_the_files_of_the_images(plan: Plan) -> None:
-    folder = evaluate(plan)
+def test_predictions_name_the_files_of_the_images(tmp_path: Path) -> None:
+    folder = evaluate(prepared(tmp_path))
 
     table = pd.read_parquet(folder / PREDICTIONS)
     assert list(table.columns) == ["index", "file", "label", "prediction", "logits"]
@@ -85,11 +72,8 @@ def test_predictions_name_the_files_of_the_images(plan: Plan) -> None:
     assert "groups" not in read_json(folder / METRICS)["last"]
 
 
-def test_groups_are_scored_beside_their_images(plan: Plan) -> None:
-    ungrouped = read_json(evaluate(plan) / METRICS)
-    put_into_groups(plan)
-
-    folder = evaluate(plan)
+def test_groups_are_scored_beside_their_images(tmp_path: Path) -> None:
+    folder = evaluate(prepared(tmp_path, group_pattern="^[^/]+/([^/]+)/"))
 
     table, metrics = pd.read_parquet(folder / PREDICTIONS), read_json(folder / METRICS)
     assert list(table.columns) == ["index", "file", "group", "label", "prediction", "logits"]
@@ -102,8 +86,7 @@ def test_groups_are_scored_beside_their_images(plan: Plan) -> None:
     fake, real = (videos["share"][videos["label"] == label] for label in (0, 1))
     assert last["group_auc"] == pytest.approx(np.mean([f < r for f in fake for r in real]))
     assert metrics_of(folder) == last
-    assert {name: last[name] for name in ungrouped["last"]} == ungrouped["last"]
-    assert metrics["digest"] != ungrouped["digest"], "another evaluation: it names the groups"
+    assert set(metrics["inputs"]) == {"training", "test.arrow", ANNOTATIONS}, "other names are another evaluation"
 
 
 def test_images_without_names_are_evaluated_as_before(study: Workspace) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from collabpipe.cli import main
 from collabpipe.common.files import read_json
 from collabpipe.jobs.evaluate import PREDICTIONS, metrics_of
-from collabpipe.plan.paths import LABEL_INPUTS, METRICS, Paths
+from collabpipe.plan.paths import LABEL_INPUTS, METRICS
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
 from tests.workspaces import Workspace, altered
@@ -41,15 +41,16 @@ def prepared(tmp_path: Path, **keys: str) -> Plan:
         "seeds": [0],
         "training": {"batch_size": 8},
     }
-    made = Plan(check_settings(altered(changes), {}), Paths(tmp_path / "results"))
-    recipe = made.data["faces"].write(made.paths.recipes)
-    command(made, "fetch", recipe, "--data-dir", tmp_path / "faces")
-    command(made, "prepare", recipe)
+    made = Plan(check_settings(altered(changes), {}), tmp_path / "results")
+    recipe = str(made.data["faces"].write(made.paths.recipes))
+    shared = ["--results", str(made.paths.root)]
+    assert main(["fetch", recipe, "--data-dir", str(tmp_path / "faces"), *shared]) == 0
+    assert main(["prepare", recipe, *shared]) == 0
     return made
 
 
 def command(plan: Plan, *words: str | Path) -> None:
-    assert main([*map(str, words), "--results", str(plan.paths.root)]) == 0
+    assert main([*map(str, words), *plan.paths.options]) == 0
 
 
 def evaluate(plan: Plan) -> Path:

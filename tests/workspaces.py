@@ -25,6 +25,7 @@ from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.settings.study import check_settings
+from tests import forks
 
 if TYPE_CHECKING:  # most tests run the commands and need no torch of their own
     from collabpipe.training.engine import Training
@@ -111,11 +112,17 @@ class Workspace:
         return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def run(self, *command: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command of the environment the tests run in; its output is captured."""
+        """Run a command of the environment the tests run in; its output is captured.
+
+        Named without a folder, collabpipe and Snakemake run in forks, and so do the commands that they or DVC start.
+        """
+        environment = self.environment
+        if command[0] in (*forks.COMMANDS, "dvc"):
+            environment["PATH"] = f"{forks.folder()}:{environment['PATH']}"
         done = subprocess.run(
             [str(part) for part in command],
             cwd=self.root,
-            env=self.environment | options.pop("env", {}),
+            env=environment | options.pop("env", {}),
             capture_output=True,
             text=True,
             **options,

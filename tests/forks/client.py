@@ -1,0 +1,49 @@
+"""Has a fork run a command; or becomes the installed command, if a library would have been imported otherwise.
+
+It imports little, and runs without `site`, to start in milliseconds.
+"""
+# ruff: noqa: PTH109, PTH123, S606 (pathlib takes as long to import as all the rest)
+
+import json
+import os
+import socket
+import sys
+
+# Read when they are needed, or set by importing scikit-learn. Any other variable may be read on import.
+LATE = (
+    *("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"),
+    *("PATH", "PWD", "OLDPWD", "SHLVL", "_", "no_proxy", "TMPDIR", "TMP", "TEMP", "TEMPDIR"),
+    *("AWS_", "COLLABPIPE_", "CUDA_VISIBLE_DEVICES", "DVC_", "GIT_", "PYTEST_", "SNAKEMAKE_"),
+)
+
+
+def read_early(environment: dict[str, str]) -> dict[str, str]:
+    """The variables that libraries may read on import."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in LATE and not name.startswith(tuple(prefix for prefix in LATE if prefix.endswith("_")))
+    }
+
+
+def main(server: str, command: str, *arguments: str) -> int:
+    """Run the command; its exit code, or the signal that ended it, negated."""
+    environment = dict(os.environ)
+    with open(f"{server}.environment", encoding="utf-8") as file:
+        known = json.load(file)
+    threads = {name: value for name, value in known.items() if name.endswith("_THREADS")}
+    if read_early(threads | environment) != read_early(known):
+        os.execv(command, [command, *arguments])
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(server)
+        socket.send_fds(link, [b" "], [0, 1, 2])
+        link.sendall(json.dumps((command, arguments, os.getcwd(), environment)).encode())
+        link.shutdown(socket.SHUT_WR)
+        return int(link.recv(16))
+
+
+if __name__ == "__main__":
+    code = main(*sys.argv[1:])
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    sys.exit(code)

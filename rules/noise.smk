@@ -12,7 +12,7 @@ rule noisy_labels:
     benchmark:
         PATHS.benchmark("noisy_labels/{dataset}/{noise}/seed{seed}")
     params:
-        options=FILES.options,
+        options=lambda w: FILES.label_options(**w),
     shell:
         # The output also goes to the terminal: it warns of classes without validation images, which is no error.
         "collabpipe labels {input.recipe} {params.options} 2>&1 | tee {log} >&2"

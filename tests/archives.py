@@ -155,7 +155,8 @@ def _cifar10_batch(images: Bytes, labels: Ints) -> bytes:
     return python2_pickle({"batch_label": "a batch", "labels": labels.tolist(), "data": rows, "filenames": names})
 
 
-def cifar100(human: bool = False) -> Small:
+def cifar100(human: bool = False, **columns: Ints) -> Small:
+    """`columns` are put into the annotators' file."""
     train, test = (pixels(9, 210, 3, 32), cycle(210, 100)), (pixels(10, 10, 3, 32), cycle(10, 100))
     members = {"cifar-100-python/meta": python2_pickle({"fine_label_names": ["apple"]})}
     for name, (images, labels) in (("train", train), ("test", test)):
@@ -164,7 +165,7 @@ def cifar100(human: bool = False) -> Small:
     small = Small("cifar100", {"cifar-100-python.tar.gz": tar_gz(members)}, train, test, {"coarse": train[1] % 20})
     if human:
         small.annotations["human_fine"] = (train[1] + 1) % 100
-        value = {"clean_label": train[1], "noisy_label": small.annotations["human_fine"]}
+        value = {"clean_label": train[1], "noisy_label": small.annotations["human_fine"], **columns}
         small.files["CIFAR-100_human.pt"] = torch_zip(pickle.dumps(value, protocol=2), "CIFAR-100_human")
     return small
 

@@ -103,11 +103,13 @@ class Verifier:
             raise Broken(f"{artefact.record}: does not describe {path.name}")
         if self.recomputed and self._made_of_proven(artefact):
             from collabpipe.data.labels import make_labels
+            from collabpipe.data.noise_files import label_file
             from collabpipe.data.prepared import open_images, read_annotations
 
             folder = self.paths.dataset(recipe.data.dataset)
             images = open_images(recipe.data, folder, "train")
-            drawn = make_labels(recipe, images, read_annotations(recipe.data, folder))
+            own = label_file(recipe, artefact.own_file, images)
+            drawn = make_labels(recipe, images, read_annotations(recipe.data, folder) | own)
             if drawn.sha256 != labels.sha256:
                 raise Broken(f"{path}: its recipe draws other labels")
 

@@ -25,6 +25,8 @@ class SourceFile:
     """The address of this file, if it is not below the source's own addresses."""
     published: bool = True
     """Whether the authors publish the sum; else it is a third party's."""
+    remark: str = ""
+    """What a user is told beside a wrong sum."""
 
     def accepts(self, md5: str) -> bool:
         """Whether a file of this sum is the file."""
@@ -191,7 +193,16 @@ SOURCES: dict[str, Source] = {
         files=(SourceFile("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", 169001437),),
         instead=_unpacked(CIFAR100_UNPACKED),
         human=(
-            SourceFile("CIFAR-100_human.pt", "a67b45c1d7992051865b5c755bd68bb1", addresses=CIFAR_N, published=False),
+            SourceFile(
+                "CIFAR-100_human.pt",
+                "a67b45c1d7992051865b5c755bd68bb1",
+                addresses=CIFAR_N,
+                published=False,
+                remark=(
+                    "The authors replaced this file in March 2023, because its coarse labels were wrong (12 of the 20 "
+                    "superclasses): a copy from before has another sum. Only its fine labels are read here."
+                ),
+            ),
         ),
         addresses=("https://www.cs.toronto.edu/~kriz/",),
         coarse=_words(

@@ -10,14 +10,16 @@ from collabpipe.plan.paths import LABEL_INPUTS
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The recipe."""
+    """The recipe, and the label file that it may ask for."""
     parser.add_argument("recipe", type=Path, help="a recipe of kind labels")
+    parser.add_argument("--file", type=Path, help="the label file that noise file-NAME takes")
 
 
 def run(arguments: Namespace) -> None:
     """Write the labels, note where they were made, and warn of classes without validation images."""
     from collabpipe.common.whereabouts import whereabouts
     from collabpipe.data.labels import make_labels, validation_warning, write_labels
+    from collabpipe.data.noise_files import label_file
     from collabpipe.data.prepared import data_record, open_images, read_annotations
     from collabpipe.plan.recipes import LabelsRecipe, read_recipe
     from collabpipe.results.provenance import note
@@ -25,7 +27,8 @@ def run(arguments: Namespace) -> None:
     recipe = read_recipe(arguments.recipe, LabelsRecipe)
     folder = arguments.results.dataset(recipe.data.dataset)
     images = open_images(recipe.data, folder, "train")
-    labels = make_labels(recipe, images, read_annotations(recipe.data, folder))
+    own = label_file(recipe, arguments.file, images)
+    labels = make_labels(recipe, images, read_annotations(recipe.data, folder) | own)
     files = data_record(recipe.data, folder)["files"]
     path = arguments.results.labels(recipe)
     inputs = {name: files[name]["sha256"] for name in LABEL_INPUTS}

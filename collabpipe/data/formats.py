@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from collabpipe.catalogue.sources import IMAGE_FOLDER, NPZ, SOURCES
 from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.progress import Progress
 from collabpipe.common.seeds import derive_seed
 from collabpipe.data.archives import AGAIN, tar_members, torch_value, unpickle
 from collabpipe.data.image_folder import read_image_folder
@@ -38,6 +39,7 @@ HUMAN_KEYS = {
     "cifar100": {"human_fine": "noisy_label"},
 }
 """The annotators' columns and their keys in the published files (github.com/UCSC-REAL/cifar-10-100n)."""
+COARSE_KEY = "clean_coarse_label"
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -119,7 +121,8 @@ def read_cifar(recipe: DataRecipe, files: Mapping[str, Path]) -> tuple[Split, Sp
         splits.append(Split.of(images, labels, coarse))
     train, test = splits
     for file in SOURCES[recipe.source].human if recipe.human_labels else ():
-        train.annotations.update(read_human(files[file.name], HUMAN_KEYS[recipe.source], train.labels))
+        human = read_human(files[file.name], HUMAN_KEYS[recipe.source], train.labels, train.annotations.get("coarse"))
+        train.annotations.update(human)
     return train, test
 
 
@@ -141,8 +144,13 @@ def _joined(batches: list[Any], key: str, places: list[str], number: int) -> NDA
     return labels
 
 
-def read_human(path: Path, keys: Mapping[str, str], clean: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+def read_human(
+    path: Path, keys: Mapping[str, str], clean: NDArray[np.int64], coarse: NDArray[np.int64] | None = None
+) -> dict[str, NDArray[np.int64]]:
     """The annotators' labels of CIFAR-N (Wei et al., 2022), by column, in the order of the data set's own labels.
+
+    A file of CIFAR-100N whose coarse labels are not `coarse` is the one from before March 2023, when the authors
+    replaced it (github.com/UCSC-REAL/cifar-10-100n, issue 6). Its fine labels are read all the same, and this is said.
 
     Raises:
         CollabpipeError: the file is damaged, or its clean labels are not `clean`, so that its order is another one.
@@ -156,6 +164,10 @@ def read_human(path: Path, keys: Mapping[str, str], clean: NDArray[np.int64]) ->
         raise CollabpipeError(
             f"{path}: its clean labels differ from the data set's for {len(differing)} of {len(clean)} images, first "
             f"for image {differing[0]}: they stand in another order, and only the data set's own can be used."
+        )
+    if coarse is not None and COARSE_KEY in value and not np.array_equal(int_labels(value, COARSE_KEY, path), coarse):
+        Progress(str(path)).say(
+            "is CIFAR-100N's file from before March 2023, whose coarse labels are wrong. Only its fine labels are read."
         )
     columns = {column: int_labels(value, key, path) for column, key in keys.items()}
     for column, labels in columns.items():

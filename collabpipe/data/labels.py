@@ -62,10 +62,7 @@ def make_labels(recipe: LabelsRecipe, images: Images, annotations: Mapping[str, 
     try:
         noisy = NOISE[recipe.noise.kind](clean, recipe.noise, numpy_generator(recipe.seeds.noise))
     except Unfit as error:
-        raise CollabpipeError(
-            f"{recipe.data.dataset}: noise {recipe.noise_name} {error}. "
-            "Choose another noise, or prepare the data set again: collabpipe prepare RECIPE."
-        ) from None
+        raise CollabpipeError(f"{recipe.data.dataset}: noise {recipe.noise_name} {error}. {error.remedy}") from None
     among = None if groups is None else groups[index]
     validation = _split(recipe, noisy, among) if own is None else own[index] == 1
     labels = LabelFile(index, clean.labels, noisy, validation)
@@ -214,7 +211,7 @@ def label_record(
         "replicate": recipe.replicate,
         "images": len(labels.index),
         "validation": int(labels.validation.sum()),
-        "rate_asked": None if recipe.noise.kind in ("none", "human") else recipe.noise.rate,
+        "rate_asked": None if recipe.noise.kind in ("none", "human", "file") else recipe.noise.rate,
         "true_rate": float(wrong.mean()),
         "true_rate_training": float(wrong[~labels.validation].mean()),
         "classes": list(classes),
@@ -246,11 +243,11 @@ def write_labels(
     return about
 
 
-def read_labels(path: Path, recipe: LabelsRecipe) -> LabelFile:
-    """The labels in `path`.
+def read_label_file(path: Path) -> tuple[LabelFile, str]:
+    """The labels in `path`, and the digest of their recipe.
 
     Raises:
-        CollabpipeError: missing, broken, of another recipe, or not those that their recorded sum belongs to.
+        CollabpipeError: missing, broken, or not those that their recorded sum belongs to.
     """
     try:
         table = pq.read_table(path)
@@ -259,11 +256,21 @@ def read_labels(path: Path, recipe: LabelsRecipe) -> LabelFile:
         labels = LabelFile(*(table.column(name).to_numpy() for name in ("index", "clean", "noisy", "validation")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CollabpipeError(f"{path}: cannot be read: {error}. Make it again: collabpipe labels RECIPE.") from error
+    if labels.sha256 != sha256:
+        raise CollabpipeError(f"{path}: the labels were changed after they were written. Make them again.")
+    return labels, made_from
+
+
+def read_labels(path: Path, recipe: LabelsRecipe) -> LabelFile:
+    """The labels in `path`.
+
+    Raises:
+        CollabpipeError: missing, broken, of another recipe, or not those that their recorded sum belongs to.
+    """
+    labels, made_from = read_label_file(path)
     if made_from != recipe.digest:
         raise CollabpipeError(
             f"{path}: was made from recipe {made_from[:12]}, not {recipe.digest[:12]}. "
             "Make it again: collabpipe labels RECIPE."
         )
-    if labels.sha256 != sha256:
-        raise CollabpipeError(f"{path}: the labels were changed after they were written. Make them again.")
     return labels

@@ -22,6 +22,12 @@ Labels = NDArray[np.int64]
 CIFAR10_CONFUSIONS = {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}
 """Truck to automobile, bird to airplane, deer to horse, cat to dog and back, in the order of torchvision's classes."""
 
+FILE = "file"
+"""The kind that takes labels from a file of the user, and the annotation that holds them."""
+
+NO_LABEL = -1
+"""Stands for the label of an image that such a file leaves out."""
+
 BLOCK = 5
 """Fine classes a superclass of CIFAR-100."""
 
@@ -30,7 +36,15 @@ CHUNK_VALUES = 1 << 22
 
 
 class Unfit(Exception):
-    """The data set lacks what a kind of noise is made from; the message says what."""
+    """The data set lacks what a kind of noise is made from; the message says what, and `remedy` what to do."""
+
+    remedy = "Choose another noise, or prepare the data set again: collabpipe prepare RECIPE."
+
+
+class Incomplete(Unfit):
+    """A label file of the user lacks images."""
+
+    remedy = "Add them to the label file, or draw fewer images (train_size)."
 
 
 @dataclass(frozen=True)
@@ -222,6 +236,21 @@ def human(clean: Clean, noise: NoiseSettings, generator: np.random.Generator) ->
     return clean.annotation(f"human_{noise.annotator}")[clean.index]
 
 
+def file(clean: Clean, noise: NoiseSettings, generator: np.random.Generator) -> Labels:  # noqa: ARG001
+    """What the user's own label file says, image by image; the true rate is the file's, neither rate nor seed matter.
+
+    Raises:
+        Incomplete: the file leaves out images that get labels.
+    """
+    labels = clean.annotation(FILE)[clean.index]
+    lost = clean.index[labels == NO_LABEL]
+    if len(lost):
+        raise Incomplete(
+            f"has no label for {len(lost)} of the {len(labels)} images of this replicate, first for image {lost[0]}"
+        )
+    return labels
+
+
 NOISE: dict[str, Generator] = {
     "none": none,
     "symmetric": symmetric,
@@ -232,6 +261,7 @@ NOISE: dict[str, Generator] = {
     "superclass_legacy": superclass_legacy,
     "instance": instance,
     "human": human,
+    FILE: file,
 }
 
 

@@ -18,6 +18,7 @@ from collabpipe.methods.resolve import Methods, Variants, candidate, compose, in
 from collabpipe.methods.search import Searched
 from collabpipe.plan.controls import matched_controls
 from collabpipe.plan.declared import declared_claims
+from collabpipe.plan.noise_files import NoiseFiles
 from collabpipe.plan.paths import Paths, study_folder
 from collabpipe.plan.recipes import (
     Candidate,
@@ -122,13 +123,18 @@ class Plan:
         return place_of(keys, self.places)
 
     @cached_property
+    def noise_files(self) -> NoiseFiles:
+        """The user's own label files."""
+        return NoiseFiles(self.settings, self.places)
+
+    @cached_property
     def labels(self) -> dict[LabelsKey, LabelsRecipe]:
         """The recipe of each label file, by (data set, noise, seed): of the study's seeds, then of its searches'."""
         return {
             (name, noise_name, seed): LabelsRecipe(
                 data=self.data[name],
                 noise_name=noise_name,
-                noise=noise,
+                noise=self.noise_files.with_digest(noise_name, noise, seed),
                 train_size=data.train_size,
                 validation_size=data.validation_size,
                 replicate=seed,

@@ -79,6 +79,7 @@ class Labels(Artefact[LabelsRecipe]):
         key = (data.key, recipe.noise_name, recipe.replicate)
         job = f"noisy_labels/{data.key}/{recipe.noise_name}/seed{recipe.replicate}"
         self.labels = plan.paths.labels(recipe)
+        self.own_file = plan.noise_files.path(recipe.noise_name, recipe.replicate)
         names = (self.labels.name, f"{self.labels.stem}.json")
         inputs = [(name, data.folder / name) for name in LABEL_INPUTS]
         super().__init__(recipe, key, "label file", job, self.labels.parent, names, inputs)

@@ -119,6 +119,8 @@ def _with_paths(plan: Plan) -> dict[str, Any]:
     for name, data in plan.settings.datasets.items():
         if data.data_dir:
             config["datasets"][name]["data_dir"] = data.data_dir
+    if plan.settings.noise_files:
+        config["noise_files"] = plan.settings.noise_files
     return config
 
 

@@ -223,6 +223,11 @@ class Workflow:
             options.append("--offline")
         return shlex.join(options)
 
+    def label_options(self, noise: str, seed: str, **_: str) -> str:
+        """The options of `collabpipe labels`, with the label file of a noise that takes one."""
+        file = self.plan.noise_files.path(noise, int(seed))
+        return self._options(*(() if file is None else ("--file", str(file))))
+
     @property
     def train_options(self) -> str:
         """The options of `collabpipe train` that say how it saves and where it runs."""

@@ -23,6 +23,7 @@ NoiseKind = Literal[
     "superclass_legacy",
     "instance",
     "human",
+    "file",
 ]
 Annotator = Literal["aggre", "random1", "random2", "random3", "worst", "fine"]
 SplitName = Literal["train", "test", "val"]
@@ -30,6 +31,7 @@ SPLITS: tuple[SplitName, ...] = ("train", "test", "val")
 Quality = str | dict[SplitName, tuple[str, ...]]
 """One quality level, or the levels of each split; those of `val` default to those of `train`."""
 RATE = re.compile(r"0(\.[0-9]{1,9})?")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MD5 = re.compile("[0-9a-f]{32}")
 # Kinds of noise that only some sources can have; of the annotators each source has its own.
 NEEDS_SOURCE: dict[str, tuple[str, ...]] = {
@@ -45,11 +47,14 @@ ANNOTATORS: dict[str, tuple[Annotator, ...]] = {
 
 
 class NoiseSettings(Strict):
-    """A kind of label noise and its rate, written `kind-rate` (`human-annotator`) in a configuration."""
+    """A kind of label noise and its rate, written `kind-rate`, `human-annotator` or `file-name`."""
 
     kind: NoiseKind
     rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     annotator: Annotator | None = None
+    # Left out where it says nothing: the recipes of all other noise keep their digests.
+    sha256: str | None = Field(default=None, exclude_if=lambda digest: digest is None)
+    """Of `file`: the digest of the label file, which only recipes hold."""
 
 
 NOISE_KINDS: tuple[str, ...] = NoiseKind.__args__  # type: ignore[attr-defined]
@@ -57,7 +62,7 @@ ALL_ANNOTATORS: tuple[str, ...] = Annotator.__args__  # type: ignore[attr-define
 
 
 def parse_noise(name: str) -> NoiseSettings:
-    """`symmetric-0.5` or `human-worst` as settings; `none` stands alone.
+    """`symmetric-0.5`, `human-worst` or `file-NAME` as settings; `none` stands alone.
 
     Raises:
         Wrong: an unknown kind or annotator, or a rate outside [0, 1).
@@ -73,6 +78,10 @@ def parse_noise(name: str) -> NoiseSettings:
         if rest not in ALL_ANNOTATORS:
             raise Wrong(name, tuple(f"human-{annotator}" for annotator in ALL_ANNOTATORS), "noise")
         return NoiseSettings.model_validate({"kind": kind, "annotator": rest})
+    if kind == "file":
+        if not NAME.fullmatch(rest):
+            raise Wrong(name, ("file-NAME, with a NAME of noise_files",), "noise")
+        return NoiseSettings(kind="file")
     if not RATE.fullmatch(rest):
         raise Wrong(name, (f"{kind}-RATE with RATE in [0, 1), as in {kind}-0.5",), "noise")
     return NoiseSettings.model_validate({"kind": kind, "rate": float(rest)})

@@ -10,7 +10,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from collabpipe.methods.derived import Control
 from collabpipe.methods.registry import KINDS
 from collabpipe.methods.search import Select
-from collabpipe.settings.data import ALL_ANNOTATORS, NOISE_KINDS, RATE
+from collabpipe.settings.data import ALL_ANNOTATORS, NAME, NOISE_KINDS, RATE
 from collabpipe.settings.study import Settings
 
 
@@ -35,8 +35,8 @@ def settings_schema() -> dict[str, Any]:
             "candidates": {"type": "array", "items": one, "minItems": 1},
             "select": references[(Select, "validation")],
         }
-    rated = "|".join(kind for kind in NOISE_KINDS if kind not in ("none", "human"))
-    pattern = f"^(none$|({rated})-{RATE.pattern}$|human-({'|'.join(ALL_ANNOTATORS)})$)"
+    rated = "|".join(kind for kind in NOISE_KINDS if kind not in ("none", "human", "file"))
+    pattern = f"^(none$|({rated})-{RATE.pattern}$|human-({'|'.join(ALL_ANNOTATORS)})$|file-{NAME.pattern}$)"
     noise = {"type": "array", "items": {"type": "string", "pattern": pattern}}
     settings["properties"]["noise"] = noise
     definitions["DatasetSettings"]["properties"]["noise"] = {"anyOf": [noise, {"type": "null"}]}

@@ -30,9 +30,8 @@ from collabpipe.methods.composition import Composition, Passes, problem
 from collabpipe.methods.derived import Control
 from collabpipe.methods.resolve import candidate, compose, involved, read_methods
 from collabpipe.methods.search import Searched, Seeds
-from collabpipe.settings.data import DatasetSettings, NoiseSettings, parse_noises
+from collabpipe.settings.data import NAME, DatasetSettings, NoiseSettings, parse_noises
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 CANDIDATE = re.compile(r"\.candidate\d+$")
 
 
@@ -107,6 +106,8 @@ class Settings(Strict):
     study: str
     datasets: dict[str, DatasetSettings]
     noise: dict[str, NoiseSettings]
+    noise_files: dict[str, str] = Field(default_factory=dict)
+    """Label files by name, for the noise `file-NAME`; `{seed}` in a path stands for the seed of a replicate's noise."""
     networks: dict[str, NetworkSettings]
     methods: dict[str, SerializeAsAny[Kind]]
     seeds: Seeds
@@ -138,7 +139,7 @@ class Settings(Strict):
     def _method_kinds(cls, value: Any) -> Any:
         return read_methods(value) if isinstance(value, Mapping) else value
 
-    @field_validator("datasets", "noise", "networks", "methods")
+    @field_validator("datasets", "noise", "noise_files", "networks", "methods")
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         if not value:
@@ -225,7 +226,11 @@ class Settings(Strict):
     @model_validator(mode="after")
     def _datasets_fit(self) -> Settings:
         for name, data in self.datasets.items():
-            for noise in self.noise_of(name).values():
+            for noise_name, noise in self.noise_of(name).items():
+                if noise.kind == "file" and label_file_name(noise_name) not in self.noise_files:
+                    place = ("noise",) if data.noise is None else ("datasets", name, "noise")
+                    known = tuple(f"file-{file}" for file in self.noise_files)
+                    raise Wrong(noise_name, known or ("file-NAME, with NAME: PATH under noise_files",), "noise", place)
                 wrong = data.refuses(noise)
                 if wrong:
                     wrong.place = ("datasets", name, *wrong.place)
@@ -268,6 +273,11 @@ class Settings(Strict):
         return {name: kind for name, kind in self.methods.items() if isinstance(kind, Searched)}
 
 
+def label_file_name(noise: str) -> str:
+    """The NAME in `file-NAME`."""
+    return noise.removeprefix("file-")
+
+
 def load_settings(files: Sequence[Path]) -> Settings:
     """The study that the YAML `files` describe, later files over earlier ones.
 
@@ -299,4 +309,5 @@ def _with_paths_beside(settings: Settings, places: Mapping[Place, str]) -> Setti
         for name, data in settings.datasets.items()
     }
     claims = beside(settings.claims, ("claims",), places) if settings.claims else None
-    return settings.model_copy(update={"datasets": datasets, "claims": claims})
+    files = {name: beside(path, ("noise_files", name), places) for name, path in settings.noise_files.items()}
+    return settings.model_copy(update={"datasets": datasets, "claims": claims, "noise_files": files})

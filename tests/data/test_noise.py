@@ -18,7 +18,7 @@ from collabpipe.data.noise import NOISE, Clean, Labels, Unfit, cut_normal, mista
 from collabpipe.settings.data import NOISE_KINDS, NoiseSettings
 
 KINDS = sorted(NOISE)
-NOISY = [kind for kind in KINDS if kind not in ("none", "human")]
+NOISY = [kind for kind in KINDS if kind not in ("none", "human", "file")]
 EXACT = ["symmetric", "pair", "superclass", "superclass_legacy"]
 RATES = st.floats(0.0, 1.0, exclude_max=True)
 SEEDS = st.integers(0, 2**63 - 1)
@@ -58,6 +58,8 @@ def given_to(
         annotations = {"coarse": labels % 5}
     elif kind == "human":
         annotations = {"human_worst": numpy_generator(12).integers(0, classes, len(labels))}
+    elif kind == "file":
+        annotations = {"file": numpy_generator(12).integers(0, classes, len(labels))}
     pixels: Any = images if kind == "instance" else Unread()
     return Clean(labels, classes, pixels, np.arange(len(labels)) if index is None else index, annotations)
 
@@ -125,7 +127,7 @@ def test_another_seed_gives_other_labels(kind: str) -> None:
     assert (noisy(kind, clean, 0.5, 10, 0) != noisy(kind, clean, 0.5, 10, 1)).any()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("human", "instance")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("human", "file", "instance")])
 @given(clean=labelled(), seed=SEEDS)
 @settings(max_examples=25, deadline=None)
 def test_rate_zero_and_no_noise_change_nothing(kind: str, clean: Labels, seed: int) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from collabpipe.cli.export import weights
+from collabpipe.cli.export import labels, weights
 
-FORMS = (weights,)
+FORMS = (labels, weights)
 """What can be exported: a module each, built as a command is."""
 
 

@@ -27,7 +27,9 @@ class NoiseFiles:
     def path(self, noise: str, seed: int) -> Path | None:
         """The label file behind a noise in the replicate of `seed`; None for a noise that is drawn."""
         file = self.settings.noise_files.get(label_file_name(noise)) if noise.startswith("file-") else None
-        return file and Path(file.replace(SEED, str(self.settings.seed_for("noise", seed)))).resolve()
+        if file is None:
+            return None
+        return Path(file.replace(SEED, str(self.settings.seed_for("noise", seed)))).resolve()
 
     def with_digest(self, name: str, noise: NoiseSettings, seed: int) -> NoiseSettings:
         """The noise as the recipe of a replicate holds it: that of a file has the file's digest.

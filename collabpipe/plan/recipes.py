@@ -24,8 +24,8 @@ from collabpipe.common.files import json_digest, read_record, write_json
 from collabpipe.common.validation import Strict, Wrong, explain
 from collabpipe.methods.composition import problem
 from collabpipe.methods.registry import AnyComposition, read_composition
-from collabpipe.settings.data import NoiseSettings, Quality, SourceName
-from collabpipe.settings.study import NAME, NetworkSettings, TrainingSettings
+from collabpipe.settings.data import NAME, NoiseSettings, Quality, SourceName
+from collabpipe.settings.study import NetworkSettings, TrainingSettings
 
 NUMERICS = 4
 """Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made again."""

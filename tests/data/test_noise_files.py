@@ -6,8 +6,6 @@ import gzip
 import io
 import json
 import os
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +27,7 @@ from collabpipe.data.image_files import image_files
 from collabpipe.data.label_formats import WRITERS, read_written
 from collabpipe.data.labels import LabelFile
 from collabpipe.data.noise_files import fitted
+from collabpipe.model import networks
 from tests.archives import Small, cifar10, cifar100, fashion_mnist, md5, stl10
 
 CLASSES = ("cat", "dog", "owl", "yak")
@@ -255,38 +254,26 @@ def test_all_images_are_exported_as_the_list_that_other_code_reads(tmp_path: Pat
 
 # --- the order of the sources -----------------------------------------------------------------------------------------
 
-TORCHVISION = """
-import sys, json, torch
-for name in ("nms", "qnms"):
-    try:
-        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    except RuntimeError:
-        pass
-from torchvision import datasets
-kind, root = sys.argv[1:]
-of = getattr(datasets, kind)
-for name in ("_check_integrity", "_check_exists"):
-    if hasattr(of, name):
-        setattr(of, name, lambda self: True)
-if hasattr(of, "_load_meta"):
-    of._load_meta = lambda self: None
-if kind == "ImageFolder":
-    images = of(root)
-    print(json.dumps([[path for path, _ in images.samples], images.targets]))
-else:
-    images = of(root, split="train") if kind == "STL10" else of(root, train=True)
-    data = images.data.numpy() if isinstance(images.data, torch.Tensor) else images.data
-    labels = images.labels if kind == "STL10" else images.targets
-    print(json.dumps([data.tolist(), [int(label) for label in labels]]))
-"""
 
+@pytest.fixture
+def torchvision_order(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], tuple[Any, list[int]]]:
+    """The training images and labels in the order in which torchvision itself reads them; it checks no sums."""
+    networks._torchvision_models()  # beside a CPU build of torch, torchvision is not imported without it
+    from torchvision import datasets
 
-def torchvision_order(kind: str, root: Path) -> Any:
-    """The training images and labels in the order in which torchvision itself reads them."""
-    done = subprocess.run(
-        [sys.executable, "-c", TORCHVISION, kind, str(root)], capture_output=True, text=True, check=True
-    )
-    return json.loads(done.stdout)
+    def order(kind: str, root: Path) -> tuple[Any, list[int]]:
+        of = getattr(datasets, kind)
+        for name in ("_check_integrity", "_check_exists"):
+            monkeypatch.setattr(of, name, lambda _: True, raising=False)
+        monkeypatch.setattr(of, "_load_meta", lambda _: None, raising=False)
+        if kind == "ImageFolder":
+            images = of(root)
+            return [path for path, _ in images.samples], images.targets
+        images = of(root, split="train") if kind == "STL10" else of(root, train=True)
+        labels = images.labels if kind == "STL10" else images.targets
+        return np.stack([np.asarray(image) for image in images.data]), [int(label) for label in labels]
+
+    return order
 
 
 @pytest.mark.parametrize(
@@ -300,7 +287,7 @@ def torchvision_order(kind: str, root: Path) -> Any:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_order_of_a_prepared_data_set_is_that_of_torchvision(
-    kind: str, small: Small, folder: str, tmp_path: Path
+    kind: str, small: Small, folder: str, tmp_path: Path, torchvision_order: Callable[[str, Path], Any]
 ) -> None:
     place = tmp_path / folder
     place.mkdir(parents=True, exist_ok=True)
@@ -319,15 +306,15 @@ def test_the_order_of_a_prepared_data_set_is_that_of_torchvision(
     images, labels = torchvision_order(kind, tmp_path)
 
     assert labels == train.labels.tolist()
-    found = np.array(images, dtype=np.uint8)
-    if kind.startswith("CIFAR"):
-        found = found.transpose(0, 3, 1, 2)
+    found = images.transpose(0, 3, 1, 2) if kind.startswith("CIFAR") else images
     assert (found.reshape(ours.shape) == ours).all()
     assert len({image.tobytes() for image in ours}) == len(ours), "no two are equal, so that order shows"
 
 
 @pytest.mark.parametrize("videos", [False, True])
-def test_the_order_of_an_image_folder_is_that_of_torchvision(videos: bool, tmp_path: Path) -> None:
+def test_the_order_of_an_image_folder_is_that_of_torchvision(
+    videos: bool, tmp_path: Path, torchvision_order: Callable[[str, Path], Any]
+) -> None:
     for split in ("train", "test"):
         for name in ("real", "fake", "Other"):
             folders = [f"{name}{video}/" for video in ("10", "9", " 1", "-2")] if videos else [""]

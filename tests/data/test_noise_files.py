@@ -27,7 +27,7 @@ from collabpipe.data.image_files import image_files
 from collabpipe.data.label_formats import WRITERS, read_written
 from collabpipe.data.labels import LabelFile
 from collabpipe.data.noise_files import fitted
-from collabpipe.model import networks
+from collabpipe.model.networks.torchvision_models import torchvision_models
 from tests.archives import Small, cifar10, cifar100, fashion_mnist, md5, stl10
 
 CLASSES = ("cat", "dog", "owl", "yak")
@@ -258,7 +258,7 @@ def test_all_images_are_exported_as_the_list_that_other_code_reads(tmp_path: Pat
 @pytest.fixture
 def torchvision_order(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], tuple[Any, list[int]]]:
     """The training images and labels in the order in which torchvision itself reads them; it checks no sums."""
-    networks._torchvision_models()  # beside a CPU build of torch, torchvision is not imported without it
+    torchvision_models()  # beside a CPU build of torch, torchvision is not imported without it
     from torchvision import datasets
 
     def order(kind: str, root: Path) -> tuple[Any, list[int]]:

@@ -186,15 +186,13 @@ def labels_of_one(plan: Plan, seed: int) -> pd.DataFrame:
 def test_exported_labels_make_the_same_label_file(tmp_path: Path) -> None:
     whole = {"datasets": {"digits": {"train_size": None}}, "seeds": [0]}
     first = Workspace.create(tmp_path / "first", altered({"noise": ["symmetric-0.5"], **ONE, **whole}))
-    first.snakemake("--", "labels")
+    first.snakemake("--", "checkpoints")
     recipe = first.plan.labels["digits", "symmetric-0.5", 0]
     made, _ = read_label_file(first.plan.paths.labels(recipe))
     file = tmp_path / "labels.json"
-    told = first.collabpipe(
-        "export", "labels", "digits/symmetric-0.5/resnet8/baseline/seed0", "--format", "json", "--out", file
-    )
-    assert "the 1297 labels of" in told.stdout
-    assert "in order from the first image on" in told.stdout
+    (run,) = (first.plan.paths.run(one.run) for one in first.plan.runs.values())
+    told = first.collabpipe("export", "labels", run, "--format", "json", "--out", file)
+    assert told.stdout == f"{file}: 1297 labels of all training images, in order; 50.0% are wrong.\n"
 
     second = study(tmp_path, str(file), **whole)
     second.snakemake("--", "labels")
@@ -205,16 +203,16 @@ def test_exported_labels_make_the_same_label_file(tmp_path: Path) -> None:
 
 def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
     workspace = study(tmp_path)
-    workspace.collabpipe("plan", "--write")
     options = ("--format", "json", "--out", tmp_path / "a.json")
 
-    unknown = workspace.collabpipe("export", "labels", "digits/none/resnet8/baseline/seed0", *options, check=False)
-    assert "is no label file and no run of study small. A run is named as digits/file-third/" in unknown.stderr
-    missing = workspace.collabpipe(
-        "export", "labels", "digits/file-third/resnet8/baseline/seed0", *options, check=False
-    )
-    assert "seed0.parquet: cannot be read" in missing.stderr
-    other = workspace.collabpipe("export", "labels", workspace.config, *options, check=False)
-    assert "cannot be read" in other.stderr
+    run = next(iter(workspace.plan.runs.values()))
+    for source, words in {
+        workspace.plan.paths.labels(run.labels): "seed0.parquet: cannot be read",
+        workspace.config: "config.yaml: cannot be read",
+        tmp_path: "is not the folder of a trained run",
+    }.items():
+        refused = workspace.collabpipe("export", "labels", source, *options, check=False)
+        assert refused.returncode == 1
+        assert words in refused.stderr
+        assert "Traceback" not in refused.stderr
     assert not (tmp_path / "a.json").exists()
-    assert "Traceback" not in unknown.stderr + missing.stderr + other.stderr

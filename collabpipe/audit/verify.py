@@ -108,7 +108,7 @@ class Verifier:
 
             folder = self.paths.dataset(recipe.data.dataset)
             images = open_images(recipe.data, folder, "train")
-            own = label_file(recipe, artefact.own_file, images)
+            own = label_file(recipe, artefact.own_file, images, folder)
             drawn = make_labels(recipe, images, read_annotations(recipe.data, folder) | own)
             if drawn.sha256 != labels.sha256:
                 raise Broken(f"{path}: its recipe draws other labels")

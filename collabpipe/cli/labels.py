@@ -27,7 +27,7 @@ def run(arguments: Namespace) -> None:
     recipe = read_recipe(arguments.recipe, LabelsRecipe)
     folder = arguments.results.dataset(recipe.data.dataset)
     images = open_images(recipe.data, folder, "train")
-    own = label_file(recipe, arguments.file, images)
+    own = label_file(recipe, arguments.file, images, folder)
     labels = make_labels(recipe, images, read_annotations(recipe.data, folder) | own)
     files = data_record(recipe.data, folder)["files"]
     path = arguments.results.labels(recipe)

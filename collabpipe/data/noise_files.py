@@ -14,7 +14,7 @@ from collabpipe.common.errors import CollabpipeError, listed, nearest
 from collabpipe.common.files import file_digest
 from collabpipe.data.label_formats import Written, read_written
 from collabpipe.data.noise import FILE, NO_LABEL
-from collabpipe.data.prepared import Images
+from collabpipe.data.prepared import Images, file_names
 from collabpipe.plan.recipes import LabelsRecipe
 
 Labels = NDArray[np.int64]
@@ -22,8 +22,8 @@ CHANCE = 4.0
 """Standard errors within which a file agrees with the clean labels no better than a shuffled one would."""
 
 
-def label_file(recipe: LabelsRecipe, path: Path | None, images: Images) -> dict[str, Labels]:
-    """The annotation that the noise `file` asks for, (M,) of the training set; nothing for other noise.
+def label_file(recipe: LabelsRecipe, path: Path | None, images: Images, folder: Path) -> dict[str, Labels]:
+    """The annotation that the noise `file` asks for, (M,) of the training set in `folder`; nothing for other noise.
 
     Raises:
         CollabpipeError: the file is missing, not the one of the recipe, or does not fit the training set.
@@ -41,11 +41,26 @@ def label_file(recipe: LabelsRecipe, path: Path | None, images: Images) -> dict[
             f"{path}: has SHA-256 {digest[:12]}, and the recipe asks for {str(recipe.noise.sha256)[:12]}. If the file "
             "was changed, run Snakemake again: it takes the file as it is now."
         )
-    return {FILE: fitted(read_written(path), path, recipe.data.dataset, images.labels, images.classes)}
+    names = file_names(recipe.data, folder, "train")
+    order = None if names is None else torchvision_order(names, images.labels)
+    return {FILE: fitted(read_written(path), path, recipe.data.dataset, images.labels, images.classes, order)}
 
 
-def fitted(written: Written, path: Path, dataset: str, clean: Labels, classes: Sequence[str]) -> Labels:
+def torchvision_order(names: Sequence[str], clean: Labels) -> Labels:
+    """The positions (M,) of an image folder's images in the order of torchvision's ImageFolder.
+
+    That goes by class, then by folder, then by file: the images that a class's folder holds itself come first.
+    """
+    places = [(int(label), *name.rpartition("/")) for name, label in zip(names, clean, strict=True)]
+    return np.array(sorted(range(len(places)), key=places.__getitem__), dtype=np.int64)
+
+
+def fitted(
+    written: Written, path: Path, dataset: str, clean: Labels, classes: Sequence[str], order: Labels | None = None
+) -> Labels:
     """The labels (M,) in `written`, for a training set with the labels `clean` (M,); NO_LABEL for images without one.
+
+    `order` (M,) has the positions of the images in the order of a file without an index, if that is not their own.
 
     Raises:
         CollabpipeError: wrong length, an index that is no image's or that occurs twice, a label that is no class, clean
@@ -59,7 +74,7 @@ def fitted(written: Written, path: Path, dataset: str, clean: Labels, classes: S
                 "without an index needs one label per image, in order. For other files add the column index: the "
                 "position of each image, from 0."
             )
-        index = np.arange(len(clean))
+        index = np.arange(len(clean)) if order is None else order
     else:
         index = _positions(path, written.index, written, dataset, len(clean))
     if written.clean is not None:

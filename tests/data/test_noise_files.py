@@ -21,9 +21,10 @@ from hypothesis.extra import numpy as hnp
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.seeds import numpy_generator
+from collabpipe.data import noise_files
 from collabpipe.data.fetch import fetch
 from collabpipe.data.formats import READERS
-from collabpipe.data.image_files import image_files
+from collabpipe.data.image_files import class_names, class_of, image_files
 from collabpipe.data.label_formats import WRITERS, read_written
 from collabpipe.data.labels import LabelFile
 from collabpipe.data.noise_files import fitted
@@ -311,22 +312,38 @@ def test_the_order_of_a_prepared_data_set_is_that_of_torchvision(
     assert len({image.tobytes() for image in ours}) == len(ours), "no two are equal, so that order shows"
 
 
-@pytest.mark.parametrize("videos", [False, True])
-def test_the_order_of_an_image_folder_is_that_of_torchvision(
-    videos: bool, tmp_path: Path, torchvision_order: Callable[[str, Path], Any]
+FOLDERS = {
+    "images": [""],
+    "videos": ["10/", "9/", " 1/", "-2/"],
+    "images and videos, videos in videos": ["", "10/", "9/", "9/1/", "9-1/"],
+}
+
+
+@pytest.mark.parametrize("layout", FOLDERS)
+def test_a_list_for_an_image_folder_is_in_the_order_of_torchvision(
+    layout: str, tmp_path: Path, torchvision_order: Callable[[str, Path], Any]
 ) -> None:
     for split in ("train", "test"):
         for name in ("real", "fake", "Other"):
-            folders = [f"{name}{video}/" for video in ("10", "9", " 1", "-2")] if videos else [""]
+            folders = [folder and f"{name}{folder}" for folder in FOLDERS[layout]]
             for file in (f"{folder}{file}.png" for folder in folders for file in ("10", "9", "a", "B")):
                 path = tmp_path / split / name / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
 
-    paths, _ = torchvision_order("ImageFolder", tmp_path / "train")
+    paths, labels = torchvision_order("ImageFolder", tmp_path / "train")
 
-    ours = [str(path) for name, path in image_files(tmp_path, None).items() if name.startswith("train/")]
-    assert ours == paths
+    images = {name: path for name, path in image_files(tmp_path, None).items() if name.startswith("train/")}
+    classes = class_names(images, None)
+    clean = np.array([classes.index(class_of(name, None)) for name in images])
+    order = noise_files.torchvision_order(list(images), clean)
+    assert [str(list(images.values())[position]) for position in order] == paths
+    assert clean[order].tolist() == labels
+    assert (order == np.arange(len(order))).all() == (layout in ("images", "videos"))
+    said = saved(tmp_path / "a.json", list(range(len(labels))))
+    numbers = np.arange(len(labels))
+    found = fitted(read_written(said), said, "toy", numbers[np.argsort(order)], [str(n) for n in numbers], order)
+    assert found[order].tolist() == numbers.tolist()
 
 
 # --- CIFAR-N ----------------------------------------------------------------------------------------------------------

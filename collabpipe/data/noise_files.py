@@ -42,17 +42,23 @@ def label_file(recipe: LabelsRecipe, path: Path | None, images: Images, folder: 
             "was changed, run Snakemake again: it takes the file as it is now."
         )
     names = file_names(recipe.data, folder, "train")
-    order = None if names is None else torchvision_order(names, images.labels)
+    order = None if names is None else torchvision_order(names, levels=recipe.data.quality is not None)
     return {FILE: fitted(read_written(path), path, recipe.data.dataset, images.labels, images.classes, order)}
 
 
-def torchvision_order(names: Sequence[str], clean: Labels) -> Labels:
-    """The positions (M,) of an image folder's images in the order of torchvision's ImageFolder.
+def torchvision_order(names: Sequence[str], levels: bool) -> Labels:
+    """The positions (M,) of an image folder's images in the order of torchvision's ImageFolder, train before val.
 
-    That goes by class, then by folder, then by file: the images that a class's folder holds itself come first.
+    That goes by class, then by folder, then by file: the images that a class's folder holds itself come first. With
+    `levels` a quality is above the classes.
     """
-    places = [(int(label), *name.rpartition("/")) for name, label in zip(names, clean, strict=True)]
-    return np.array(sorted(range(len(places)), key=places.__getitem__), dtype=np.int64)
+    above = 2 if levels else 1
+
+    def place(position: int) -> tuple[list[str], str, str]:
+        folder, _, file = names[position].rpartition("/")
+        return folder.split("/")[: above + 1], folder, file
+
+    return np.array(sorted(range(len(names)), key=place), dtype=np.int64)
 
 
 def fitted(

@@ -6,7 +6,11 @@ opened.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from collabpipe.common.registry import Registry
 
 IMAGE_FOLDER, NPZ = "image_folder", "npz"
 OWN = (IMAGE_FOLDER, NPZ)
@@ -56,6 +60,8 @@ class Source:
     """Names of the classes of the annotation `coarse`."""
     remark: str = ""
     """What a user is told when a file is missing."""
+    read: Callable[..., Any] | None = None
+    """What reads it, if a plugin brings it; the package's own readers are in `collabpipe.data.formats`."""
 
     @property
     def all_files(self) -> tuple[SourceFile, ...]:
@@ -119,7 +125,7 @@ IMAGENET32_NPZ = (
     "1dc618d544c554220dd118f72975470c",
 )
 
-SOURCES: dict[str, Source] = {
+BUILT_IN: dict[str, Source] = {
     # Shipped inside scikit-learn.
     "digits": Source(classes=tuple("0123456789"), images=1297, pixels=8, test=500, channels=1),
     # The second sums are those of Debian's dataset-fashion-mnist: the same compressed streams behind a gzip header
@@ -241,3 +247,5 @@ SOURCES: dict[str, Source] = {
     ),
     **{name: Source(classes=(), images=None, pixels=None) for name in OWN},
 }
+
+SOURCES: Registry[Source] = Registry("source", BUILT_IN)

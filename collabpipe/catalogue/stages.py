@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from collabpipe.common.registry import Registry
 from collabpipe.common.validation import Strict
 
 SAMPLES_PER_CHANNEL = 4
@@ -15,13 +18,15 @@ class Layout:
     """The stages of a kind of network.
 
     width: what `channels` are counted in, unless told. channels: of each stage, in widths. strides: what each stage
-    divides a map's side by, rounding up. more: channels that every stage has in addition.
+    divides a map's side by, rounding up. more: channels that every stage has in addition. build: what makes
+    the network, if a plugin brings it; the package's own are in `collabpipe.model.networks`.
     """
 
     width: int
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     more: int = 0
+    build: Callable[..., Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -29,17 +34,20 @@ class Layout:
         return tuple(f"stage{number}" for number in range(1, len(self.channels) + 1))
 
 
-LAYOUTS: dict[str, Layout] = {
-    "resnet8": Layout(16, (1, 2, 4), (1, 2, 2)),
-    "resnet18": Layout(64, (1, 2, 4, 8), (1, 2, 2, 2)),
-    "vgg16": Layout(64, (1, 2, 4, 8, 8), (2, 2, 2, 2, 2)),
-    "preact_resnet18": Layout(64, (1, 2, 4, 8), (1, 2, 2, 2)),
-    "resnet32": Layout(16, (1, 2, 4), (1, 2, 2)),
-    "resnet110": Layout(16, (1, 2, 4), (1, 2, 2)),
-    # Its width is the growth rate: a stage has the stem's channels and twelve times it per dense block so far.
-    "densenet40": Layout(12, (12, 24, 36), (1, 2, 2), more=16),
-    "wide_resnet28": Layout(160, (1, 2, 4), (1, 2, 2)),
-}
+LAYOUTS: Registry[Layout] = Registry(
+    "network",
+    {
+        "resnet8": Layout(16, (1, 2, 4), (1, 2, 2)),
+        "resnet18": Layout(64, (1, 2, 4, 8), (1, 2, 2, 2)),
+        "vgg16": Layout(64, (1, 2, 4, 8, 8), (2, 2, 2, 2, 2)),
+        "preact_resnet18": Layout(64, (1, 2, 4, 8), (1, 2, 2, 2)),
+        "resnet32": Layout(16, (1, 2, 4), (1, 2, 2)),
+        "resnet110": Layout(16, (1, 2, 4), (1, 2, 2)),
+        # Its width is the growth rate: a stage has the stem's channels and twelve times it per dense block so far.
+        "densenet40": Layout(12, (12, 24, 36), (1, 2, 2), more=16),
+        "wide_resnet28": Layout(160, (1, 2, 4), (1, 2, 2)),
+    },
+)
 
 
 class Stages(Strict):

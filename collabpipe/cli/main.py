@@ -34,6 +34,7 @@ from collabpipe.cli import (
     verify,
 )
 from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.plugins import faults_with_lines
 from collabpipe.host.results_lock import occupy
 from collabpipe.host.signals import EXIT_CODE, Interrupted, Interruption
 from collabpipe.plan.paths import Paths
@@ -114,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             occupy(arguments.results.root)
         if arguments.of_a_study:
             arguments.results = _of_study(arguments.results, arguments.study)
-        with Interruption() as arguments.interruption:
+        with faults_with_lines(), Interruption() as arguments.interruption:
             arguments.run(arguments)
     except CollabpipeError as error:
         print(f"collabpipe {arguments.command}: error: {error}", file=sys.stderr)

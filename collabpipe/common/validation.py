@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from collabpipe.common.errors import CollabpipeError, nearest
+from collabpipe.common.plugins import place_of_fault
 
 Place = tuple[str, ...]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -108,6 +109,8 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
     wrong = detail.get("ctx", {}).get("error")
     if wrong is not None:
         text = str(wrong)
+        if (fault := place_of_fault(wrong)) and not isinstance(wrong, Wrong):
+            return f"{fault}: {type(wrong).__name__}: {text}"
         return text if isinstance(wrong, Wrong) else f"value {value!r} is not allowed: {text}."
     if detail["type"] == "extra_forbidden":
         owner = _model_at(model, _place(detail)[:-1])

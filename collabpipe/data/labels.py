@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from collabpipe.catalogue.noises import NOISES
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, sealed, write_json
 from collabpipe.common.seeds import numpy_generator
@@ -59,8 +60,9 @@ def make_labels(recipe: LabelsRecipe, images: Images, annotations: Mapping[str, 
     own, groups = annotations.get(OWN_VALIDATION), annotations.get(GROUP)
     index = _subset(recipe, images, groups) if own is None else _own_parts(recipe, images, groups, own == 1)
     clean = Clean(images.labels, len(images.classes), images.images, index, annotations)
+    draw = NOISES[recipe.noise.kind].draw or NOISE[recipe.noise.kind]
     try:
-        noisy = NOISE[recipe.noise.kind](clean, recipe.noise, numpy_generator(recipe.seeds.noise))
+        noisy = draw(clean, recipe.noise, numpy_generator(recipe.seeds.noise))
     except Unfit as error:
         raise CollabpipeError(f"{recipe.data.dataset}: noise {recipe.noise_name} {error}. {error.remedy}") from None
     among = None if groups is None else groups[index]

@@ -59,10 +59,11 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
         CollabpipeError: files missing, changed or broken.
     """
     files = verified_files(recipe, raw)
-    splits = dict(zip(("train", "test", "val"), READERS[recipe.source](recipe, files), strict=False))
+    source = SOURCES[recipe.source]
+    read = source.read or READERS[recipe.source]
+    splits = dict(zip(("train", "test", "val"), read(recipe, files), strict=False))
     if recipe.image_size is not None:
         splits = {name: split.shrunk(recipe.image_size) for name, split in splits.items()}
-    source = SOURCES[recipe.source]
     classes = source.classes or splits["train"].classes
     for name, split in splits.items():
         _check_labels(split.labels, len(classes), f"{recipe.source} ({name})")

@@ -8,11 +8,17 @@ the short form of a configuration; `collabpipe.model.method` runs it. The famili
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny
 
 from collabpipe.common.validation import Fraction, Positive, Strict, Weight
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from collabpipe.model.networks import StagedNetwork
+    from collabpipe.model.terms.base import Step, TermLoss
 
 Problem = tuple[str, str, tuple[str, ...]]
 """What does not fit a network: the key, the value and what is allowed."""
@@ -78,6 +84,18 @@ class Term(Strict):
     def under(self, passes: Passes | Branches, stages: tuple[str, ...]) -> Self:
         """The term in a combination that runs `passes`."""
         return self
+
+
+class OwnTerm(Term):
+    """A term that brings its own loss, as a plugin's does."""
+
+    def loss(self, step: Step) -> Tensor:
+        """A scalar from a training step, before the weight."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method loss(self, step)")
+
+    def module(self, network: StagedNetwork, images: int) -> TermLoss[Any] | None:
+        """What computes the loss if it looks at the network's weights or remembers earlier steps; None: `loss`."""
+        return None
 
 
 class Composition(Strict):

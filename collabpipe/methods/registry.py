@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from collabpipe.common.registry import Registry
 from collabpipe.common.validation import Wrong
 from collabpipe.methods.base import Kind
 from collabpipe.methods.baselines import Baseline, Dropout, LabelSmoothing, OnePass
@@ -21,34 +22,40 @@ from collabpipe.methods.multi_head import MultiHead
 from collabpipe.methods.output import AgreementTerm, Output
 from collabpipe.methods.representation import Representation, RepresentationTerm
 
-KINDS: dict[str, type[Kind]] = {
-    "baseline": Baseline,
-    "dropout": Dropout,
-    "label_smoothing": LabelSmoothing,
-    "one_pass": OnePass,
-    "output": Output,
-    "intermediate": Intermediate,
-    "representation": Representation,
-    "kernel": Kernel,
-    "combined": Combined,
-    "multi_head": MultiHead,
-    "temporal": Temporal,
-    "gjs": Gjs,
-    "js": Js,
-    "elr": Elr,
-    "gce": Gce,
-    "mixup": Mixup,
-}
+KINDS: Registry[type[Kind]] = Registry(
+    "method kind",
+    {
+        "baseline": Baseline,
+        "dropout": Dropout,
+        "label_smoothing": LabelSmoothing,
+        "one_pass": OnePass,
+        "output": Output,
+        "intermediate": Intermediate,
+        "representation": Representation,
+        "kernel": Kernel,
+        "combined": Combined,
+        "multi_head": MultiHead,
+        "temporal": Temporal,
+        "gjs": Gjs,
+        "js": Js,
+        "elr": Elr,
+        "gce": Gce,
+        "mixup": Mixup,
+    },
+)
 """By the name that a configuration gives; of each, the short form that it may write."""
 
-TERMS: dict[str, type[Term]] = {
-    "agreement": AgreementTerm,
-    "intermediate": IntermediateTerm,
-    "representation": RepresentationTerm,
-    "kernel": KernelTerm,
-    "temporal": TemporalTerm,
-    "elr": ElrTerm,
-}
+TERMS: Registry[type[Term]] = Registry(
+    "term",
+    {
+        "agreement": AgreementTerm,
+        "intermediate": IntermediateTerm,
+        "representation": RepresentationTerm,
+        "kernel": KernelTerm,
+        "temporal": TemporalTerm,
+        "elr": ElrTerm,
+    },
+)
 """By the name that a recipe gives; the loss of each is in `collabpipe.model.terms`, in the module of the same name."""
 
 

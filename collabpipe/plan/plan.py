@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -10,10 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from collabpipe.catalogue.noises import NOISES
+from collabpipe.catalogue.sources import SOURCES
+from collabpipe.catalogue.stages import LAYOUTS
 from collabpipe.common.seeds import Purpose, derive_seed
 from collabpipe.common.validation import Place, lasting, merge_files, option_places, place_of
 from collabpipe.methods.baselines import Baseline
 from collabpipe.methods.composition import Composition
+from collabpipe.methods.registry import KINDS, TERMS
 from collabpipe.methods.resolve import Methods, Variants, candidate, compose, involved, own_training, tuned_controls
 from collabpipe.methods.search import Searched
 from collabpipe.plan.controls import matched_controls
@@ -56,6 +60,10 @@ class Plan:
     """The YAML files that the study comes from."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The merged configuration as it was written, which the settings come from."""
+
+    def __post_init__(self) -> None:
+        if self.settings.plugins:
+            self.study  # noqa: B018 (all recipes are made while the study's plugins are in use)
 
     @classmethod
     def from_files(cls, files: Sequence[Path], results: Path) -> Plan:
@@ -109,6 +117,7 @@ class Plan:
                 group_file=data.group_file,
                 human_labels=data.human_labels,
                 accept=data.accept,
+                plugins=SOURCES.plugins(data.source),
             )
             for name, data in self.settings.datasets.items()
         }
@@ -138,6 +147,7 @@ class Plan:
                 train_size=data.train_size,
                 validation_size=data.validation_size,
                 replicate=seed,
+                plugins=NOISES.plugins(noise.kind),
                 seeds=LabelSeeds(
                     subset=self._seed(seed, "subset"),
                     noise=self._seed(seed, "noise"),
@@ -216,6 +226,7 @@ class Plan:
             composition=self.compositions[dataset, network, name],
             undecided=undecided,
             training=training,
+            plugins=self._plugins([network], [self.compositions[dataset, network, name]], undecided is not None),
             crop=data.crop,
             flip=data.flip,
             refit=self.settings.refits(dataset) and name in self.settings.methods,
@@ -227,6 +238,15 @@ class Plan:
                 method=self._seed(seed, "method"),
             ),
         )
+
+    def _plugins(
+        self, networks: Iterable[str], compositions: Iterable[Composition], undecided: bool
+    ) -> tuple[str, ...]:
+        """The plugins behind these networks and terms; what is undecided may come to any term of the study's."""
+        terms = {term.term for one in compositions for term in one.terms}
+        found = {*LAYOUTS.plugins(*(self.settings.networks[network].kind for network in networks))}
+        found |= {*TERMS.plugins(*(TERMS if undecided else terms))}
+        return tuple(sorted(found | {*KINDS.plugins(*(KINDS if undecided else ()))}))
 
     def _recipes(self, cell: Cell, name: str, seeds: Sequence[int]) -> list[TrainRecipe]:
         undecided = self.undecided(cell, name)
@@ -254,7 +274,13 @@ class Plan:
                 candidates.append(Candidate(values=values, definition=one.model_dump(mode="json"), runs=runs))
                 trainings += recipes
             names = dict(zip(("dataset", "noise", "network"), cell, strict=True))
-            recipe = SelectionRecipe(**names, method=method, on=kind.select.on, candidates=tuple(candidates))
+            recipe = SelectionRecipe(
+                **names,
+                method=method,
+                on=kind.select.on,
+                candidates=tuple(candidates),
+                plugins=self._plugins([cell[2]], [], undecided=True),
+            )
             self._selected[cell, method] = recipe, trainings
         return self._selected[cell, method][0]
 
@@ -301,6 +327,7 @@ class Plan:
         return OverheadRecipe(
             data=self.data[dataset],
             training=self.settings.training_of(dataset),
+            plugins=self._plugins(self.settings.networks, self.compositions.values(), bool(self.settings.searches)),
             methods=tuple(
                 MeasuredMethod(
                     network_name=network,

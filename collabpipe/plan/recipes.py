@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from collabpipe.catalogue.stages import Stages
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import json_digest, read_record, write_json
+from collabpipe.common.plugins import copy, faults_with_lines, need
 from collabpipe.common.validation import Strict, Wrong, explain
 from collabpipe.methods.composition import problem
 from collabpipe.methods.registry import AnyComposition, read_composition
@@ -41,6 +42,10 @@ AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
 class Recipe(Strict):
     """What every recipe can do."""
 
+    # Left out where there are none: recipes without plugins keep their digests.
+    plugins: tuple[str, ...] = Field(default=(), exclude_if=lambda digests: not digests)
+    """The digests of the plugins that bring what is asked for, but for those of the recipes in this one."""
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the recipe's canonical JSON."""
@@ -55,6 +60,7 @@ class Recipe(Strict):
     def write(self, folder: Path) -> Path:
         """Put the recipe into `folder` under its digest, unless it is there, whole and unedited."""
         path = folder / f"{self.digest}.json"
+        copy(self.plugins, folder)
         if not self._lies_in(path):
             write_json(path, self.model_dump(mode="json"), durable=False)
         return path
@@ -245,6 +251,7 @@ def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
     kind = model.model_fields["kind"].default
     if value.get("kind") != kind:
         raise CollabpipeError(f"{path}: is a recipe of kind {value.get('kind')!r}; this command takes kind {kind!r}.")
+    need(_plugins_of(value), path.parent)
     try:
         recipe = model.model_validate(value)
     except ValidationError as error:
@@ -263,6 +270,13 @@ def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
             )
         part = getattr(part, "labels", None) or getattr(part, "data", None)
     return recipe
+
+
+def _plugins_of(value: Mapping[str, Any]) -> set[str]:
+    """The plugins of a recipe that is not checked yet, and of those in it."""
+    inner = [part for key in ("labels", "data") if isinstance(part := value.get(key), dict)]
+    own = {digest for digest in value.get("plugins") or () if DIGEST.fullmatch(str(digest))}
+    return own.union(*map(_plugins_of, inner))
 
 
 def training_digest(result: Mapping[str, Any]) -> str:
@@ -293,7 +307,8 @@ def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None], at_once
 def _failure(path: Path, work: Callable[[TrainRecipe], None]) -> str:
     """What went wrong with one recipe; empty if nothing did."""
     try:
-        work(read_recipe(path, TrainRecipe))
+        with faults_with_lines():
+            work(read_recipe(path, TrainRecipe))
     except CollabpipeError as error:
         return str(error) if str(path) in str(error) else f"{path}: {error}"
     except OSError as error:

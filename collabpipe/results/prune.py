@@ -27,6 +27,7 @@ class _Asked:
     """What some configurations need."""
 
     recipes: set[str] = field(default_factory=set)
+    plugins: set[str] = field(default_factory=set)
     datasets: set[str] = field(default_factory=set)
     runs: set[str] = field(default_factory=set)
     results: set[str] = field(default_factory=set)
@@ -48,7 +49,9 @@ class _Asked:
     def _add(self, plan: Plan) -> None:
         for recipes in (plan.data, plan.labels, plan.selections, plan.trainings):
             self.recipes |= {recipe.digest for recipe in recipes.values()}
+            self.plugins |= {digest for recipe in recipes.values() for digest in recipe.plugins}
         self.recipes |= {plan.overhead.digest, plan.study.digest}
+        self.plugins |= set(plan.overhead.plugins)
         self.datasets |= set(plan.data)
         self.runs |= set(plan.trainings)
         for name, recipe in plan.trainings.items():
@@ -101,6 +104,9 @@ def _shared(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:
     for recipe in sorted(paths.recipes.glob("*.json")):
         if recipe.stem not in asked.recipes:
             yield "recipes", recipe
+    for plugin in sorted(paths.recipes.glob("*.py")):
+        if plugin.stem.rpartition("-")[2] not in asked.plugins:
+            yield "plugins", plugin
 
 
 def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list[Path]:

@@ -116,6 +116,8 @@ def _with_paths(plan: Plan) -> dict[str, Any]:
     config: dict[str, Any] = _plain(plan.config)
     if plan.settings.claims:
         config["claims"] = plan.settings.claims
+    if plan.settings.plugins:
+        config["plugins"] = list(plan.settings.plugins)
     for name, data in plan.settings.datasets.items():
         if data.data_dir:
             config["datasets"][name]["data_dir"] = data.data_dir

@@ -9,22 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from collabpipe.catalogue.noises import NOISES
 from collabpipe.catalogue.sources import IMAGE_FOLDER, OWN, SOURCES
-from collabpipe.common.validation import Strict, Wrong
+from collabpipe.common.validation import Among, Strict, Wrong
 
-SourceName = Literal["digits", "fashion_mnist", "cifar10", "cifar100", "stl10", "imagenet32", "image_folder", "npz"]
-NoiseKind = Literal[
-    "none",
-    "symmetric",
-    "symmetric_inclusive",
-    "pair",
-    "asymmetric",
-    "superclass",
-    "superclass_legacy",
-    "instance",
-    "human",
-    "file",
-]
+SourceName = Annotated[str, Among(SOURCES)]
 Annotator = Literal["aggre", "random1", "random2", "random3", "worst", "fine"]
 SplitName = Literal["train", "test", "val"]
 SPLITS: tuple[SplitName, ...] = ("train", "test", "val")
@@ -33,13 +22,6 @@ Quality = str | dict[SplitName, tuple[str, ...]]
 RATE = re.compile(r"0(\.[0-9]{1,9})?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MD5 = re.compile("[0-9a-f]{32}")
-# Kinds of noise that only some sources can have; of the annotators each source has its own.
-NEEDS_SOURCE: dict[str, tuple[str, ...]] = {
-    "asymmetric": ("cifar10",),
-    "superclass": ("cifar100",),
-    "superclass_legacy": ("cifar100",),
-    "human": ("cifar10", "cifar100"),
-}
 ANNOTATORS: dict[str, tuple[Annotator, ...]] = {
     "cifar10": ("aggre", "random1", "random2", "random3", "worst"),
     "cifar100": ("fine",),
@@ -49,7 +31,7 @@ ANNOTATORS: dict[str, tuple[Annotator, ...]] = {
 class NoiseSettings(Strict):
     """A kind of label noise and its rate, written `kind-rate`, `human-annotator` or `file-name`."""
 
-    kind: NoiseKind
+    kind: Annotated[str, Among(NOISES)]
     rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     annotator: Annotator | None = None
     # Left out where it says nothing: the recipes of all other noise keep their digests.
@@ -57,7 +39,6 @@ class NoiseSettings(Strict):
     """Of `file`: the digest of the label file, which only recipes hold."""
 
 
-NOISE_KINDS: tuple[str, ...] = NoiseKind.__args__  # type: ignore[attr-defined]
 ALL_ANNOTATORS: tuple[str, ...] = Annotator.__args__  # type: ignore[attr-defined]
 
 
@@ -68,8 +49,8 @@ def parse_noise(name: str) -> NoiseSettings:
         Wrong: an unknown kind or annotator, or a rate outside [0, 1).
     """
     kind, _, rest = name.partition("-")
-    if kind not in NOISE_KINDS:
-        raise Wrong(kind, NOISE_KINDS, "noise")
+    if kind not in NOISES:
+        raise Wrong(kind, tuple(NOISES), "noise")
     if kind == "none":
         if rest:
             raise Wrong(name, ("none",), "noise")
@@ -218,7 +199,7 @@ class DatasetSettings(Strict):
         # A key that would do nothing is a misunderstanding.
         for key in ("mirrors", "accept") if own else ("data_dir", "mirrors", "accept"):
             if not SOURCES[self.source].files and (value := getattr(self, key)):
-                why = "its images have no published sums" if own else "it comes with scikit-learn, without files"
+                why = "its images have no published sums" if own else "it comes without files"
                 raise Wrong(value, (f"nothing for source {self.source}: {why}",), "value", (key,))
         for key, what in (("quality", "quality levels"), ("group_pattern", "groups"), ("group_file", "groups")):
             if not folder and (value := getattr(self, key)) is not None:
@@ -256,7 +237,7 @@ class DatasetSettings(Strict):
 
     def refuses(self, noise: NoiseSettings) -> Wrong | None:
         """Why this data set cannot have `noise`, placed at its key that does not fit; None if it can."""
-        sources = NEEDS_SOURCE.get(noise.kind, ())
+        sources = NOISES[noise.kind].sources
         if sources and self.source not in sources:
             allowed = (f"only for {' and '.join(sources)}",)
             return Wrong(noise.kind, allowed, f"noise for source {self.source}", ("noise",))

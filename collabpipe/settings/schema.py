@@ -7,10 +7,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from collabpipe.catalogue.noises import NOISES
 from collabpipe.methods.derived import Control
 from collabpipe.methods.registry import KINDS
 from collabpipe.methods.search import Select
-from collabpipe.settings.data import ALL_ANNOTATORS, NAME, NOISE_KINDS, RATE
+from collabpipe.settings.data import ALL_ANNOTATORS, NAME, RATE
 from collabpipe.settings.study import Settings
 
 
@@ -35,7 +36,7 @@ def settings_schema() -> dict[str, Any]:
             "candidates": {"type": "array", "items": one, "minItems": 1},
             "select": references[(Select, "validation")],
         }
-    rated = "|".join(kind for kind in NOISE_KINDS if kind not in ("none", "human", "file"))
+    rated = "|".join(kind for kind in NOISES if kind not in ("none", "human", "file"))
     pattern = f"^(none$|({rated})-{RATE.pattern}$|human-({'|'.join(ALL_ANNOTATORS)})$|file-{NAME.pattern}$)"
     noise = {"type": "array", "items": {"type": "string", "pattern": pattern}}
     settings["properties"]["noise"] = noise
@@ -43,6 +44,11 @@ def settings_schema() -> dict[str, Any]:
     # A network or data set named after its kind or source need not repeat it.
     for model, key in (("NetworkSettings", "kind"), ("DatasetSettings", "source")):
         definitions[model]["required"] = [name for name in definitions[model].get("required", []) if name != key]
+    # With plugins more names are allowed, which nothing but the plugins knows.
+    own = {name: settings["properties"][name] for name in ("datasets", "noise", "networks", "methods")}
+    for name, keys in own.items():
+        settings["properties"][name] = {"type": keys["type"], "title": keys.get("title", name.title())}
+    settings |= {"if": {"not": {"required": ["plugins"]}}, "then": {"properties": own}}
     return {**settings, "$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": definitions}
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 
 from collabpipe.catalogue.stages import LAYOUTS, Stages
 from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.plugins import faults_with_lines
 from collabpipe.common.seeds import Purpose
 from collabpipe.common.validation import (
     Among,
@@ -31,6 +32,7 @@ from collabpipe.methods.derived import Control
 from collabpipe.methods.resolve import candidate, compose, involved, read_methods
 from collabpipe.methods.search import Searched, Seeds
 from collabpipe.settings.data import NAME, DatasetSettings, NoiseSettings, parse_noises
+from collabpipe.settings.plugins import plugin_paths, use_plugins
 
 CANDIDATE = re.compile(r"\.candidate\d+$")
 
@@ -117,6 +119,9 @@ class Settings(Strict):
     refit: bool = False
     """Whether final trainings also use the validation images, which then choose hyper-parameters and no epoch."""
     execution: ExecutionSettings = ExecutionSettings()
+    plugins: tuple[str, ...] = ()
+    """Python files that register networks, terms, kinds of method, noise or sources; relative to the file that names
+    them."""
     claims: str | None = None
     """A file of published claims to judge; a path is relative to the file that names it."""
 
@@ -294,8 +299,10 @@ def check_settings(values: Mapping[str, Any], places: Mapping[Place, str]) -> Se
     Raises:
         CollabpipeError: with file, line, key, value and what is allowed.
     """
+    use_plugins(values.get("plugins"), places)
     try:
-        settings = Settings.model_validate(dict(values))
+        with faults_with_lines():
+            settings = Settings.model_validate(dict(values))
     except ValidationError as error:
         raise CollabpipeError(explain(error, Settings, places)) from None
     return _with_paths_beside(settings, places)
@@ -310,4 +317,6 @@ def _with_paths_beside(settings: Settings, places: Mapping[Place, str]) -> Setti
     }
     claims = beside(settings.claims, ("claims",), places) if settings.claims else None
     files = {name: beside(path, ("noise_files", name), places) for name, path in settings.noise_files.items()}
-    return settings.model_copy(update={"datasets": datasets, "claims": claims, "noise_files": files})
+    plugins = plugin_paths(settings.plugins, places)
+    own = {"datasets": datasets, "claims": claims, "noise_files": files, "plugins": plugins}
+    return settings.model_copy(update=own)

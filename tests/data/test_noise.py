@@ -13,9 +13,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest, truncnorm
 
+from collabpipe.catalogue.noises import NOISES
 from collabpipe.common.seeds import numpy_generator
 from collabpipe.data.noise import NOISE, Clean, Labels, Unfit, cut_normal, mistaken, transition_counts
-from collabpipe.settings.data import NOISE_KINDS, NoiseSettings
+from collabpipe.settings.data import NoiseSettings
 
 KINDS = sorted(NOISE)
 NOISY = [kind for kind in KINDS if kind not in ("none", "human", "file")]
@@ -81,7 +82,7 @@ def labelled(draw: st.DrawFn) -> Labels:
 
 
 def test_every_kind_of_a_configuration_has_its_generator() -> None:
-    assert set(NOISE) == set(NOISE_KINDS)
+    assert set(NOISE) == set(NOISES)
 
 
 # What holds for all kinds.

@@ -5,13 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from collabpipe.methods.composition import Term
+from collabpipe.methods.composition import OwnTerm, Term
 from collabpipe.model.networks import StagedNetwork
-from collabpipe.model.terms.base import TermLoss
+from collabpipe.model.terms.base import OwnLoss, TermLoss
 
 
 def build_term(term: Term, network: StagedNetwork, images: int) -> TermLoss[Any]:
-    """The loss of a term, from the module that is named as the term's own."""
+    """The loss of a term: its own, or from the module that is named as the term's own."""
+    if isinstance(term, OwnTerm):
+        return term.module(network, images) or OwnLoss(term, network, images)
     family = type(term).__module__.rpartition(".")[2]
     loss: type[TermLoss[Any]] = import_module(f"{__name__}.{family}").TERMS[type(term)]
     return loss(term, network, images)

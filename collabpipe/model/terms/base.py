@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from collabpipe.methods.composition import Term
+from collabpipe.methods.composition import OwnTerm, Term
 from collabpipe.model.heads import Activations
 from collabpipe.model.networks import StagedNetwork
 
@@ -43,3 +43,11 @@ class TermLoss(nn.Module, Generic[AnyTerm]):
     def forward(self, step: Step) -> Tensor:
         """A scalar."""
         raise NotImplementedError
+
+
+class OwnLoss(TermLoss[OwnTerm]):
+    """The loss of a term that is a function of the step alone."""
+
+    def forward(self, step: Step) -> Tensor:
+        """A scalar."""
+        return self.term.loss(step)

@@ -1,0 +1,158 @@
+"""What a plugin registers, and what it builds on (docs/plugins.md). Importing it imports no torch.
+
+A plugin is a Python file that a configuration names under `plugins`. What it registers stands in the same registries as
+the package's own networks, terms, kinds of method, noises and sources.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from collabpipe.catalogue.noises import NOISES, Noise
+from collabpipe.catalogue.sources import SOURCES, Source, SourceFile
+from collabpipe.catalogue.stages import LAYOUTS, Layout, Stages
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.plugins import enter
+from collabpipe.common.validation import Fraction, Positive, Weight, Wrong
+from collabpipe.data.noise import Clean, Generator, Unfit
+from collabpipe.data.split import Split
+from collabpipe.methods.base import Kind, Resolve, VirtualHeads, WithPasses
+from collabpipe.methods.composition import COSTLESS, Composition, Label, OwnTerm, Passes
+from collabpipe.methods.registry import KINDS, TERMS
+from collabpipe.plan.recipes import DataRecipe
+
+if TYPE_CHECKING:
+    from collabpipe.model.networks import StagedNetwork
+
+__all__ = [
+    "COSTLESS",
+    "Clean",
+    "CollabpipeError",
+    "Composition",
+    "DataRecipe",
+    "Fraction",
+    "Kind",
+    "Label",
+    "Layout",
+    "OwnTerm",
+    "Passes",
+    "Positive",
+    "Resolve",
+    "Source",
+    "SourceFile",
+    "Split",
+    "Stages",
+    "Unfit",
+    "VirtualHeads",
+    "Weight",
+    "WithPasses",
+    "Wrong",
+    "kind",
+    "network",
+    "noise",
+    "source",
+    "term",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+AnyKind = TypeVar("AnyKind", bound=type[Kind])
+AnyTerm = TypeVar("AnyTerm", bound=type[OwnTerm])
+Builder = Callable[[int, int, int], "StagedNetwork"]
+Reader = Callable[[DataRecipe, Mapping[str, Path]], tuple[Split, Split]]
+
+
+def network(name: str, layout: Layout) -> Callable[[Builder], Builder]:
+    """Register a network under `kind: NAME`: a function of width, channels of the images and number of classes.
+
+    Args:
+        name: the kind that a configuration names.
+        layout: its stages, as planning must know them without torch.
+    """
+
+    def register(build: Builder) -> Builder:
+        enter(LAYOUTS, name, replace(layout, build=build))
+        return build
+
+    return register
+
+
+def term(model: AnyTerm) -> AnyTerm:
+    """Register a loss term under the default of its field `term`; a kind of method puts it into a composition."""
+    enter(TERMS, model.model_fields["term"].default, model)
+    return model
+
+
+def kind(model: AnyKind) -> AnyKind:
+    """Register a kind of method under the default of its field `kind`."""
+    enter(KINDS, model.model_fields["kind"].default, model)
+    return model
+
+
+def noise(name: str, sources: tuple[str, ...] = ()) -> Callable[[Generator], Generator]:
+    """Register a kind of noise, which a configuration writes as `NAME-RATE`.
+
+    The function takes what is known of the clean images, the noise's settings and a numpy generator. It returns the
+    noisy labels (N,) int64.
+
+    Args:
+        name: what a configuration names.
+        sources: the only sources that can have it; empty: all.
+    """
+
+    def register(draw: Generator) -> Generator:
+        enter(NOISES, name, Noise(sources, without_global_draws(draw)))
+        return draw
+
+    return register
+
+
+def source(name: str, about: Source) -> Callable[[Reader], Reader]:
+    """Register a source of data: a function of the recipe and of the verified files by name.
+
+    It returns the training and the test set.
+
+    Args:
+        name: what a data set names as its `source`.
+        about: its classes, sizes and files.
+    """
+
+    def register(read: Reader) -> Reader:
+        enter(SOURCES, name, replace(about, read=without_global_draws(read)))
+        return read
+
+    return register
+
+
+def without_global_draws(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, refused if a call moves Python's or numpy's global generator.
+
+    Raises:
+        CollabpipeError: it did, with file and line of the function.
+    """
+
+    def states() -> tuple[Any, ...]:
+        _, keys, *rest = np.random.get_state(legacy=True)
+        return random.getstate(), np.asarray(keys).tobytes(), *rest
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        before = states()
+        result = function(*args, **kwargs)
+        if states() != before:
+            code = function.__code__  # type: ignore[attr-defined]
+            raise CollabpipeError(
+                f"{code.co_filename}:{code.co_firstlineno}: {code.co_name} draws from global randomness, which no "
+                "recipe seeds. Draw from the generator that it is given, or from one of a fixed seed: "
+                "numpy.random.default_rng(0)."
+            )
+        return result
+
+    return call

@@ -21,12 +21,13 @@ from collabpipe.catalogue.stages import LAYOUTS, Layout, Stages
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.plugins import enter
 from collabpipe.common.validation import Fraction, Positive, Weight, Wrong
-from collabpipe.data.noise import Clean, Generator, Unfit
+from collabpipe.data.noise import Clean, Generator, Labels, Unfit
 from collabpipe.data.split import Split
 from collabpipe.methods.base import Kind, Resolve, VirtualHeads, WithPasses
 from collabpipe.methods.composition import COSTLESS, Composition, Label, OwnTerm, Passes
 from collabpipe.methods.registry import KINDS, TERMS
 from collabpipe.plan.recipes import DataRecipe
+from collabpipe.settings.data import NoiseSettings
 
 if TYPE_CHECKING:
     from collabpipe.model.networks import StagedNetwork
@@ -63,8 +64,8 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
-AnyKind = TypeVar("AnyKind", bound=type[Kind])
-AnyTerm = TypeVar("AnyTerm", bound=type[OwnTerm])
+AnyKind = TypeVar("AnyKind", bound=Kind)
+AnyTerm = TypeVar("AnyTerm", bound=OwnTerm)
 Builder = Callable[[int, int, int], "StagedNetwork"]
 Reader = Callable[[DataRecipe, Mapping[str, Path]], tuple[Split, Split]]
 
@@ -78,22 +79,51 @@ def network(name: str, layout: Layout) -> Callable[[Builder], Builder]:
     """
 
     def register(build: Builder) -> Builder:
-        enter(LAYOUTS, name, replace(layout, build=build))
+        @wraps(build)
+        def checked(width: int, channels: int, classes: int) -> StagedNetwork:
+            made = build(width, channels, classes)
+            if tuple(stages := getattr(made, "stages", ())) != layout.names:
+                found = ", ".join(stages) or f"none, but a {type(made).__name__}"
+                told = f"must return a StagedNetwork with stages {', '.join(layout.names)}, as its layout says"
+                raise CollabpipeError(f"{_place(build)}: network {name!r} {told}. It returned: {found}.")
+            return made
+
+        enter(LAYOUTS, name, replace(layout, build=checked))
         return build
 
     return register
 
 
-def term(model: AnyTerm) -> AnyTerm:
+def term(model: type[AnyTerm]) -> type[AnyTerm]:
     """Register a loss term under the default of its field `term`; a kind of method puts it into a composition."""
-    enter(TERMS, model.model_fields["term"].default, model)
+    if not issubclass(model, OwnTerm) or (model.loss is OwnTerm.loss and model.module is OwnTerm.module):
+        raise CollabpipeError(
+            f"{model.__name__} is no term: derive it from plugin.OwnTerm and give it loss(self, step)."
+        )
+    enter(TERMS, _default(model, "term"), model)
     return model
 
 
-def kind(model: AnyKind) -> AnyKind:
+def kind(model: type[AnyKind]) -> type[AnyKind]:
     """Register a kind of method under the default of its field `kind`."""
-    enter(KINDS, model.model_fields["kind"].default, model)
+    if not issubclass(model, Kind) or model.compose is Kind.compose:
+        raise CollabpipeError(f"{model.__name__} is no kind: derive it from plugin.Kind and give it compose.")
+    enter(KINDS, _default(model, "kind"), model)
     return model
+
+
+def _default(model: type[Kind | OwnTerm], field: str) -> str:
+    """The name that a class is registered under."""
+    default = model.model_fields[field].default if field in model.model_fields else None
+    if not isinstance(default, str):
+        raise CollabpipeError(f'{model.__name__} needs a name: a field {field}: Literal["NAME"] = "NAME".')
+    return default
+
+
+def _place(function: Callable[..., Any]) -> str:
+    """`file:line` of a function."""
+    code = function.__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def noise(name: str, sources: tuple[str, ...] = ()) -> Callable[[Generator], Generator]:
@@ -108,7 +138,17 @@ def noise(name: str, sources: tuple[str, ...] = ()) -> Callable[[Generator], Gen
     """
 
     def register(draw: Generator) -> Generator:
-        enter(NOISES, name, Noise(sources, without_global_draws(draw)))
+        @wraps(draw)
+        def checked(clean: Clean, settings: NoiseSettings, generator: np.random.Generator) -> Labels:
+            labels = np.asarray(without_global_draws(draw)(clean, settings, generator))
+            right = labels.shape == clean.labels.shape and np.issubdtype(labels.dtype, np.integer)
+            if not right or labels.min() < 0 or labels.max() >= clean.classes:
+                told = f"must return a label for each of {len(clean.labels)} images, from 0 to {clean.classes - 1}"
+                found = f"shape {labels.shape}, type {labels.dtype}, from {labels.min()} to {labels.max()}"
+                raise CollabpipeError(f"{_place(draw)}: noise {name!r} {told}. It returned: {found}.")
+            return labels.astype(np.int64)
+
+        enter(NOISES, name, Noise(sources, checked))
         return draw
 
     return register
@@ -147,9 +187,8 @@ def without_global_draws(function: Callable[P, R]) -> Callable[P, R]:
         before = states()
         result = function(*args, **kwargs)
         if states() != before:
-            code = function.__code__  # type: ignore[attr-defined]
             raise CollabpipeError(
-                f"{code.co_filename}:{code.co_firstlineno}: {code.co_name} draws from global randomness, which no "
+                f"{_place(function)}: {function.__name__} draws from global randomness, which no "
                 "recipe seeds. Draw from the generator that it is given, or from one of a fixed seed: "
                 "numpy.random.default_rng(0)."
             )

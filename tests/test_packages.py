@@ -213,7 +213,7 @@ def loaded_after(code: str) -> set[str]:
 
 LIGHT = [
     *("plan.paths", "settings.study", "plan.plan", "results.workflow", "results.state", "results.adoption"),
-    *("results.timestamps", "host.results_lock", "results.prune", "cli.main"),
+    *("results.timestamps", "host.results_lock", "results.prune", "cli.main", "plugin"),
 ]
 
 
@@ -225,9 +225,10 @@ def test_planning_waits_for_no_heavy_library(module: str) -> None:
     assert not loaded & HEAVY
 
 
-def test_planning_a_study_waits_for_no_heavy_library_either(tmp_path: Path) -> None:
+@pytest.mark.parametrize("study", ["config/config.yaml", "docs/examples/plugins/study.yaml"])
+def test_planning_a_study_waits_for_no_heavy_library_either(study: str, tmp_path: Path) -> None:
     # Imports within functions happen when these are called.
-    config = REPOSITORY / "config" / "config.yaml"
+    config = REPOSITORY / study
     loaded = loaded_after(
         "from pathlib import Path; from collabpipe.plan.plan import Plan\n"
         "from collabpipe.results.timestamps import settle\n"

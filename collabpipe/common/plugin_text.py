@@ -39,7 +39,7 @@ def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:
             yield alias.asname or alias.name, f"{node.module or ''}.{alias.name}"
 
 
-def _run_at_once(nodes: list[ast.stmt]) -> Iterator[ast.AST]:
+def _run_at_once(nodes: list[ast.stmt]) -> Iterator[ast.stmt]:
     """What runs when the file is loaded: all but the insides of functions and what is for type checkers alone."""
     for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

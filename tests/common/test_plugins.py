@@ -156,6 +156,17 @@ WRONG = {
         3,
         "generator=step.generator",
     ),
+    "a term without a loss": (
+        FIRST + "@plugin.term\nclass T(plugin.OwnTerm):\n    term: str = 't'\n",
+        2,
+        "give it loss(self, step)",
+    ),
+    "a kind without a name": (
+        FIRST + "@plugin.kind\nclass K(plugin.WithPasses):\n    def compose(self, a, b): pass\n",
+        2,
+        "needs a name",
+    ),
+    "a kind that composes nothing": (FIRST + "@plugin.kind\nclass K(plugin.Kind):\n    pass\n", 2, "give it compose"),
     "dropout": ("def f():\n    from torch import nn\n    return nn.Dropout(0.5)\n", 3, "keys drop and channel_drop"),
     "weights drawn in place": ("def f(w):\n    w.data.normal_(0, 1)\n", 2, "initial weights are drawn for you"),
 }
@@ -211,6 +222,27 @@ def test_a_function_that_draws_globally_in_a_way_that_no_text_shows_is_refused_a
 
     with pytest.raises(CollabpipeError, match=rf"{path}:3: sly draws from global randomness"):
         draw(clean, NoiseSettings(kind="sly", rate=0.5), np.random.default_rng(0))
+
+
+def test_labels_that_fit_no_image_are_refused(write: Write) -> None:
+    path = write(FIRST + "@plugin.noise('short')\ndef short(clean, noise, generator):\n    return clean.labels[1:]\n")
+    study(path, noise=["short-0.5"])
+    clean = Clean(np.zeros(4, np.int64), 2, np.zeros((4, 1, 2, 2), np.uint8), np.arange(4))
+    draw = NOISES["short"].draw
+    assert draw is not None
+
+    with pytest.raises(CollabpipeError, match=rf"{path}:2: noise 'short' must return a label for each of 4 images"):
+        draw(clean, NoiseSettings(kind="short", rate=0.5), np.random.default_rng(0))
+
+
+def test_a_network_without_the_stages_of_its_layout_is_refused(write: Write) -> None:
+    path = write(network("stageless"))
+    study(path, networks={"stageless": {}})
+    build = LAYOUTS["stageless"].build
+    assert build is not None
+
+    with pytest.raises(CollabpipeError, match=rf"{path}:3: .*stages stage1, stage2, .*returned: none, but a NoneType"):
+        build(8, 1, 2)
 
 
 @pytest.mark.parametrize("error", ["ValueError", "TypeError", "KeyError"])

@@ -118,3 +118,11 @@ RIGHT: dict[str, dict[str, Any]] = {
 def test_schema_and_settings_take_the_same_studies(name: str) -> None:
     assert check_settings(RIGHT[name], {})
     assert complaints(RIGHT[name]) == []
+
+
+def test_with_plugins_the_schema_takes_names_that_only_they_know_and_still_checks_the_rest() -> None:
+    own = changed(plugins=["mine.py"], networks={"plain": {}}, methods={"mine": {"share": 3}}, noise=["dark-0.5"])
+
+    assert complaints(own) == []
+    assert complaints(own | {"training": {"epoch": 3}})
+    assert complaints({key: value for key, value in own.items() if key != "plugins"})

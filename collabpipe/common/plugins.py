@@ -103,7 +103,7 @@ def _execute(plugin: Plugin) -> None:
     _loading.append(plugin)
     try:
         exec(code, module.__dict__)  # noqa: S102 (the user's own code, which the configuration names)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = str(error) if isinstance(error, CollabpipeError) else f"{type(error).__name__}: {error}"
         raise CollabpipeError(f"{place_of_fault(error) or plugin.path}: {told}") from error
     finally:
@@ -160,16 +160,20 @@ def use(plugins: Sequence[Plugin]) -> None:
                     "already. Choose another name, or leave out one of the two plugins."
                 )
     with _lock:
-        _replace(plugins)
+        _take_out(one for one in _in_use.values() if one.digest not in {plugin.digest for plugin in plugins})
+        _put_in(plugins)
 
 
-def _replace(plugins: Sequence[Plugin]) -> None:
-    for plugin in _in_use.values():
+def _take_out(plugins: Iterable[Plugin]) -> None:
+    for plugin in list(plugins):
+        del _in_use[plugin.digest]
         for one in plugin.entries:
-            one.registry.pop(one.name, None)
-            one.registry.digests.pop(one.name, None)
-    _in_use.clear()
-    for plugin in plugins:
+            del one.registry[one.name], one.registry.digests[one.name]
+
+
+def _put_in(plugins: Iterable[Plugin]) -> None:
+    # What is in use stays untouched: trainings in other threads look at it.
+    for plugin in (one for one in plugins if one.digest not in _in_use):
         _in_use[plugin.digest] = plugin
         for one in plugin.entries:
             one.registry[one.name] = one.value
@@ -186,9 +190,8 @@ def need(digests: Iterable[str], folder: Path) -> None:
     """
     with _lock:
         new = [_copied(digest, folder) for digest in digests if digest not in _in_use]
-        if new:
-            kept = [one for one in _in_use.values() if not any(one.clashes(plugin) for plugin in new)]
-            _replace([*kept, *new])
+        _take_out(one for one in _in_use.values() if any(one.clashes(plugin) for plugin in new))
+        _put_in(new)
 
 
 def _copied(digest: str, folder: Path) -> Plugin:

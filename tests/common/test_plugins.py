@@ -131,6 +131,7 @@ FIRST = "from collabpipe import plugin\n"
 WRONG = {
     "no Python": ("def (:\n", 1, "is no valid Python"),
     "an error": ("import os\n\nos.no_such_thing\n", 3, "AttributeError: module 'os' has no attribute"),
+    "an exit": ("import sys\nsys.exit(3)\n", 2, "SystemExit: 3"),
     "a missing library": ("import no_such_library\n", 1, "ModuleNotFoundError: No module named 'no_such_library'"),
     "a name twice": (network() + network()[1:].replace("8", "9"), 8, "network 'plain' is registered in line 3 already"),
     "a name of the package": (network("resnet8"), 3, "network 'resnet8' is one of the package's own"),

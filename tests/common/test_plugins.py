@@ -270,6 +270,25 @@ def test_the_keys_of_a_plugins_method_are_checked_as_any(write: Write) -> None:
         study(path, methods={"mine": {"share": 1.5}})
 
 
+def test_a_plugins_method_is_searched_as_any(write: Write) -> None:
+    path = write(
+        FIRST + "from typing import Literal\n@plugin.kind\nclass Sought(plugin.WithPasses):\n"
+        "    kind: Literal['sought'] = 'sought'\n    share: plugin.Fraction = 0.5\n"
+        "    def compose(self, stages, resolve):\n"
+        "        return plugin.Composition(label=plugin.Label(smoothing=self.share))\n"
+    )
+    made = study(path, methods={"sought": {"share": [0.1, 0.2], "select": {"seeds": [9]}}})
+
+    # What is chosen is composed by the plugin, in the job that trains with it.
+    waiting = [recipe for recipe in made.runs.values() if recipe.run.method == "sought"]
+    digest = load(path).digest
+    assert {recipe.plugins for recipe in waiting} == {(digest,)}
+    assert {recipe.plugins for recipe in made.selections.values()} == {(digest,)}
+    # A candidate's composition is written out.
+    found = sorted((recipe.composition.label.smoothing, recipe.plugins) for recipe in made.candidates.values())
+    assert found == [(0.1, ()), (0.2, ())]
+
+
 def test_a_file_that_is_not_there_is_told_at_its_key(tmp_path: Path) -> None:
     config = tmp_path / "study.yaml"
     config.write_text("study: s\nplugins:\n  - mine.py\n")

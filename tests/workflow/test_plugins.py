@@ -58,14 +58,14 @@ def test_the_examples_bring_a_source_a_noise_a_network_a_term_and_a_method(plugg
     records = plugged.records()
 
     assert sorted(records) == sorted(plan.runs)
-    assert len(records) == 4 * 2
+    assert len(records) == 3 * 2
     run = plan.runs["stripes/dark-0.3/plain/confidence/seed0"].run
     assert "confidence" in pd.read_parquet(plan.paths.run(run) / "history.parquet").columns
     data = read_json(plan.paths.data_record(plan.data["stripes"]))
     assert (data["classes"], data["shape"]) == (["across", "along", "both"], [1, 8, 8])
     # A chance of 1/3, and an easy set.
     table = pd.read_csv(plan.paths.tables / "main.csv")
-    assert set(table["method"]) == {"baseline", "confidence", "smoothed", "smoothed_control"}
+    assert set(table["method"]) == {"baseline", "confidence", "smoothed"}
     assert table["accuracy_mean"].max() > 50
 
 
@@ -103,7 +103,8 @@ def test_a_loss_that_fails_in_a_job_is_told_with_its_line_and_without_a_tracebac
     assert logs
     for log in logs:
         assert "Traceback" not in log
-        assert f"{plugged.plan.paths.recipes}/term-" in f"{plugged.root}/{log.partition('error: ')[2]}"
+        # A copy that is named as the plugin, whose lines are the plugin's.
+        assert "/term-" in log
         assert ".py:15: AttributeError: 'Tensor' object has no attribute 'no_such_thing'" in log
 
 

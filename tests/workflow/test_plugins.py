@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from collabpipe.common.files import read_json
 from collabpipe.data.labels import read_labels
 from collabpipe.plan.plan import Plan
 from tests.conftest import Once
 from tests.dvc_projects import Project, copy_tree
-from tests.workspaces import REPOSITORY, Workspace, jobs
+from tests.workspaces import REPOSITORY, SMALL, Workspace, jobs
 
 EXAMPLES = REPOSITORY / "docs" / "examples" / "plugins"
 
@@ -31,7 +30,7 @@ def finished_plugins(once: Once) -> Path:
     """The folder of the examples' study, finished."""
 
     def finish(root: Path) -> None:
-        workspace = Workspace.create(root, {"study": "none"})
+        workspace = Workspace.create(root, SMALL | {"study": "plugins"})
         with_plugins(workspace)
         workspace.snakemake()
 
@@ -152,7 +151,7 @@ def test_a_recipe_is_made_by_hand_with_the_copy_beside_it(plugged: Workspace) ->
 
 
 def test_a_clone_restores_a_shared_study_with_its_plugins(finished_plugins: Path, tmp_path: Path) -> None:
-    project = Project.begin(tmp_path / "project", yaml.safe_load((EXAMPLES / "study.yaml").read_text()))
+    project = Project.begin(tmp_path / "project", SMALL | {"study": "plugins"})
     with_plugins(project)
     copy_tree(finished_plugins / "results", project.results)
     project.collabpipe("share")

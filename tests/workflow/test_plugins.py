@@ -98,7 +98,7 @@ def test_a_loss_that_fails_in_a_job_is_told_with_its_line_and_without_a_tracebac
     done = plugged.snakemake("--keep-going", check=False)
 
     assert done.returncode != 0
-    logs = [path.read_text() for path in plugged.plan.paths.logs.rglob("train/**/confidence/*.log")]
+    logs = [path.read_text() for path in plugged.results.rglob("train/**/confidence/*.log")]
     assert logs
     for log in logs:
         assert "Traceback" not in log
@@ -127,7 +127,7 @@ def test_pruning_keeps_the_texts_that_recipes_need_and_no_others(plugged: Worksp
 
     # What the method's plugin composes is written out in the recipes: its text is not asked for.
     assert named() == ["network", "noise", "source", "term", "term"]
-    plugged.collabpipe("prune", "--yes")
+    plugged.collabpipe("prune", "--remove")
     assert named() == ["network", "noise", "source", "term"]
 
 

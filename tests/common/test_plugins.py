@@ -17,7 +17,6 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.plugins import enter, load, use
 from collabpipe.data.noise import Clean
 from collabpipe.methods.registry import KINDS, TERMS
-from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, read_recipe
 from collabpipe.settings.data import NoiseSettings
@@ -49,7 +48,7 @@ def write(tmp_path: Path) -> Iterator[Write]:
 
 def study(*plugins: Path, **changes: Any) -> Plan:
     values = altered(changes) | ({"plugins": [str(path) for path in plugins]} if plugins else {})
-    return Plan(check_settings(values, {}), Paths(Path("results")))
+    return Plan(check_settings(values, {}), Path("results"))
 
 
 def network(name: str = "plain", width: int = 8) -> str:

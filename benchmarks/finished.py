@@ -15,7 +15,8 @@ from collabpipe.cli import main
 from collabpipe.common.files import read_json, sealed, write_json
 from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, LABEL_INPUTS, METRICS, RECORD, Paths
 from collabpipe.plan.plan import Plan
-from collabpipe.plan.recipes import TrainRecipe, evaluation_key, training_digest
+from collabpipe.plan.recipes import TrainRecipe, training_digest
+from collabpipe.results.records import evaluation_key
 
 
 def run_command(name: str, recipe: Path, *options: str) -> None:
@@ -84,7 +85,7 @@ def _record_evaluation(
 ) -> None:
     source, folder = plan.paths.evaluation(first.run), plan.paths.evaluation(recipe.run)
     inputs = like["inputs"] | {"training": read_json(plan.paths.run(recipe.run) / RECORD)["digest"]}
-    key = evaluation_key(inputs["training"], inputs["test.arrow"])
+    key = evaluation_key(inputs)
     scores = {which: like[which] | {"accuracy": accuracy} for which in ("last", "best")}
     names = [name for name in EVALUATION_FILES if name != METRICS]
     _link(names, [source / name for name in names], folder)

@@ -22,8 +22,12 @@ import snakemake.cli
 
 import collabpipe
 
-# What the package and Snakemake import within functions.
-LATE = ("safetensors.torch", "sklearn.datasets", "sklearn.model_selection", "sklearn.metrics", "smart_open")
+# What the package, its libraries and Snakemake import within functions.
+LATE = (
+    *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "pyarrow.dataset", "pyarrow.pandas_compat"),
+    *("safetensors.torch", "sklearn.datasets", "sklearn.model_selection", "sklearn.metrics", "smart_open"),
+    "torch._dynamo",
+)
 
 
 class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):

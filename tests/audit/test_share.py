@@ -64,8 +64,9 @@ def test_two_runs_of_a_study_give_equal_hashes_and_a_second_repro_does_nothing(
     hashes, others = again.hashes(), first.hashes()
     assert set(hashes) == set(others)
     differing = {name for name, md5 in hashes.items() if md5 != others[name]}
-    # Host, time and commit, and measured times; nothing else.
-    assert {name for name in differing if "/provenance/" not in name} == {"results/small/overhead"}
+    # Host, time and commit, and measured times with their figure; nothing else.
+    figures = {f"results/small/figures/{name}" for name in ("overhead.png", "overhead.svg", "record.json")}
+    assert {name for name in differing if "/provenance/" not in name} == {"results/small/overhead"} | figures
 
 
 # --- restored, then changed ------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from collabpipe.common.files import sealed, write_json
 from collabpipe.data.prepared import write_files
 from collabpipe.data.split import Split
 from collabpipe.plan.recipes import DataRecipe
+from collabpipe.plan.record_types import Pixels
 
 TRAIN, TEST, CLASSES, SHAPE = 1_281_167, 50_000, 1000, (3, 32, 32)
 PORTION = 1 << 14
@@ -63,7 +64,12 @@ def write_set(folder: Path) -> None:
 
         return Split(drawn.integers(0, CLASSES, number), parts)
 
-    about = {"classes": list(map(str, range(CLASSES))), "shape": list(SHAPE), "mean": [0.5] * 3, "std": [0.25] * 3}
+    about: Pixels = {
+        "classes": list(map(str, range(CLASSES))),
+        "shape": list(SHAPE),
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+    }
     files = write_files(folder, {"train": split(TRAIN), "test": split(TEST)}, SHAPE, about)
     write_json(
         folder / "record.json", sealed({"recipe": RECIPE.digest, "dataset": "imagenet32", "files": files} | about)

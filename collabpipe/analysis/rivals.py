@@ -14,6 +14,7 @@ from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import read_record
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import TrainRecipe, read_recipe
+from collabpipe.plan.record_types import ChoiceRecord
 from collabpipe.settings.claims import Rivals
 
 Cells = Mapping[str, Mapping[str, Mapping[int, EvaluatedRun]]]
@@ -74,8 +75,9 @@ class RivalChoice:
         if asked is None or name.method not in asked.choices:
             return -1.0
         noise = asked.choices[name.method].noise
-        choice = read_record(self.paths.choice(name.dataset, noise, name.network, name.method))
-        return 100.0 * float(choice["candidates"][choice["chosen"]]["mean"])
+        choice: ChoiceRecord = read_record(self.paths.choice(name.dataset, noise, name.network, name.method))
+        mean = choice["candidates"][choice["chosen"]]["mean"]
+        return -1.0 if mean is None else 100.0 * mean
 
 
 def shown_rival(rival: tuple[str, str], epoch: str = "last") -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_record
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import RunName, TrainRecipe, read_recipe
+from collabpipe.plan.record_types import LabelsRecord, MetricsRecord, Scores, TrainingRecord
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.records import training_record
 from collabpipe.settings.claims import CHANCE
@@ -19,8 +20,8 @@ class EvaluatedRun:
     """A run with what its folder records."""
 
     recipe: TrainRecipe
-    record: dict[str, Any]
-    metrics: dict[str, Any]
+    record: TrainingRecord
+    metrics: MetricsRecord
     if_diverged: float
     """The test accuracy, in percent, that a diverged run counts as."""
 
@@ -34,11 +35,17 @@ class EvaluatedRun:
         """False for a diverged run, which has no accuracy of its own."""
         return bool(self.metrics["status"] == "finished")
 
+    @property
+    def last(self) -> Scores:
+        """The metrics of the last epoch; empty for a diverged run."""
+        return self.metrics["last"] or {}
+
     def accuracy(self, epoch: str) -> float:
         """Test accuracy in percent at the 'last' or 'best' epoch; nan where no epoch was chosen."""
         if not self.finished:
             return self.if_diverged
-        return 100.0 * self.metrics[epoch]["accuracy"] if self.metrics.get(epoch) else float("nan")
+        scores = self.metrics["last" if epoch == "last" else "best"]
+        return 100.0 * scores["accuracy"] if scores else float("nan")
 
 
 def read_runs(study: StudyRecipe, paths: Paths, partial: bool = False) -> list[EvaluatedRun]:
@@ -64,7 +71,7 @@ def _read_run(name: RunName, digest: str, paths: Paths, diverged: float | Litera
     recipe = read_recipe(paths.recipe(digest), TrainRecipe)
     record = training_record(recipe, folder)
     path = paths.metrics(name)
-    metrics = read_record(path, f"Evaluate the run: {paths.command('evaluate', recipe)}")
+    metrics: MetricsRecord = read_record(path, f"Evaluate the run: {paths.command('evaluate', recipe)}")
     if metrics.get("inputs", {}).get("training") != record["digest"]:
         raise CollabpipeError(
             f"{path}: belongs to another training than {paths.run_record(name)}. "
@@ -74,5 +81,6 @@ def _read_run(name: RunName, digest: str, paths: Paths, diverged: float | Litera
     if counts_as == CHANCE:
         _, labels = paths.label_files(recipe.labels)
         finished = metrics["status"] == "finished"
-        counts_as = float("nan") if finished else 100.0 / len(read_record(labels)["classes"])
+        about: LabelsRecord = read_record(labels)
+        counts_as = float("nan") if finished else 100.0 / len(about["classes"])
     return EvaluatedRun(recipe.decided(record), record, metrics, counts_as)

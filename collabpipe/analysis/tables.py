@@ -18,6 +18,7 @@ from collabpipe.analysis.verdicts import write_claims
 from collabpipe.common.files import atomic_path, file_digest, read_record, seal_of, sealed, write_json, write_text
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.plan.paths import OVERHEAD_RECORD, RECORD, TABLE_FILES, Paths, files_in
+from collabpipe.plan.record_types import LabelsRecord, OverheadRecord, ShownRecord, TablesProvenance
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.provenance import note
 
@@ -75,7 +76,7 @@ def main_table(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths) -> pd
             "accuracy_std": accuracy.std(),
             "best_mean": pd.Series(at["best"][cell], dtype=float).mean(skipna=False),
         }
-        last_metrics = [run.metrics["last"] for run in found if run.finished]
+        last_metrics = [run.last for run in found if run.finished]
         for metric, (_, unit, _) in FURTHER.items():
             values = pd.Series([unit * known[metric] for known in last_metrics if metric in known], dtype=float)
             if len(values):
@@ -157,16 +158,26 @@ def _for_reading(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def noise_table(runs: list[EvaluatedRun], paths: Paths) -> tuple[pd.DataFrame, list[tuple[str, dict[str, Any]]]]:
+def noise_table(runs: list[EvaluatedRun], paths: Paths) -> tuple[pd.DataFrame, list[tuple[str, LabelsRecord]]]:
     """One row per label file, with its true rate; and for the figure the first replicate of each noise, by its name."""
     rows: list[dict[str, Any]] = []
-    shown: dict[str, dict[str, Any]] = {}
+    shown: dict[str, LabelsRecord] = {}
     for recipe in {run.recipe.labels.digest: run.recipe.labels for run in runs}.values():
         path, record = paths.label_files(recipe)
-        about = read_record(record, f"Make it: {paths.command('labels', recipe)}")
+        about: LabelsRecord = read_record(record, f"Make it: {paths.command('labels', recipe)}")
         names = {"dataset": recipe.data.dataset, "noise": recipe.noise_name, "seed": recipe.replicate}
-        known = ("images", "validation", "rate_asked", "true_rate", "true_rate_training", "sha256")
-        rows.append(names | {name: about[name] for name in known} | {"labels": paths.shown(path)})
+        rows.append(
+            {
+                **names,
+                "images": about["images"],
+                "validation": about["validation"],
+                "rate_asked": about["rate_asked"],
+                "true_rate": about["true_rate"],
+                "true_rate_training": about["true_rate_training"],
+                "sha256": about["sha256"],
+                "labels": paths.shown(path),
+            }
+        )
         if recipe.noise.kind != "none":
             shown.setdefault(f"{recipe.data.dataset}, {recipe.noise_name}", about)
     return pd.DataFrame(rows), list(shown.items())
@@ -185,21 +196,30 @@ def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> Non
     assemble_tables(study, runs, paths, tables)
     write_record(tables, TABLE_FILES, study, runs)
     # Measured times are no part of what is equal from run to run, and yet the tables are of these.
-    measured = {"overhead": seal_of(paths.overhead / OVERHEAD_RECORD)}
-    note(paths, tables, whereabouts("cpu") | measured)
+    where: TablesProvenance = {**whereabouts("cpu"), "overhead": seal_of(paths.overhead / OVERHEAD_RECORD)}
+    note(paths, tables, where)
 
 
 def write_record(
-    folder: Path, names: Sequence[str], study: StudyRecipe, runs: list[EvaluatedRun], more: dict[str, Any] | None = None
+    folder: Path,
+    names: Sequence[str],
+    study: StudyRecipe,
+    runs: list[EvaluatedRun],
+    texts: dict[str, str] | None = None,
 ) -> None:
-    """Write `record.json` in `folder`: what the other files `names` there show, their sums, and what else is known."""
-    record = {
+    """Write `record.json` in `folder`: what the other files `names` there show, and their sums.
+
+    `texts`: of each figure, for readers of screens.
+    """
+    record: ShownRecord = {
         "study": study.digest,
         "name": study.study,
         "evaluations": [run.metrics["digest"] for run in runs],
         "files": {file.name: file_digest(file) for file in files_in(folder, names) if file.name != RECORD},
     }
-    write_json(folder / RECORD, sealed(record | (more or {})))
+    if texts is not None:
+        record["alternatives"] = texts
+    write_json(folder / RECORD, sealed(record))
 
 
 def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, folder: Path) -> None:
@@ -243,13 +263,16 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
 def read_costs(study: StudyRecipe, paths: Paths) -> pd.DataFrame | None:
     """The study's overhead table with its data set and the seconds of each round; None before it is measured."""
     path = paths.overhead / OVERHEAD_RECORD
-    record = read_record(path) if path.exists() else {}
-    about = record.get("about", {})
-    if about.get("recipe") != study.overhead:
+    if not path.exists():
+        return None
+    record: OverheadRecord = read_record(path)
+    about = record.get("about")
+    if not about or about.get("recipe") != study.overhead:
         return None
     costs = pd.read_csv(paths.overhead / "overhead.csv")
     names = [f"{n}/{m}" for n, m in zip(costs["network"], costs["method"], strict=True)]
-    return costs.assign(dataset=about["data"], rounds=[record["rounds"][name] for name in names])
+    rounds: list[Any] = [record["rounds"][name] for name in names]
+    return costs.assign(dataset=about["data"], rounds=rounds)
 
 
 def _latex(shown: pd.DataFrame) -> str:

@@ -63,7 +63,7 @@ def variance_table(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
 def _crossed(runs: Sequence[EvaluatedRun]) -> NDArray[np.float64] | None:
     """Accuracies in percent by noise seed and initialisation seed; None unless there is one run for each pair."""
     pairs = {
-        (run.recipe.labels.seeds.noise, run.recipe.seeds.initialisation): 100.0 * run.metrics["last"]["accuracy"]
+        (run.recipe.labels.seeds.noise, run.recipe.seeds.initialisation): 100.0 * run.last["accuracy"]
         for run in runs
         if run.finished
     }

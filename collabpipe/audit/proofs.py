@@ -63,7 +63,7 @@ class Check:
         return any(file.exists() for file in self.files)
 
 
-def sealed_record(path: Path) -> dict[str, Any]:
+def sealed_record(path: Path) -> Any:
     """The record in `path`; broken unless it is as it was written."""
     record = read_record(path)
     if not is_sealed(record):

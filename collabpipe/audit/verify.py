@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from collabpipe.audit.compare import alike
 from collabpipe.audit.proofs import Broken, Check, Stale, check_same, check_sums, sealed_record
@@ -19,7 +19,15 @@ from collabpipe.data.labels import label_record, read_labels
 from collabpipe.data.own import known_sums, unchanged
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, training_digest
-from collabpipe.results.artefact import AnyArtefact, Known, Record
+from collabpipe.plan.record_types import (
+    ChoiceRecord,
+    DataRecord,
+    LabelsRecord,
+    MetricsRecord,
+    TablesProvenance,
+    TrainingRecord,
+)
+from collabpipe.results.artefact import AnyArtefact, Known
 from collabpipe.results.artefacts import (
     Checkpoint,
     Choice,
@@ -86,14 +94,14 @@ class Verifier:
     def _made_of_proven(self, artefact: AnyArtefact) -> bool:
         return all(file in self.proven for _, file in artefact.inputs)
 
-    def _data(self, data: PreparedData, record: Record) -> None:
+    def _data(self, data: PreparedData, record: DataRecord) -> None:
         known = {} if self.follows else known_sums(data.raw)
         if unchanged(data.recipe, data.data_dir, record["made_from"], known) is None:
             raise Stale(
                 f"{data.record}: was prepared from other files than those that lie in data_dir {data.data_dir} now"
             )
 
-    def _labels(self, artefact: Labels, record: Record) -> None:
+    def _labels(self, artefact: Labels, record: LabelsRecord) -> None:
         path, recipe = artefact.labels, artefact.recipe
         labels = read_labels(path, recipe)
         about = label_record(recipe, labels, record["classes"], record["inputs"])
@@ -113,7 +121,7 @@ class Verifier:
             if drawn.sha256 != labels.sha256:
                 raise Broken(f"{path}: its recipe draws other labels")
 
-    def _training(self, training: Checkpoint, record: Record) -> None:
+    def _training(self, training: Checkpoint, record: TrainingRecord) -> None:
         path, recipe = training.record, training.recipe
         if recipe.undecided and all(file in self.proven for file in training.choices):
             from collabpipe.jobs.choose import decide
@@ -125,7 +133,7 @@ class Verifier:
         check_same(path, "training", record["digest"], training_digest(record))
         self.statuses[training.key] = record["status"]
 
-    def _choice(self, choice: Choice, record: Record) -> None:
+    def _choice(self, choice: Choice, record: ChoiceRecord) -> None:
         if self.follows and self._made_of_proven(choice):
             from collabpipe.jobs.choose import choice_of
 
@@ -133,7 +141,7 @@ class Verifier:
             if again != {name: value for name, value in record.items() if name != "seal"}:
                 raise Broken(f"{choice.record}: is not the choice that its candidates' validation accuracies make")
 
-    def _evaluation(self, evaluation: Evaluation, metrics: Record) -> None:
+    def _evaluation(self, evaluation: Evaluation, metrics: MetricsRecord) -> None:
         from collabpipe.jobs.evaluate import metrics_of, outcome
 
         path = evaluation.record
@@ -147,7 +155,7 @@ class Verifier:
         if self.recomputed and self._made_of_proven(evaluation):
             self._predict_again(evaluation.recipe, metrics)
 
-    def _predict_again(self, recipe: TrainRecipe, metrics: dict[str, Any]) -> None:
+    def _predict_again(self, recipe: TrainRecipe, metrics: MetricsRecord) -> None:
         from collabpipe.data.prepared import group_names, open_images
         from collabpipe.jobs.evaluate import evaluated
         from collabpipe.results.records import training_record
@@ -158,12 +166,14 @@ class Verifier:
             data = recipe.labels.data, self.paths.dataset(recipe.run.dataset), "test"
             images, groups = open_images(*data), group_names(*data)
             _, again, _ = evaluated(recipe.decided(record), record, folder, images, groups)
-            if not alike(json_text(again), json_text({name: metrics[name] for name in again})):
+            recorded = {name: value for name, value in metrics.items() if name in again}
+            if not alike(json_text(again), json_text(recorded)):
                 raise Broken(f"{self.paths.evaluation(recipe.run)}: its checkpoint has other metrics on the test set")
 
     def _tables(self, tables: Tables) -> None:
         path = tables.record
-        made_with = record_of(tables.provenance).get("overhead")
+        where: TablesProvenance = record_of(tables.provenance)
+        made_with = where.get("overhead")
         if tables.overhead in self.proven and made_with is not None:
             check_same(path, "overhead", made_with, seal_of(tables.overhead), Stale)
         below = [one for one in self.artefacts if not isinstance(one, Tables | Figures)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from collabpipe.results.retention import Keep
+from collabpipe.plan.record_types import Keep
 from collabpipe.settings.study import ExecutionSettings
 
 EXECUTION = ExecutionSettings()

@@ -15,6 +15,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
 from collabpipe.plan.figures import FIGURES
 from collabpipe.plan.paths import RECORD, TABLE_FILES, Paths
+from collabpipe.plan.record_types import ShownRecord
 from collabpipe.results.state import State, look
 from collabpipe.results.studies import Study, recorded, study_here
 
@@ -86,7 +87,7 @@ def _progress(study: Study, state: State) -> str:
 
 def _standing(study: Study, state: State) -> Iterator[str]:
     """Whether the tables are up to date with their study's configuration."""
-    record = record_of(study.plan.paths.tables / RECORD)
+    record: ShownRecord = record_of(study.plan.paths.tables / RECORD)
     missing = len(study.plan.runs) - len(state.evaluated)
     made_from = dict(zip(study.plan.runs, record.get("evaluations", ()), strict=False))
     if state.tables:

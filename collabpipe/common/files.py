@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from collabpipe.common.errors import CollabpipeError
+
+AnyRecord = TypeVar("AnyRecord", bound=Mapping[str, Any])
 
 
 @contextmanager
@@ -74,8 +76,8 @@ def read_json(path: Path) -> Any:
         raise CollabpipeError(f"{path} is no valid JSON: {error}. Remove it and run again.") from error
 
 
-def read_record(path: Path, remedy: str = "") -> dict[str, Any]:
-    """The JSON mapping in `path`; `remedy` says what makes the file.
+def read_record(path: Path, remedy: str = "") -> Any:
+    """The JSON mapping in `path`, of the type that its kind of record has; `remedy` says what makes the file.
 
     Raises:
         CollabpipeError: the file is missing, is no JSON or holds no mapping.
@@ -88,8 +90,8 @@ def read_record(path: Path, remedy: str = "") -> dict[str, Any]:
     return record
 
 
-def record_of(path: Path) -> dict[str, Any]:
-    """A record, or nothing where it is missing or broken: then it is made again."""
+def record_of(path: Path) -> Any:
+    """A record, or an empty mapping where it is missing or broken: then it is made again."""
     if not path.exists():
         return {}
     try:
@@ -105,15 +107,16 @@ def json_digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(record: AnyRecord) -> AnyRecord:
     """`record` with the digest of all else in it, so that an edit shows."""
     content = {name: value for name, value in record.items() if name != "seal"}
-    return {**content, "seal": json_digest(content)}
+    return cast(AnyRecord, {**content, "seal": json_digest(content)})
 
 
 def seal_of(path: Path) -> str | None:
     """The seal of the record in `path`, None where there is none."""
-    return read_record(path).get("seal") if path.exists() else None
+    seal: str | None = read_record(path).get("seal") if path.exists() else None
+    return seal
 
 
 def is_sealed(record: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 PACKAGES = ("collabpipe", "numpy", "pyarrow", "torch")
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -36,19 +36,36 @@ class Commit:
     remedy: str = ""
 
 
-def whereabouts(device: str) -> dict[str, Any]:
+class Where(TypedDict):
+    """Where, when and by which versions something was made."""
+
+    host: str
+    machine: str
+    device: str
+    python: str
+    packages: dict[str, str | None]
+    commit: str | None
+    """With `+` where tracked files were changed since; None if it is not known."""
+    no_commit: NotRequired[str]
+    """Why it is not known."""
+    finished: str
+
+
+def whereabouts(device: str) -> Where:
     """Host, device, versions, commit (or why there is none) and time, for a record."""
     found = commit()
-    return {
+    where: Where = {
         "host": platform.node(),
         "machine": platform.machine(),
         "device": device,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "commit": found.name,
-        **({"no_commit": found.reason} if found.name is None else {}),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    if found.name is None:
+        where["no_commit"] = found.reason
+    return where
 
 
 def _version(package: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from collabpipe.catalogue.sources import IMAGE_FOLDER, OWN, SOURCES, SourceFile
 from collabpipe.common.errors import CollabpipeError
@@ -16,6 +15,7 @@ from collabpipe.data.raw import WrongSum, addresses, check_accept, lacking, list
 from collabpipe.host.folder_lock import locked
 from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
+from collabpipe.plan.record_types import FetchedRecord
 
 
 def fetch(
@@ -35,19 +35,26 @@ def fetch(
     """
     check_accept(recipe)
     with locked(folder, "fetches into"):
-        record: dict[str, Any] = {"recipe": recipe.digest, "source": recipe.source, "folder": None, "accepted": {}}
+        used: str | None = None
         if recipe.source in OWN and data_dir is None:
             where = "the folder that holds train/ and test/" if recipe.source == IMAGE_FOLDER else "the npz file"
             raise CollabpipeError(f"an {recipe.source} needs data_dir: {where}.")
         if data_dir is not None and (recipe.source in OWN or SOURCES[recipe.source].files):
             sums = _own(recipe, data_dir.resolve())
             note_sums(folder, sums)
-            record |= {"folder": str(data_dir.resolve()), **made_from(recipe, md5_of(sums))}
+            used, origin = str(data_dir.resolve()), made_from(recipe, md5_of(sums))
         else:
-            record |= made_from(recipe, _downloaded(recipe, folder, mirrors, offline))
-        for file in SOURCES[recipe.source].all_files:
-            if file.name in record["md5"] and not file.accepts(record["md5"][file.name]):
-                record["accepted"][file.name] = record["md5"][file.name]
+            origin = made_from(recipe, _downloaded(recipe, folder, mirrors, offline))
+        md5 = origin["md5"]
+        files = [file for file in SOURCES[recipe.source].all_files if file.name in md5]
+        accepted = {file.name: md5[file.name] for file in files if not file.accepts(md5[file.name])}
+        record: FetchedRecord = {
+            "recipe": recipe.digest,
+            "source": recipe.source,
+            "folder": used,
+            "accepted": accepted,
+            **origin,
+        }
         write_json(folder / FETCHED, record)
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from collabpipe.data.draws import draw
 from collabpipe.data.noise import NOISE, Clean, Unfit, transition_counts
 from collabpipe.data.prepared import GROUP, OWN_VALIDATION, Images
 from collabpipe.plan.recipes import LabelsRecipe
+from collabpipe.plan.record_types import LabelsRecord, Transitions
 
 DENSE_CLASSES = 100
 """Transitions between more classes than these are recorded without their zeros."""
@@ -169,7 +170,7 @@ def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return shares
 
 
-def _transitions(counts: NDArray[np.int64]) -> dict[str, Any]:
+def _transitions(counts: NDArray[np.int64]) -> Transitions:
     """The record's form of (K, K) counts.
 
     With more than `DENSE_CLASSES` classes it is {from: {to: count}} without the zeros, which would take megabytes.
@@ -180,7 +181,7 @@ def _transitions(counts: NDArray[np.int64]) -> dict[str, Any]:
     return {"transition_counts": {str(i): {str(j): int(counts[i, j]) for j in row} for i, row in enumerate(rows)}}
 
 
-def transition_matrix(about: Mapping[str, Any]) -> NDArray[np.float64]:
+def transition_matrix(about: LabelsRecord) -> NDArray[np.float64]:
     """(K, K) of a label file's record: the share of each class (row) that carries each label.
 
     The row of a class without images is zero.
@@ -188,7 +189,8 @@ def transition_matrix(about: Mapping[str, Any]) -> NDArray[np.float64]:
     if "transition_matrix" in about:
         return np.array(about["transition_matrix"], dtype=np.float64)
     counts = np.zeros((len(about["classes"]), len(about["classes"])), dtype=np.int64)
-    for i, row in about["transition_counts"].items():
+    sparse = cast(dict[str, dict[str, int]], about["transition_counts"])
+    for i, row in sparse.items():
         for j, count in row.items():
             counts[int(i), int(j)] = count
     return _shares(counts)
@@ -196,7 +198,7 @@ def transition_matrix(about: Mapping[str, Any]) -> NDArray[np.float64]:
 
 def label_record(
     recipe: LabelsRecipe, labels: LabelFile, classes: Sequence[str], inputs: Mapping[str, str]
-) -> dict[str, Any]:
+) -> LabelsRecord:
     """What the record of a label file says: all that follows from its recipe, its labels and the sums of its inputs.
 
     `rate_asked` is the rate in the noise's name, None where that has none; `true_rate` is the share of wrong labels;
@@ -204,7 +206,7 @@ def label_record(
     """
     wrong = labels.clean != labels.noisy
     lost = np.setdiff1d(labels.noisy[~labels.validation], labels.noisy[labels.validation])
-    about: dict[str, Any] = {
+    return {
         "recipe": recipe.digest,
         "inputs": dict(inputs),
         "sha256": labels.sha256,
@@ -218,13 +220,13 @@ def label_record(
         "true_rate_training": float(wrong[~labels.validation].mean()),
         "classes": list(classes),
         "not_validated": [classes[label] for label in lost],
+        **_transitions(transition_counts(labels.clean, labels.noisy, len(classes))),
     }
-    return about | _transitions(transition_counts(labels.clean, labels.noisy, len(classes)))
 
 
 def write_labels(
     path: Path, recipe: LabelsRecipe, labels: LabelFile, classes: Sequence[str], inputs: Mapping[str, str]
-) -> dict[str, Any]:
+) -> LabelsRecord:
     """Write the labels as Parquet, and their description as JSON and without the transitions into its metadata.
 
     Returns the description.

@@ -19,6 +19,7 @@ from collabpipe.data.image_files import list_digest
 from collabpipe.data.raw import lacking, located, md5_sums, unlisted_files
 from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
+from collabpipe.plan.record_types import FetchedRecord, Verified
 
 Sums = dict[str, list[Any]]
 """By file: size, times of its last change (of its content, of anything about it; in ns), MD5 sum."""
@@ -79,7 +80,7 @@ def read_sums(files: Mapping[str, Path], now: Sums, known: Sums) -> Sums:
     return {name: [*now[name], md5[name]] if name in md5 else known[name] for name in files}
 
 
-def made_from(recipe: DataRecipe, md5: Mapping[str, str]) -> dict[str, Any]:
+def made_from(recipe: DataRecipe, md5: Mapping[str, str]) -> Verified:
     """What the record of a prepared data set says of the files that it was made from."""
     if recipe.source in OWN:
         return {"md5": {}, "images": list_digest(md5)}
@@ -88,7 +89,8 @@ def made_from(recipe: DataRecipe, md5: Mapping[str, str]) -> dict[str, Any]:
 
 def known_sums(raw: Path) -> Sums:
     """The sums that were noted last; none where nothing was noted."""
-    return record_of(raw / SUMS_FILE)
+    sums: Sums = record_of(raw / SUMS_FILE)
+    return sums
 
 
 def note_sums(raw: Path, sums: Sums) -> None:
@@ -104,14 +106,15 @@ def note_unchanged(raw: Path, folder: Path, sums: Sums) -> None:
     """
     if sums != known_sums(raw):
         note_sums(raw, sums)
-    record, path = record_of(raw / FETCHED), raw / FETCHED
+    path = raw / FETCHED
+    record: FetchedRecord = record_of(path)
     if record and record.get("folder") != str(folder):
         about = path.stat()
-        write_json(path, record | {"folder": str(folder)})
+        write_json(path, {**record, "folder": str(folder)})
         os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
-def unchanged(recipe: DataRecipe, folder: Path | None, origin: Mapping[str, Any], known: Sums) -> Sums | None:
+def unchanged(recipe: DataRecipe, folder: Path | None, origin: Mapping[str, object], known: Sums) -> Sums | None:
     """The sums of the user's files if they equal `origin`; None if they changed.
 
     If nothing can be compared (no folder, or nothing of the data set in it), an empty mapping.
@@ -133,7 +136,7 @@ def unchanged(recipe: DataRecipe, folder: Path | None, origin: Mapping[str, Any]
 def is_fetched(recipe: DataRecipe, folder: Path | None, raw: Path) -> bool:
     """Whether `raw`/fetched.json is of `recipe` and of the files as they lie there now, by their sizes and times."""
     try:
-        record = record_of(raw / FETCHED)
+        record: FetchedRecord = record_of(raw / FETCHED)
         if record.get("recipe") != recipe.digest or record.get("folder") != (folder and str(folder)):
             return False
         if folder is None:

@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +22,7 @@ from collabpipe.data.split import Split, channel_statistics
 from collabpipe.host.folder_lock import locked
 from collabpipe.plan.paths import FETCHED, LABEL_INPUTS, RECORD, TEST, TRAIN
 from collabpipe.plan.recipes import DataRecipe
+from collabpipe.plan.record_types import DataFile, DataRecord, FetchedRecord, Origin, Pixels
 
 ANNOTATIONS = LABEL_INPUTS[1]
 TEXTS = ("split", "file", "group")
@@ -68,35 +68,47 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
     for name, split in splits.items():
         _check_labels(split.labels, len(classes), f"{recipe.source} ({name})")
     shape, mean, std = channel_statistics(splits["train"])
-    about = {"classes": list(classes), "shape": list(shape), "mean": mean, "std": std}
-    record = {"recipe": recipe.digest, "dataset": recipe.dataset, **about}
-    fetched = read_record(raw / FETCHED) if files else {}
-    made_from = {"md5": fetched.get("md5"), "images": fetched.get("images")}
-    coarse = {"coarse_classes": list(source.coarse)} if source.coarse else {}
+    about: Pixels = {"classes": list(classes), "shape": list(shape), "mean": mean, "std": std}
+    made_from: Origin = {"md5": None, "images": None}
+    if files:
+        fetched: FetchedRecord = read_record(raw / FETCHED)
+        made_from = {"md5": fetched.get("md5"), "images": fetched.get("images")}
     with locked(folder, "prepares"):
         for left in folder.glob(".*.part"):  # by a process that was killed: gigabytes that nobody would ever use
             left.unlink()
         (folder / RECORD).unlink(missing_ok=True)  # an old one would vouch for what is about to be replaced
-        files_record = write_files(folder, splits, shape, about)
-        write_json(folder / RECORD, sealed(record | coarse | {"files": files_record, "made_from": made_from}))
+        written = write_files(folder, splits, shape, about)
+        record: DataRecord = {
+            "recipe": recipe.digest,
+            "dataset": recipe.dataset,
+            "classes": about["classes"],
+            "shape": about["shape"],
+            "mean": about["mean"],
+            "std": about["std"],
+            "files": written,
+            "made_from": made_from,
+        }
+        if source.coarse:
+            record["coarse_classes"] = list(source.coarse)
+        write_json(folder / RECORD, sealed(record))
 
 
-def write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], about: dict[str, Any]) -> Any:
+def write_files(folder: Path, splits: dict[str, Split], shape: tuple[int, ...], about: Pixels) -> dict[str, DataFile]:
     """Write the prepared form of `splits` but for the record, which is to say of the files what is returned.
 
     A validation set of its own follows the training set in train.arrow.
     """
     train, own = splits["train"], splits.get("val")
-    written = {}
+    written: dict[str, DataFile] = {}
     for name, split in ((TRAIN, train.followed_by(own) if own else train), (TEST, splits["test"])):
         _write_images(folder / name, split, shape, about)
-        written[name] = _file_record(folder / name) | {"images": len(split.labels)}
+        written[name] = {**_file_record(folder / name), "images": len(split.labels)}
     if own:
         written[TRAIN]["validation"] = len(own.labels)
     table = _annotations(splits)
     with atomic_path(folder / ANNOTATIONS) as temporary:
         pq.write_table(table, temporary)
-    written[ANNOTATIONS] = _file_record(folder / ANNOTATIONS) | {"columns": table.column_names}
+    written[ANNOTATIONS] = {**_file_record(folder / ANNOTATIONS), "columns": table.column_names}
     return written
 
 
@@ -120,11 +132,11 @@ def _check_labels(labels: NDArray[np.int64], classes: int, origin: str) -> None:
         )
 
 
-def _file_record(path: Path) -> dict[str, Any]:
+def _file_record(path: Path) -> DataFile:
     return {"sha256": file_digest(path), "bytes": path.stat().st_size}
 
 
-def _write_images(path: Path, split: Split, shape: tuple[int, ...], about: dict[str, Any]) -> None:
+def _write_images(path: Path, split: Split, shape: tuple[int, ...], about: Pixels) -> None:
     """One record batch, so that it is mapped in one piece, without ever holding its pixels together.
 
     The file is laid out with pixels of zero, which take no memory: nobody touches the pages that np.zeros stands for.
@@ -164,13 +176,13 @@ def _pixel_offset(path: Path) -> int:
         return int(pixels.address - base)
 
 
-def data_record(recipe: DataRecipe, folder: Path) -> dict[str, Any]:
+def data_record(recipe: DataRecipe, folder: Path) -> DataRecord:
     """The record of the prepared data set in `folder`.
 
     Raises:
         CollabpipeError: missing, or prepared from another recipe.
     """
-    record = read_record(folder / RECORD, "Prepare the data set: collabpipe prepare RECIPE.")
+    record: DataRecord = read_record(folder / RECORD, "Prepare the data set: collabpipe prepare RECIPE.")
     if record.get("recipe") != recipe.digest:
         raise CollabpipeError(
             f"{folder}: was prepared from recipe {str(record.get('recipe'))[:12]}, not {recipe.digest[:12]}. "

@@ -11,6 +11,7 @@ from collabpipe.common.files import file_digest, read_record
 from collabpipe.data.image_files import image_files, list_digest
 from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
+from collabpipe.plan.record_types import FetchedRecord
 
 FETCH = "Run Snakemake, or fetch the data set by hand: collabpipe fetch RECIPE."
 AGAIN = (
@@ -174,7 +175,7 @@ def verified_files(recipe: DataRecipe, raw: Path) -> dict[str, Path]:
     if not SOURCES[recipe.source].files and recipe.source not in OWN:
         return {}
     check_accept(recipe)
-    record = read_record(raw / FETCHED, FETCH)
+    record: FetchedRecord = read_record(raw / FETCHED, FETCH)
     if record.get("source") != recipe.source:
         raise CollabpipeError(f"{raw}: holds {record.get('source')!r}, not {recipe.source!r}. {FETCH}")
     folder = Path(record.get("folder") or raw)

@@ -6,16 +6,16 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, file_digest
 from collabpipe.common.progress import Progress
 from collabpipe.host.folder_lock import locked
 from collabpipe.plan.paths import RECORD, TRAIN
+from collabpipe.plan.record_types import DataRecord
 
 
-def staged(folder: Path, record: dict[str, Any], where: str) -> Path:
+def staged(folder: Path, record: DataRecord, where: str) -> Path:
     """The folder to read training images from: a copy of `folder` below `where`, or `folder` if that cannot be.
 
     The copy is named by the sum of its images, checked when it is made and shared by all trainings of the user on the

@@ -16,9 +16,10 @@ from collabpipe.methods.composition import problem
 from collabpipe.methods.resolve import compose, own_training, read_methods
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import RunName, SelectionRecipe, TrainRecipe, read_recipe
+from collabpipe.plan.record_types import ChoiceRecord, Keep, TrainingRecord
 from collabpipe.plan.study_recipes import MeasuredMethod
 from collabpipe.results.records import training_record
-from collabpipe.results.retention import Keep, thin
+from collabpipe.results.retention import thin
 
 REMEDY = "Choose again: collabpipe choose RECIPE."
 Asked = TypeVar("Asked", TrainRecipe, MeasuredMethod)
@@ -35,7 +36,7 @@ def decide(asked: Asked, dataset: str, network: str, paths: Paths) -> tuple[Aske
     definitions, digests = dict(asked.undecided.definitions), {}
     for method, of in asked.undecided.choices.items():
         path = paths.choice(dataset, of.noise, network, method)
-        choice = read_record(path, REMEDY)
+        choice: ChoiceRecord = read_record(path, REMEDY)
         if choice.get("recipe") != of.selection:
             found = str(choice.get("recipe"))[:12]
             raise CollabpipeError(f"{path}: is of selection {found}, not {of.selection[:12]}. {REMEDY}")
@@ -70,7 +71,7 @@ def choose(recipe: SelectionRecipe, paths: Paths, keep: Keep = "all") -> None:
             thin(run, paths, "none")
 
 
-def choice_of(recipe: SelectionRecipe, paths: Paths) -> dict[str, Any]:
+def choice_of(recipe: SelectionRecipe, paths: Paths) -> ChoiceRecord:
     """The candidate with the highest validation accuracy at the last epoch, a mean over seeds, and all that lost.
 
     Of equal candidates the first is taken; a candidate with a diverged training cannot win.
@@ -110,11 +111,11 @@ def _mean(scores: list[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(scores) else None
 
 
-def _record(run: RunName, digest: str, paths: Paths) -> dict[str, Any]:
+def _record(run: RunName, digest: str, paths: Paths) -> TrainingRecord:
     return training_record(read_recipe(paths.recipe(digest), TrainRecipe), paths.run(run))
 
 
-def _validation_accuracy(record: dict[str, Any], paths: Paths) -> float | None:
+def _validation_accuracy(record: TrainingRecord, paths: Paths) -> float | None:
     if record["status"] == "diverged":
         return None
     run = RunName.model_validate(record["run"])

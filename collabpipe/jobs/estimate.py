@@ -13,7 +13,7 @@ from collabpipe.methods.composition import Composition, cost_key
 from collabpipe.plan.paths import TEST, TRAIN
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
-from collabpipe.results.retention import Keep
+from collabpipe.plan.record_types import Keep
 from collabpipe.results.studies import Study
 from collabpipe.settings.study import CANDIDATE, NetworkSettings, TrainingSettings
 from collabpipe.training.batches import Cut

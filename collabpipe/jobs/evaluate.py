@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,19 @@ from collabpipe.data.prepared import GROUP, Images, data_record, file_names, gro
 from collabpipe.host.gpu_lease import lease_device
 from collabpipe.plan.paths import EVALUATION_FILES, METRICS, Paths
 from collabpipe.plan.recipes import TrainRecipe
+from collabpipe.plan.record_types import (
+    EvaluationProvenance,
+    EvaluationResult,
+    Keep,
+    Metrics,
+    MetricsRecord,
+    Status,
+    StoredEvaluation,
+    TrainingRecord,
+)
 from collabpipe.results.provenance import note
 from collabpipe.results.records import evaluation_inputs, evaluation_key, training_record
-from collabpipe.results.retention import Keep, thin
+from collabpipe.results.retention import thin
 from collabpipe.results.store import Store
 from collabpipe.training.scores import is_collapsed, score
 
@@ -46,7 +56,7 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
     if not stored:
         lease_device(jobs_per_gpu)  # between two claims, as in training
     with store.writing(key) as writer:
-        result = store.find(key)
+        result: StoredEvaluation | None = store.find(key)
         if result is None:
             images = open_images(recipe.labels.data, dataset, "test")
             groups = group_names(recipe.labels.data, dataset, "test")
@@ -56,16 +66,31 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
             with enough_memory(str(recipe.run)):
                 logits, metrics, device = evaluated(recipe, record, folder, images, groups)
             _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(logits)], logits, names, inputs)
-            about = {"inputs": inputs, **metrics, "where": whereabouts(device)}
             writer.check()
-            result = store.finish(key, [PREDICTIONS], about)
+            about: EvaluationResult = {"inputs": inputs, **metrics, "where": whereabouts(device)}
+            result = cast(StoredEvaluation, store.finish(key, [PREDICTIONS], about))
         folder = paths.evaluation(recipe.run)
         store.place(key, result, folder)
-        where = result.pop("where")
-        about = {**result, "digest": key, "recipe": recipe.digest, "run": recipe.run.model_dump()}
-        write_json(folder / METRICS, sealed(about))
-        note(paths, folder, {**where, "evaluation": key})
+        _record(recipe, result, folder)
+        where: EvaluationProvenance = {**result["where"], "evaluation": key}
+        note(paths, folder, where)
     thin(recipe.run, paths, keep)
+
+
+def _record(recipe: TrainRecipe, result: StoredEvaluation, folder: Path) -> None:
+    record: MetricsRecord = {
+        "recipe": recipe.digest,
+        "run": recipe.run.model_dump(),
+        "inputs": result["inputs"],
+        "status": result["status"],
+        "last": result["last"],
+        "best": result["best"],
+        "collapsed": result["collapsed"],
+        "key": result["key"],
+        "digest": result["key"],
+        "files": result["files"],
+    }
+    write_json(folder / METRICS, sealed(record))
 
 
 SMALL: dict[str, Any] = {
@@ -78,8 +103,8 @@ SMALL: dict[str, Any] = {
 
 
 def evaluated(
-    recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images, groups: Sequence[str] | None
-) -> tuple[NDArray[np.float32], dict[str, Any], str]:
+    recipe: TrainRecipe, record: TrainingRecord, folder: Path, images: Images, groups: Sequence[str] | None
+) -> tuple[NDArray[np.float32], Metrics, str]:
     """The last epoch's logits (N, K), status and metrics of the last and of the best weights, and the device.
 
     `groups`: the group of each image, such as its video; None if images have none.
@@ -101,12 +126,13 @@ def evaluated(
             "Train it again: collabpipe train RECIPE."
         )
     logits = {which: _logits(recipe, record, folder, images, which) for which in scored(recipe)}
-    metrics: dict[str, Any] = {"best": None}
-    metrics |= {which: score(found, images.labels, groups) for which, found in logits.items()}
-    metrics["status"] = outcome(recipe, metrics)
-    metrics["collapsed"] = is_collapsed(logits["last"]) if metrics["status"] == "finished" else None
-    if metrics["best"] is not None:
-        metrics["best"]["epoch"] = record["best_epoch"]
+    scores = {which: score(found, images.labels, groups) for which, found in logits.items()}
+    status = outcome(recipe, scores)
+    last, best = scores["last"], scores.get("best")
+    if best is not None and record["best_epoch"] is not None:
+        best["epoch"] = record["best_epoch"]
+    collapsed = is_collapsed(logits["last"]) if status == "finished" else None
+    metrics: Metrics = {"status": status, "last": last, "best": best, "collapsed": collapsed}
     return logits["last"], metrics, devices.describe(devices.choose_device())
 
 
@@ -115,13 +141,13 @@ def scored(recipe: TrainRecipe) -> tuple[str, ...]:
     return ("last",) if recipe.refit else ("last", "best")
 
 
-def outcome(recipe: TrainRecipe, metrics: dict[str, Any]) -> str:
+def outcome(recipe: TrainRecipe, metrics: Mapping[str, object]) -> Status:
     """The status of a run by its metrics: diverged where weights have none."""
     return "diverged" if any(metrics[which] is None for which in scored(recipe)) else "finished"
 
 
 def _logits(
-    recipe: TrainRecipe, record: dict[str, Any], folder: Path, images: Images, which: str
+    recipe: TrainRecipe, record: TrainingRecord, folder: Path, images: Images, which: str
 ) -> NDArray[np.float32]:
     from collabpipe.training.batches import Pixels
     from collabpipe.training.checkpoint import load_network, read_weights

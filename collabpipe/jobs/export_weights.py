@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, record_of, write_text
 from collabpipe.plan.paths import TEST
+from collabpipe.plan.record_types import Epoch, EvaluationProvenance, TrainingProvenance
 from collabpipe.results.finished import FinishedRun
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _scaling(run: FinishedRun) -> str:
 scale, shift = (1 / (255 * std)).view(-1, 1, 1), (-mean / std).view(-1, 1, 1)"""
 
 
-def _readme(run: FinishedRun, folder: Path, which: str, plain: TorchvisionForm | None, script: str) -> str:
+def _readme(run: FinishedRun, folder: Path, which: Epoch, plain: TorchvisionForm | None, script: str) -> str:
     name, (channels, height, width) = run.recipe.run, run.data["shape"]
     imports, needs, network = ["import torch"], "torch, numpy", "TorchScript: network and weights in one file"
     differs = ""
@@ -200,12 +201,12 @@ The code here is under collabpipe's licence, MIT. The weights were made from the
 """
 
 
-def _recorded(run: FinishedRun, which: str) -> str:
+def _recorded(run: FinishedRun, which: Epoch) -> str:
     """What the run's evaluation found, and why the script could find something else."""
-    found = run.metrics.get(which)
+    found = run.metrics[which] if run.metrics else None
     if not found:
         return "The run was not evaluated, so there is no accuracy to compare with."
-    made = record_of(run.paths.provenance(run.paths.evaluation(run.recipe.run)))
+    made: EvaluationProvenance = record_of(run.paths.provenance(run.paths.evaluation(run.recipe.run)))
     text = f"The run's evaluation found {found['accuracy']} (on {made.get('device', 'an unknown device')})."
     if run.record.get("kept", "all") != "all":
         text += " These weights were kept in half precision, so a few images may be classified differently."
@@ -214,10 +215,10 @@ def _recorded(run: FinishedRun, which: str) -> str:
     return text
 
 
-def _origin(run: FinishedRun, which: str) -> str:
+def _origin(run: FinishedRun, which: Epoch) -> str:
     """A table of digests, commit and versions."""
-    made = record_of(run.paths.provenance(run.paths.run(run.recipe.run)))
-    rows: dict[str, Any] = {
+    made: TrainingProvenance = record_of(run.paths.provenance(run.paths.run(run.recipe.run)))
+    rows: dict[str, object] = {
         "run": run.recipe.run,
         "recipe (SHA-256)": run.recipe.digest,
         "training (SHA-256)": run.record["digest"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from collabpipe.common.whereabouts import whereabouts
 from collabpipe.data.prepared import data_record
 from collabpipe.jobs.choose import decide
 from collabpipe.plan.paths import OVERHEAD_FILES, OVERHEAD_RECORD, Paths
+from collabpipe.plan.record_types import MeasuredFor, OverheadRecord
 from collabpipe.plan.study_recipes import OverheadRecipe
 from collabpipe.results.store import Store
 from collabpipe.training.device import choose_device
@@ -59,7 +60,7 @@ def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float) -> None:
             channels, height, width = record["shape"]
             shape, classes = (channels, height, width), len(record["classes"])
             measured = measure_overhead(entries, shape, classes, recipe.training, seconds=seconds)
-            about = {"recipe": recipe.digest, "data": recipe.data.dataset, "choices": choices}
+            about: MeasuredFor = {"recipe": recipe.digest, "data": recipe.data.dataset, "choices": choices}
             write_overhead(measured, writer.folder, about)
             writer.check()
             result = store.finish(key, OVERHEAD_FILES, {})
@@ -81,9 +82,14 @@ def write_overhead(measured: StepCosts, folder: Path, about: Mapping[str, Any]) 
         f"{'×'.join(map(str, held.shape))}, {held.classes} classes."
     )
     write_text(folder / "overhead.md", f"{shown}\n\n{conditions}\n\n{NOTE}\n")
-    record = {"rounds": measured.rounds, "conditions": asdict(held), "about": dict(about)}
-    files = {name: file_digest(folder / name) for name in ("overhead.csv", "overhead.md")}
-    write_json(folder / OVERHEAD_RECORD, sealed(record | {"files": files, "where": whereabouts(held.device)}))
+    record: OverheadRecord = {
+        "rounds": measured.rounds,
+        "conditions": asdict(held),
+        "about": cast(MeasuredFor, about),
+        "files": {name: file_digest(folder / name) for name in ("overhead.csv", "overhead.md")},
+        "where": whereabouts(held.device),
+    }
+    write_json(folder / OVERHEAD_RECORD, sealed(record))
 
 
 def _for_reading(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import json
 import resource
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,15 @@ from collabpipe.host.writer import Writer
 from collabpipe.jobs.choose import decide
 from collabpipe.plan.paths import CHECKPOINT_FILES, RECORD, STATE_FILE, TRAIN, Paths
 from collabpipe.plan.recipes import TrainRecipe, training_digest
+from collabpipe.plan.record_types import (
+    Asked,
+    Cost,
+    DataRecord,
+    StoredTraining,
+    TrainingProvenance,
+    TrainingRecord,
+    TrainingResult,
+)
 from collabpipe.results.provenance import note
 from collabpipe.results.records import evaluation_inputs, evaluation_key
 from collabpipe.results.store import ASKED_FILE, Store
@@ -34,8 +43,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in th
     from collabpipe.training.engine import Training, Weights
 
 RESULT_FILES = CHECKPOINT_FILES[:-1]
-MAKING = ("cost", "where")
-"""What a stored result says of its making. It belongs next to a run's record and not in it."""
 
 
 class Job:
@@ -59,31 +66,47 @@ class Job:
         self.key = self.recipe.key(self.inputs)
         self.store = Store(paths.store)
 
-    def find(self) -> dict[str, Any] | None:
+    def find(self) -> StoredTraining | None:
         """The stored result, if there is one that will do."""
         return _find(self.recipe, self.key, self.data, self.store)
 
-    def place(self, result: dict[str, Any]) -> None:
+    def place(self, result: StoredTraining) -> None:
         """Link the result into the run's folder, with the run's record."""
         recipe, folder = self.recipe, self.paths.run(self.recipe.run)
         self.store.place(self.key, result, folder)
-        making = {name: result.pop(name) for name in MAKING}
-        record = {**result, "recipe": self.asked.digest, "run": recipe.run.model_dump(), "inputs": self.inputs}
+        record: TrainingRecord = {
+            "recipe": self.asked.digest,
+            "run": recipe.run.model_dump(),
+            "inputs": self.inputs,
+            "status": result["status"],
+            "divergence": result["divergence"],
+            "best_epoch": result["best_epoch"],
+            "weights": result["weights"],
+            "key": result["key"],
+            "digest": training_digest(result),
+            "files": result["files"],
+        }
+        if "kept" in result:
+            record["kept"] = result["kept"]
+        if "unfinished" in result:
+            record["unfinished"] = result["unfinished"]
         if self.choices:
-            resolved = recipe.model_dump(mode="json", include={"composition", "training"})
-            record |= {"choices": self.choices, **resolved}
-        digest = training_digest(result)
-        write_json(folder / RECORD, sealed(record | {"digest": digest}))
-        note(self.paths, folder, {**making["where"], "training": digest, "cost": making["cost"]})
+            record["choices"] = self.choices
+            record["composition"] = recipe.composition.model_dump(mode="json")
+            record["training"] = recipe.training.model_dump(mode="json")
+        write_json(folder / RECORD, sealed(record))
+        where: TrainingProvenance = {**result["where"], "training": record["digest"], "cost": result["cost"]}
+        note(self.paths, folder, where)
 
     def begin(self, writer: Writer) -> Training:
         """The training at its beginning, or where a saved state left it."""
-        write_json(writer.folder / ASKED_FILE, {"asked": self.recipe.asked_digest, "run": str(self.recipe.run)})
+        asked: Asked = {"asked": self.recipe.asked_digest, "run": str(self.recipe.run)}
+        write_json(writer.folder / ASKED_FILE, asked)
         training = _begin(self.recipe, self.paths, self.data, self.labels, self.execution)
         _resume(training, writer.folder / STATE_FILE, self.key)
         return training
 
-    def finish(self, training: Training, writer: Writer) -> dict[str, Any]:
+    def finish(self, training: Training, writer: Writer) -> StoredTraining:
         """The result of a training at its end, in the store."""
         return _finish(training, self.store, self.key, writer)
 
@@ -117,9 +140,9 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
         return job.place(result)
 
 
-def _find(recipe: TrainRecipe, key: str, data: dict[str, Any], store: Store) -> dict[str, Any] | None:
+def _find(recipe: TrainRecipe, key: str, data: DataRecord, store: Store) -> StoredTraining | None:
     """The stored result, if it will do: one without weights does for a candidate, or if it is evaluated already."""
-    result = store.find(key)
+    result: StoredTraining | None = store.find(key)
     if result is None or result.get("kept", "all") == "all" or CANDIDATE.search(recipe.run.method):
         return result
     inputs = evaluation_inputs(training_digest(result), recipe.labels.data, data)
@@ -127,7 +150,7 @@ def _find(recipe: TrainRecipe, key: str, data: dict[str, Any], store: Store) -> 
 
 
 def _begin(
-    recipe: TrainRecipe, paths: Paths, data: dict[str, Any], labels: LabelFile, execution: ExecutionSettings
+    recipe: TrainRecipe, paths: Paths, data: DataRecord, labels: LabelFile, execution: ExecutionSettings
 ) -> Training:
     """A training at its beginning."""
     from collabpipe.training import device as devices
@@ -141,11 +164,11 @@ def _begin(
     return Training(recipe, images, labels, devices.choose_device())
 
 
-def _finish(training: Training, store: Store, key: str, writer: Writer) -> dict[str, Any]:
+def _finish(training: Training, store: Store, key: str, writer: Writer) -> StoredTraining:
     from collabpipe.training.device import describe
 
     writer.check()
-    about = {
+    about: TrainingResult = {
         "status": "diverged" if training.divergence else "finished",
         "divergence": asdict(training.divergence) if training.divergence else None,
         "weights": _write_results(training, writer.folder, key),
@@ -154,7 +177,7 @@ def _finish(training: Training, store: Store, key: str, writer: Writer) -> dict[
         "where": whereabouts(describe(training.device)),
     }
     writer.check()
-    result = store.finish(key, RESULT_FILES, about)
+    result: StoredTraining = store.finish(key, RESULT_FILES, about)
     (writer.folder / STATE_FILE).unlink(missing_ok=True)
     return result
 
@@ -230,7 +253,7 @@ def _write_results(training: Training, folder: Path, key: str) -> dict[str, str]
     return {"last": weights_digest(last), "best": weights_digest(best)}
 
 
-def _cost(training: Training) -> dict[str, Any]:
+def _cost(training: Training) -> Cost:
     import torch
 
     on_gpu = training.device.type == "cuda"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from collabpipe.common.files import read_json, record_of, write_json
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
-from collabpipe.results.artefact import AnyArtefact, Record
+from collabpipe.plan.record_types import Asked, MetricsRecord, TrainingRecord
+from collabpipe.results.artefact import AnyArtefact
 from collabpipe.results.artefacts import Checkpoint, Evaluation, artefacts
 from collabpipe.results.state import State
 from collabpipe.results.store import ASKED_FILE, RESULT_FILE, Store
@@ -28,7 +29,7 @@ def adopt(plan: Plan, state: State) -> None:
         if isinstance(artefact, Checkpoint) and record["key"] == artefact.store_key(record):
             _adopt(artefact, record, store, paths, {"cost": None})
             asked = artefact.recipe.decided(record).asked_digest
-            about = {"asked": asked, "run": artefact.key}
+            about: Asked = {"asked": asked, "run": artefact.key}
             write_json(store.folder(record["key"]) / ASKED_FILE, about, durable=False)
         elif isinstance(artefact, Evaluation) and record["key"] == artefact.store_key(record):
             _adopt(artefact, record, store, paths, {"inputs": record["inputs"]})
@@ -42,11 +43,17 @@ def link_again(plan: Plan) -> None:
     store = Store(plan.paths.store)
     for artefact in artefacts(plan):
         if isinstance(artefact, Checkpoint | Evaluation):
-            record = read_json(artefact.record)
+            record: TrainingRecord | MetricsRecord = read_json(artefact.record)
             store.link_again(record["key"], artefact.folder, record["files"])
 
 
-def _adopt(artefact: AnyArtefact, record: Record, store: Store, paths: Paths, more: Mapping[str, object]) -> None:
+def _adopt(
+    artefact: AnyArtefact,
+    record: TrainingRecord | MetricsRecord,
+    store: Store,
+    paths: Paths,
+    more: Mapping[str, object],
+) -> None:
     where = record_of(paths.provenance(artefact.folder))
     about = {name: value for name, value in record.items() if name not in OF_THE_RUN}
     making = {name: where.pop(name, value) for name, value in more.items()}

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from collabpipe.common.files import is_sealed, record_of
-from collabpipe.plan.paths import (
-    files_in,
-)
-from collabpipe.plan.recipes import (
-    Recipe,
-)
+from collabpipe.plan.paths import files_in
+from collabpipe.plan.recipes import Recipe
 
-Record = dict[str, Any]
 Known = dict[Path, str | None]
 """The digest of each file that artefacts vouch for; that of an artefact's record stands for the whole."""
 Inputs = list[tuple[str, Path]]
 """What an artefact is made from: how messages name each input, and its file in `Known`."""
 Asked = TypeVar("Asked", bound=Recipe)
+Found = TypeVar("Found", bound=Mapping[str, Any])
+"""The type of an artefact's record (plan/record_types.py)."""
 
 
-class Artefact(Generic[Asked]):
+class Artefact(Generic[Asked, Found]):
     """What a job makes from a recipe and inputs.
 
     Args:
@@ -68,16 +65,16 @@ class Artefact(Generic[Asked]):
         """The files that its job reads, without the recipe."""
         return [*(path for _, path in self.inputs), *self.waits_for, *self.about]
 
-    def found(self) -> Record:
-        """Its record, or an empty mapping if it was edited, because an edited record proves nothing."""
-        record = record_of(self.record)
-        return record if record and is_sealed(record) else {}
+    def found(self) -> Found | None:
+        """Its record; None if there is none or it was edited, because an edited record proves nothing."""
+        record: Found = record_of(self.record)
+        return record if record and is_sealed(record) else None
 
-    def recipe_of(self, record: Record) -> Any:
+    def recipe_of(self, record: Found) -> Any:
         """The digest of the recipe that a record names."""
         return record["recipe"]
 
-    def asks(self, record: Record) -> bool:
+    def asks(self, record: Found) -> bool:
         """Whether a record was made from this recipe."""
         try:
             return bool(self.recipe_of(record) == self.recipe.digest)
@@ -92,15 +89,15 @@ class Artefact(Generic[Asked]):
         """The digests of the plan's present inputs."""
         return [known.get(path) for _, path in self.inputs]
 
-    def says(self, record: Record) -> list[str | None]:
+    def says(self, record: Found) -> list[str | None]:
         """The digests of the inputs that a record names."""
         return []
 
-    def agrees(self, record: Record) -> bool:
+    def agrees(self, record: Found) -> bool:
         """Whether a record is consistent, also with inputs that are not artefacts."""
         return True
 
-    def fits(self, record: Record, known: Known) -> bool:
+    def fits(self, record: Found, known: Known) -> bool:
         """Whether a record of this recipe was also made from the plan's present inputs."""
         try:
             same = self.says(record) == self.made_from(known)
@@ -108,13 +105,13 @@ class Artefact(Generic[Asked]):
         except (AttributeError, LookupError, TypeError, ValueError):
             return False  # it lacks something
 
-    def store_key(self, record: Record) -> str | None:
+    def store_key(self, record: Found) -> str | None:
         """The key that its result has in the store, by the inputs in a record of this recipe."""
         return None
 
-    def vouches(self, record: Record) -> Known:
+    def vouches(self, record: Found) -> Known:
         """The digests that others may build on."""
         return {self.record: record.get("digest", record["seal"])}
 
 
-AnyArtefact: TypeAlias = Artefact[Any]
+AnyArtefact: TypeAlias = Artefact[Any, Any]

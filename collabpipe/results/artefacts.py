@@ -6,7 +6,7 @@ their times for Snakemake (results/timestamps.py) and to prove their contents (a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,23 @@ from collabpipe.plan.paths import (
     files_in,
 )
 from collabpipe.plan.plan import Plan
-from collabpipe.plan.recipes import (
-    DataRecipe,
-    LabelsRecipe,
-    SelectionRecipe,
-    TrainRecipe,
-    Undecided,
+from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, SelectionRecipe, TrainRecipe, Undecided
+from collabpipe.plan.record_types import (
+    ChoiceRecord,
+    DataRecord,
+    LabelsRecord,
+    MetricsRecord,
+    OverheadRecord,
+    ShownRecord,
+    TrainingRecord,
 )
 from collabpipe.plan.study_recipes import OverheadRecipe, StudyRecipe
-from collabpipe.results.artefact import AnyArtefact, Artefact, Inputs, Known, Record
+from collabpipe.results.artefact import AnyArtefact, Artefact, Inputs, Known
 from collabpipe.results.records import evaluated_files, evaluation_key
 from collabpipe.settings.study import CANDIDATE
 
 
-class PreparedData(Artefact[DataRecipe]):
+class PreparedData(Artefact[DataRecipe, DataRecord]):
     """A data set in its prepared form."""
 
     def __init__(self, plan: Plan, recipe: DataRecipe):
@@ -59,20 +62,21 @@ class PreparedData(Artefact[DataRecipe]):
     @cached_property
     def own(self) -> Sums | None:
         """The sums of the user's own files; None if they have changed since the data set was made."""
-        origin = self.found().get("made_from", {})
+        record = self.found()
+        origin: Mapping[str, object] = record["made_from"] if record else {}
         return unchanged(self.recipe, self.data_dir, origin, known_sums(self.raw))
 
-    def agrees(self, record: Record) -> bool:
+    def agrees(self, record: DataRecord) -> bool:
         """Whether the user's own files are those that it was made from."""
         return self.own is not None
 
-    def vouches(self, record: Record) -> Known:
+    def vouches(self, record: DataRecord) -> Known:
         """The digests of its files."""
         sums = {self.folder / name: about.get("sha256") for name, about in record.get("files", {}).items()}
         return super().vouches(record) | sums
 
 
-class Labels(Artefact[LabelsRecipe]):
+class Labels(Artefact[LabelsRecipe, LabelsRecord]):
     """The noisy labels of a seed, and which images are for validation."""
 
     def __init__(self, plan: Plan, recipe: LabelsRecipe, data: PreparedData):
@@ -89,16 +93,16 @@ class Labels(Artefact[LabelsRecipe]):
         """Its record is enough, as a data set's."""
         return True
 
-    def says(self, record: Record) -> list[str | None]:
+    def says(self, record: LabelsRecord) -> list[str | None]:
         """The digests of the images and of the annotators' labels."""
         return [record["inputs"][name] for name in LABEL_INPUTS]
 
-    def vouches(self, record: Record) -> Known:
+    def vouches(self, record: LabelsRecord) -> Known:
         """The digest of the labels."""
         return super().vouches(record) | {self.labels: record.get("sha256")}
 
 
-class Checkpoint(Artefact[TrainRecipe]):
+class Checkpoint(Artefact[TrainRecipe, TrainingRecord]):
     """What a training leaves: weights, history and a record."""
 
     def __init__(self, plan: Plan, recipe: TrainRecipe, data: PreparedData, labels: Labels):
@@ -111,18 +115,18 @@ class Checkpoint(Artefact[TrainRecipe]):
         self.data, self.choices = data, [file for _, file in choices]
         self.about = [data.record, labels.record]
 
-    def says(self, record: Record) -> list[str | None]:
+    def says(self, record: TrainingRecord) -> list[str | None]:
         """The digests of images, labels and choices."""
         chosen = self.recipe.undecided.choices if self.recipe.undecided else ()
         made_from = record["inputs"]
         return [made_from[TRAIN], made_from["labels"], *(record["choices"][method] for method in chosen)]
 
-    def store_key(self, record: Record) -> str:
+    def store_key(self, record: TrainingRecord) -> str:
         """The key of the training, with what was chosen for it."""
         return self.recipe.decided(record).key(record["inputs"])
 
 
-class Choice(Artefact[SelectionRecipe]):
+class Choice(Artefact[SelectionRecipe, ChoiceRecord]):
     """The chosen hyper-parameters of a searched method, for a data set, noise and network."""
 
     asked_by = "selection"
@@ -133,17 +137,17 @@ class Choice(Artefact[SelectionRecipe]):
         inputs = [(f"training of {training.key}", training.record) for training in candidates]
         super().__init__(recipe, key, "choice", f"choose/{'/'.join(key)}", file.parent, [file.name], inputs)
 
-    def says(self, record: Record) -> list[str | None]:
+    def says(self, record: ChoiceRecord) -> list[str | None]:
         """The digests of the candidates' trainings."""
         return list(record["trainings"])
 
-    def agrees(self, record: Record) -> bool:
+    def agrees(self, record: ChoiceRecord) -> bool:
         """Whether what was chosen is a candidate."""
         chosen = json_digest(record["definition"])
         return chosen == record["digest"] and chosen in [json_digest(one.definition) for one in self.recipe.candidates]
 
 
-class Evaluation(Artefact[TrainRecipe]):
+class Evaluation(Artefact[TrainRecipe, MetricsRecord]):
     """The predictions and metrics of a run on the test images."""
 
     def __init__(self, plan: Plan, training: Checkpoint):
@@ -157,20 +161,20 @@ class Evaluation(Artefact[TrainRecipe]):
         )
         self.about = [data.record]
 
-    def says(self, record: Record) -> list[str | None]:
+    def says(self, record: MetricsRecord) -> list[str | None]:
         """The digests of the training, of the test images and of their names."""
         return [record["inputs"][name] for name in ("training", *self.of_data)]
 
-    def store_key(self, record: Record) -> str:
+    def store_key(self, record: MetricsRecord) -> str:
         """The key of the evaluation, by the present numerics."""
         return evaluation_key(record["inputs"])
 
-    def agrees(self, record: Record) -> bool:
+    def agrees(self, record: MetricsRecord) -> bool:
         """Whether its digest is that of its inputs, and of the present numerics."""
         return bool(record["digest"] == self.store_key(record))
 
 
-class Overhead(Artefact[OverheadRecipe]):
+class Overhead(Artefact[OverheadRecipe, OverheadRecord]):
     """What each method costs."""
 
     def __init__(self, plan: Plan, data: PreparedData, evaluations: Iterable[Evaluation]):
@@ -181,26 +185,26 @@ class Overhead(Artefact[OverheadRecipe]):
         # Beside trainings the times would say nothing: its job waits for all of them, whatever they are.
         self.about = [data.record, *(one.record for one in evaluations)]
 
-    def recipe_of(self, record: Record) -> Any:
+    def recipe_of(self, record: OverheadRecord) -> Any:
         """The digest of the recipe that a record names."""
         return record["about"]["recipe"]
 
-    def says(self, record: Record) -> list[str | None]:
+    def says(self, record: OverheadRecord) -> list[str | None]:
         """The digests of the choices of each method."""
         by_method = zip(self.recipe.methods, record["about"]["choices"], strict=True)
         return [choices[name] for m, choices in by_method if m.undecided for name in m.undecided.choices]
 
 
-class _Shown(Artefact[StudyRecipe]):
+class _Shown(Artefact[StudyRecipe, ShownRecord]):
     """What shows the evaluated runs of the whole study."""
 
     asked_by = "study"
 
-    def recipe_of(self, record: Record) -> Any:
+    def recipe_of(self, record: ShownRecord) -> Any:
         """The digest of the recipe that a record names."""
         return record["study"]
 
-    def says(self, record: Record) -> list[str | None]:
+    def says(self, record: ShownRecord) -> list[str | None]:
         """The digests of the evaluations."""
         return list(record["evaluations"])
 
@@ -215,7 +219,7 @@ class Tables(_Shown):
         super().__init__(plan.study, None, "tables", "assemble_tables", folder, TABLE_FILES, inputs, waits_for)
         self.overhead, self.provenance = overhead.record, plan.paths.provenance(folder)
 
-    def agrees(self, record: Record) -> bool:
+    def agrees(self, record: ShownRecord) -> bool:
         """Whether they were made with the overhead table that is here, as far as their provenance tells."""
         seal = record_of(self.overhead).get("seal")
         return bool(record_of(self.provenance).get("overhead", seal) == seal)

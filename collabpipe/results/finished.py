@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_record, record_of
 from collabpipe.data.prepared import data_record
 from collabpipe.plan.paths import RECORD, TRAIN, Paths
 from collabpipe.plan.recipes import TrainRecipe, read_recipe
+from collabpipe.plan.record_types import DataRecord, Epoch, MetricsRecord, TrainingRecord
 
 WHERE = "The column checkpoint of runs.parquet, among the tables, names the folder of each run."
 
@@ -25,8 +25,8 @@ class FinishedRun:
     folder: Path
     paths: Paths
     recipe: TrainRecipe
-    record: dict[str, Any]
-    data: dict[str, Any]
+    record: TrainingRecord
+    data: DataRecord
 
     @classmethod
     def of(cls, folder: Path) -> FinishedRun:
@@ -37,7 +37,7 @@ class FinishedRun:
         """
         if not (folder / RECORD).is_file():
             raise CollabpipeError(f"{folder}: is not the folder of a trained run: it has no {RECORD}. {WHERE}")
-        record = read_record(folder / RECORD)
+        record: TrainingRecord = read_record(folder / RECORD)
         name = f"{record.get('recipe')}.json"
         place = folder.resolve()
         places = (Paths(parent, place.relative_to(parent).parts[0]) for parent in place.parents)
@@ -59,12 +59,12 @@ class FinishedRun:
         return cls(folder, paths, recipe, record, data)
 
     @property
-    def metrics(self) -> dict[str, Any]:
-        """The metrics of its evaluation; nothing where these weights have not been evaluated."""
-        found = record_of(self.paths.metrics(self.recipe.run))
-        return found if found.get("inputs", {}).get("training") == self.record["digest"] else {}
+    def metrics(self) -> MetricsRecord | None:
+        """The metrics of its evaluation; None if these weights have not been evaluated."""
+        found: MetricsRecord = record_of(self.paths.metrics(self.recipe.run))
+        return found if found.get("inputs", {}).get("training") == self.record["digest"] else None
 
-    def which(self, best: bool) -> str:
+    def which(self, best: bool) -> Epoch:
         """The name of its weights: "last", or "best" if they are asked for.
 
         Raises:

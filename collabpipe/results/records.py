@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from collabpipe.catalogue.sources import IMAGE_FOLDER
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import json_digest, read_record
 from collabpipe.plan.paths import LABEL_INPUTS, RECORD, TEST
 from collabpipe.plan.recipes import EVALUATION_NUMERICS, DataRecipe, TrainRecipe
+from collabpipe.plan.record_types import DataRecord, TrainingRecord
 
 ANNOTATIONS = LABEL_INPUTS[1]
 
 
-def training_record(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
+def training_record(recipe: TrainRecipe, folder: Path) -> TrainingRecord:
     """The record of the training in `folder`.
 
     Raises:
         CollabpipeError: missing, or of another recipe.
     """
-    record = read_record(folder / RECORD, "Train the run: collabpipe train RECIPE.")
+    record: TrainingRecord = read_record(folder / RECORD, "Train the run: collabpipe train RECIPE.")
     if record.get("recipe") != recipe.digest:
         raise CollabpipeError(
             f"{folder}: holds a checkpoint of another recipe ({str(record.get('recipe'))[:12]}, asked for "
@@ -35,7 +35,7 @@ def evaluated_files(data: DataRecipe) -> tuple[str, ...]:
     return (TEST, ANNOTATIONS) if data.source == IMAGE_FOLDER else (TEST,)
 
 
-def evaluation_inputs(training: str, data: DataRecipe, record: Mapping[str, Any]) -> dict[str, str]:
+def evaluation_inputs(training: str, data: DataRecipe, record: DataRecord) -> dict[str, str]:
     """The digests of what an evaluation is made from: the training, and files that a data set's `record` names."""
     return {"training": training} | {name: record["files"][name]["sha256"] for name in evaluated_files(data)}
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from collabpipe.common.files import file_digest, link_or_copy, read_json, sealed, write_json
 from collabpipe.plan.paths import CHECKPOINT_FILES, RECORD, Paths
 from collabpipe.plan.recipes import RunName
+from collabpipe.plan.record_types import Keep, TrainingRecord
 from collabpipe.results.store import Store
 
-Keep = Literal["all", "half", "none"]
 ORDER: tuple[Keep, ...] = ("none", "half", "all")
 WEIGHTS = CHECKPOINT_FILES[:2]
 
@@ -23,7 +23,7 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
     Its record, history, predictions and metrics stay, and so do all times: nothing has to be made again.
     """
     folder = paths.run(run)
-    record = read_json(folder / RECORD)
+    record: TrainingRecord = read_json(folder / RECORD)
     if not record.pop("unfinished", False) and ORDER.index(record.get("kept", "all")) <= ORDER.index(keep):
         return
     store = Store(paths.store)
@@ -37,7 +37,7 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
         for name in WEIGHTS:
             link_or_copy(kept / name, folder / name)
         files = record["files"] | {name: file_digest(folder / name) for name in WEIGHTS}
-        write_json(folder / RECORD, sealed(record | {"kept": keep, "files": files}))
+        write_json(folder / RECORD, sealed({**record, "kept": keep, "files": files}))
         for name, before in times.items():
             os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))
 

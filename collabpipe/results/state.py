@@ -12,7 +12,8 @@ from typing import Any
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.own import own_files
 from collabpipe.plan.plan import ChoiceKey, LabelsKey, Plan
-from collabpipe.results.artefact import AnyArtefact, Known, Record
+from collabpipe.plan.record_types import MetricsRecord
+from collabpipe.results.artefact import AnyArtefact, Known
 from collabpipe.results.artefacts import Evaluation, artefacts
 
 
@@ -28,8 +29,8 @@ class State:
     overhead: bool
     tables: bool
     figures: bool
-    artefacts: Mapping[AnyArtefact, Record]
-    """All artefacts of the plan in the order of the work, each with its record if that was made from its recipe.
+    artefacts: Mapping[AnyArtefact, Any]
+    """All artefacts of the plan in the order of the work, each with its record; None if it has none of its recipe.
 
     Inputs may have changed since: only `known` leaves out artefacts whose inputs no longer fit.
     """
@@ -41,7 +42,7 @@ class State:
         return artefact.record in self.known
 
     @property
-    def metrics(self) -> dict[str, Record]:
+    def metrics(self) -> dict[str, MetricsRecord]:
         """The record of each evaluation that was made from the run's recipe, by the run's name."""
         found = self.artefacts.items()
         return {one.key: record for one, record in found if isinstance(one, Evaluation) and record}
@@ -55,10 +56,10 @@ class State:
 def look(plan: Plan) -> State:
     """The up-to-date artefacts of the plan. Changes nothing."""
     known: Known = {}
-    found: dict[AnyArtefact, Record] = {}
+    found: dict[AnyArtefact, Any] = {}
     for artefact in artefacts(plan):
         record = artefact.found()
-        found[artefact] = record if artefact.asks(record) and artefact.is_whole() else {}
+        found[artefact] = record if record and artefact.asks(record) and artefact.is_whole() else None
         if found[artefact] and artefact.fits(record, known):  # in the order of the work: its inputs are known by now
             known |= artefact.vouches(record)
     done: dict[str, set[Any]] = {}

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
 from collabpipe.common.files import file_digest, link_or_copy, read_json, write_json
 from collabpipe.host.writer import Writer, claimed_elsewhere, writing
+from collabpipe.plan.record_types import Exchange, Stored
 
 RESULT_FILE = "result.json"
 ASKED_FILE = "asked.json"
@@ -44,16 +45,16 @@ class Store:
                 part.unlink(missing_ok=True)
             yield writer
 
-    def find(self, key: str) -> dict[str, Any] | None:
-        """The finished result of `key`, its files verified; None if there is none or a file is damaged."""
+    def find(self, key: str) -> Any:
+        """The finished result of `key` (a `Stored`), its files verified; None if there is none or a file is damaged."""
         path = self.folder(key) / RESULT_FILE
         if not path.exists():
             return None
         if path.stat().st_size == 0:  # adopted, and then the power failed
             path.unlink()
             return None
-        result: dict[str, Any] = read_json(path)
-        exchange = result.pop("exchange", {"files": {}, "about": {}})
+        result: Stored = read_json(path)
+        exchange: Exchange = result.pop("exchange", {"files": {}, "about": {}})
         for name, digest in result["files"].items():
             file = self.folder(key) / name
             found = file_digest(file) if file.exists() else None
@@ -61,14 +62,15 @@ class Store:
                 continue
             if found is not None and found == exchange["files"].get(name):
                 # A process died while it replaced files: accept each file that already has its new content.
-                result = {**result, **exchange["about"], "files": {**result["files"], name: found}, "unfinished": True}
+                about = cast(Stored, exchange["about"])
+                result = {**result, **about, "files": {**result["files"], name: found}, "unfinished": True}
             else:
                 path.unlink()
                 return None
         return result
 
-    def finish(self, key: str, names: Sequence[str], about: Mapping[str, Any]) -> dict[str, Any]:
-        """Declare the files `names` in the key's folder the result of `key`."""
+    def finish(self, key: str, names: Sequence[str], about: Mapping[str, Any]) -> Any:
+        """Declare the files `names` in the key's folder the result of `key`; returns its record (a `Stored`)."""
         folder = self.folder(key)
         result = {**about, "key": key, "files": {name: file_digest(folder / name) for name in names}}
         write_json(folder / RESULT_FILE, result)
@@ -111,7 +113,7 @@ class Store:
             file.replace(self.folder(key) / name)
         write_json(path, {**result, **about, "files": {**result["files"], **digests}})
 
-    def place(self, key: str, result: Mapping[str, Any], target: Path) -> None:
+    def place(self, key: str, result: Stored, target: Path) -> None:
         """Link the result's files into `target`."""
         for name in result["files"]:
             link_or_copy(self.folder(key) / name, target / name)

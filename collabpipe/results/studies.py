@@ -22,6 +22,7 @@ from collabpipe.common.files import file_digest, read_record, record_of, write_t
 from collabpipe.common.validation import Place
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
+from collabpipe.plan.record_types import PlannedStudy
 from collabpipe.settings.study import check_settings
 
 CONFIGS = Path("config")
@@ -59,7 +60,7 @@ class Recorded:
     """A study as it was planned here last."""
 
     path: Path
-    about: Mapping[str, Any]
+    about: PlannedStudy
     results: Path
 
     @property
@@ -143,7 +144,7 @@ def note_study(plan: Plan) -> None:
     """Record the study as the one planned last."""
     if not plan.config:
         return
-    about = {
+    about: PlannedStudy = {
         "study": plan.settings.study,
         "files": _files(plan.files, plan.results),
         "config": _with_paths(plan),

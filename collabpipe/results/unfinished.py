@@ -15,6 +15,7 @@ from collabpipe.host.writer import at_work
 from collabpipe.plan.paths import STATE_FILE
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
+from collabpipe.plan.record_types import Asked
 from collabpipe.results.artefacts import Checkpoint, Evaluation, PreparedData
 from collabpipe.results.state import State
 from collabpipe.results.store import ASKED_FILE, RESULT_FILE
@@ -32,7 +33,7 @@ def begun(plan: Plan, state: State) -> Iterator[str]:
     by_asked = {recipe.asked_digest: name for name, recipe in missing.items() if recipe.undecided is None}
     undecided = missing.keys() - by_asked.values()
     for folder in half:
-        about = record_of(folder / ASKED_FILE)
+        about: Asked = record_of(folder / ASKED_FILE)
         # Of an undecided training nobody can tell which choice it waits for: its name has to do.
         name = by_asked.get(about.get("asked", "")) or next(iter({about.get("run", "")} & undecided), None)
         if name:

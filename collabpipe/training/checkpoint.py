@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -15,6 +14,7 @@ from collabpipe.common.files import file_digest
 from collabpipe.model.networks import StagedNetwork, build_network, drawing_from
 from collabpipe.plan.paths import RECORD
 from collabpipe.plan.recipes import TrainRecipe
+from collabpipe.plan.record_types import TrainingRecord
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:
@@ -27,7 +27,7 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read_weights(folder: Path, which: str, record: dict[str, Any]) -> dict[str, Tensor]:
+def read_weights(folder: Path, which: str, record: TrainingRecord) -> dict[str, Tensor]:
     """The weights ("last" or "best") of the run in `folder`; empty for a diverged run.
 
     Raises:
@@ -46,7 +46,7 @@ def read_weights(folder: Path, which: str, record: dict[str, Any]) -> dict[str, 
     return weights
 
 
-def kept_weights(folder: Path, which: str, record: dict[str, Any]) -> dict[str, Tensor]:
+def kept_weights(folder: Path, which: str, record: TrainingRecord) -> dict[str, Tensor]:
     """As `read_weights`; weights that were kept in half precision come as float32.
 
     Raises:

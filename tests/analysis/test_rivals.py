@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +15,7 @@ from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import sealed, write_json
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
+from collabpipe.plan.record_types import MetricsRecord, TrainingRecord
 from collabpipe.settings.claims import Rival
 from collabpipe.settings.study import check_settings
 from tests.workspaces import altered
@@ -44,7 +45,9 @@ def runs_of(paths: Paths, histories: dict[str, list[float]], best: bool = True) 
         pq.write_table(pa.table({"validation_accuracy": histories[recipe.run.method]}), path)
         metrics: dict[str, Any] = {"status": "finished", "last": {"accuracy": 0.5}}
         metrics["best"] = {"accuracy": 0.6} if best else None
-        runs.append(EvaluatedRun(recipe, {"recipe": recipe.digest}, metrics, 10.0))
+        runs.append(
+            EvaluatedRun(recipe, cast(TrainingRecord, {"recipe": recipe.digest}), cast(MetricsRecord, metrics), 10.0)
+        )
     return runs
 
 

@@ -7,7 +7,7 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from collabpipe.data.prepared import data_record
 from collabpipe.plan.paths import FIGURE_FILES, TABLE_FILES, files_in
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, read_recipe
+from collabpipe.plan.record_types import MetricsRecord, TrainingRecord
 from collabpipe.settings.claims import Claims
 from collabpipe.settings.study import check_settings
 from tests.workspaces import SMALL, Lab, altered
@@ -60,7 +61,7 @@ def evaluated(
                 "best": {"accuracy": accuracy + 0.01, "epoch": 1},
                 "collapsed": recipe.run.method in collapsed,
             }
-        runs.append(EvaluatedRun(recipe, {}, metrics, if_diverged=10.0))
+        runs.append(EvaluatedRun(recipe, cast(TrainingRecord, {}), cast(MetricsRecord, metrics), if_diverged=10.0))
     return runs
 
 
@@ -193,7 +194,7 @@ def test_cells_are_compared_within_their_own_data_noise_and_network() -> None:
     runs = evaluated(made, ACCURACIES)
     for run in runs:  # the other cells are all a point worse for each step, so that a mixture would show
         if run.name.noise == "pair-0.4":
-            run.metrics["last"]["accuracy"] -= 0.2 + (0.1 if run.name.method == "output" else 0.0)
+            run.last["accuracy"] -= 0.2 + (0.1 if run.name.method == "output" else 0.0)
 
     found = main_table(made.study, runs, made.paths).set_index(["noise", "network", "method"])
 
@@ -414,7 +415,7 @@ def test_two_classes_have_columns_for_the_area_under_the_curve() -> None:
     runs = evaluated(made, ACCURACIES)
     for run in runs:
         if run.finished and run.name.method != "output":
-            run.metrics["last"]["auc"] = 0.9 + 0.01 * run.name.seed
+            run.last["auc"] = 0.9 + 0.01 * run.name.seed
 
     found = main_table(made.study, runs, made.paths).set_index("method")
 
@@ -430,7 +431,7 @@ def test_scores_of_groups_have_columns_where_images_have_groups() -> None:
     runs = evaluated(made, ACCURACIES)
     for run in runs:
         if run.finished and run.name.method == "baseline":
-            run.metrics["last"] |= {"groups": 4, "group_accuracy": 0.75 + 0.05 * run.name.seed, "group_auc": 0.9}
+            run.last.update({"groups": 4, "group_accuracy": 0.75 + 0.05 * run.name.seed, "group_auc": 0.9})
 
     found = main_table(made.study, runs, made.paths).set_index("method")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from collabpipe.analysis.variance import components, variance_table
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.seeds import derive_seed
 from collabpipe.plan.plan import Plan
+from collabpipe.plan.record_types import MetricsRecord, TrainingRecord
 from collabpipe.settings.study import check_settings
 from tests.workspaces import Workspace, altered
 
@@ -36,7 +37,8 @@ def evaluated(made: Plan, accuracies: Sequence[float | None]) -> list[EvaluatedR
     runs = []
     for recipe, accuracy in zip(made.runs.values(), accuracies, strict=True):
         status = "diverged" if accuracy is None else "finished"
-        runs.append(EvaluatedRun(recipe, {}, {"status": status, "last": accuracy and {"accuracy": accuracy}}, 0.1))
+        metrics = {"status": status, "last": accuracy and {"accuracy": accuracy}}
+        runs.append(EvaluatedRun(recipe, cast(TrainingRecord, {}), cast(MetricsRecord, metrics), 0.1))
     return runs
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from collabpipe.cli.show import show_tables
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import RunName, TrainRecipe
+from collabpipe.plan.record_types import MetricsRecord, TrainingRecord
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.settings.claims import Claims, load_claims
 from tests.workspaces import REPOSITORY
@@ -179,7 +180,7 @@ def runs_of(accuracies: Accuracies, place: str = PLACE) -> list[EvaluatedRun]:
                 last, best = ({"accuracy": (value + more) / 100} for more in (0.0, 0.5))
                 metrics = {"status": "finished", "last": last, "best": best}
             recipe = TrainRecipe.model_construct(run=name)  # type: ignore[call-arg]
-            found.append(EvaluatedRun(recipe, {}, metrics, if_diverged=10.0))
+            found.append(EvaluatedRun(recipe, cast(TrainingRecord, {}), cast(MetricsRecord, metrics), if_diverged=10.0))
     return found
 
 
@@ -693,7 +694,7 @@ def predict(folder: Path, runs: Sequence[EvaluatedRun], images: int = 200) -> No
     for run in runs:
         path = Paths(folder, "gains").evaluation(run.name) / "predictions.parquet"
         path.parent.mkdir(parents=True)
-        right = round(images * run.metrics["last"]["accuracy"]) if run.finished else 0
+        right = round(images * run.last["accuracy"]) if run.finished else 0
         labels = np.zeros(images, dtype=np.int64)
         pq.write_table(pa.table({"label": labels, "prediction": (np.arange(images) >= right).astype(int)}), path)
 

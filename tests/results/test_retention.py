@@ -16,7 +16,8 @@ from collabpipe.common.files import file_digest, read_json, sealed, write_json
 from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
-from collabpipe.results.retention import Keep, thin
+from collabpipe.plan.record_types import Keep
+from collabpipe.results.retention import thin
 from collabpipe.results.store import Store
 from collabpipe.settings.study import check_settings
 from tests.workspaces import Lab, Workspace, altered, jobs
@@ -74,7 +75,8 @@ class Desk:
 
     def found(self, method: str) -> dict[str, Any] | None:
         """What the store has, its files verified; a damaged result would be gone afterwards."""
-        return self.store.find(self.record(method)["key"])
+        result: dict[str, Any] | None = self.store.find(self.record(method)["key"])
+        return result
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -152,7 +152,8 @@ def counted(study: Workspace) -> Iterator[dict[str, bool]]:
 def result_of(study: Workspace, name: str) -> dict[str, Any] | None:
     """What the store has of a run, its files verified."""
     key = read_json(study.folder / "runs" / name / "record.json")["key"]
-    return Store(study.results / "store").find(key)
+    result: dict[str, Any] | None = Store(study.results / "store").find(key)
+    return result
 
 
 def again(study: Workspace, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from collabpipe.analysis.figures.material import Cell, Material, Predicted, show
 from collabpipe.analysis.figures.panels import Rows
 from collabpipe.analysis.figures.style import MOST_PANELS, SMALL, Sheet, message, shortened, width_of, wrapped
 from collabpipe.common.files import read_record
+from collabpipe.plan.record_types import LabelsRecord
 
 NAMED = 20
 """The most classes whose names fit below a panel."""
@@ -26,7 +27,8 @@ def draw(material: Material) -> Figure:
     classes = {}
     for dataset in {cell[0] for cell in material.predicted}:
         of_data = next(run.recipe.labels for run in material.runs if run.name.dataset == dataset)
-        classes[dataset] = read_record(material.paths.label_files(of_data)[1])["classes"]
+        labels: LabelsRecord = read_record(material.paths.label_files(of_data)[1])
+        classes[dataset] = labels["classes"]
     return draw_classes(material.predicted, classes)
 
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 from collabpipe.common.files import record_of
 from collabpipe.plan.figures import FIGURES
 from collabpipe.plan.paths import RECORD, files_in
+from collabpipe.plan.record_types import ShownRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ALTERNATIVES = "alternatives"
-"""The key of the texts in the figures' record."""
 MOST_NAMED = 8
 BROKEN_NAME = re.compile(r"(?<=[_./-])\n")
 
@@ -40,7 +39,8 @@ class ShownFigure:
 
 def shown_figures(folder: Path) -> list[ShownFigure]:
     """The figures that lie in `folder`, in the order of pages. Texts are not escaped."""
-    texts = record_of(folder / RECORD).get(ALTERNATIVES, {})
+    record: ShownRecord = record_of(folder / RECORD)
+    texts = record.get("alternatives", {})
     drawn = [kind for kind in FIGURES if all((folder / name).is_file() for name in kind.files)]
     return [
         ShownFigure(

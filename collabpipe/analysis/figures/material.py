@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from collabpipe.analysis.tables import main_table, noise_table, read_costs
 from collabpipe.data.prepared import Images, open_images
 from collabpipe.plan.paths import TEST, TRAIN, Paths
 from collabpipe.plan.recipes import DataRecipe
+from collabpipe.plan.record_types import LabelsRecord
 from collabpipe.plan.study_recipes import StudyRecipe
 
 CELL = ["dataset", "noise", "network"]
@@ -103,7 +103,7 @@ class Material:
         return main_table(self.study, self.runs, self.paths)
 
     @cached_property
-    def noise(self) -> tuple[pd.DataFrame, list[tuple[str, dict[str, Any]]]]:
+    def noise(self) -> tuple[pd.DataFrame, list[tuple[str, LabelsRecord]]]:
         """The noise table; the record of the first replicate of each noise, by its name."""
         return noise_table(self.runs, self.paths)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from collabpipe.analysis.figures.material import Material
 from collabpipe.analysis.figures.style import BAR, MOST_PANELS, SMALL, Sheet, message, shortened, width_of, wrapped
 from collabpipe.data.labels import transition_matrix
+from collabpipe.plan.record_types import LabelsRecord
 
 # The square root keeps shares of a few percent visible next to the diagonal.
 SCALE = PowerNorm(0.5, vmin=0.0, vmax=100.0)
@@ -27,7 +27,7 @@ def draw(material: Material) -> Figure:
     return draw_transitions(material.noise[1])
 
 
-def draw_transitions(labels: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure:
+def draw_transitions(labels: Sequence[tuple[str, LabelsRecord]]) -> Figure:
     """One heat map per label file, from its name and record: the share of each class that carries each label."""
     if not labels:
         return message("no label noise in this study")
@@ -45,11 +45,11 @@ def draw_transitions(labels: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure:
     return sheet.figure
 
 
-def _rate(about: Mapping[str, Any]) -> str:
+def _rate(about: LabelsRecord) -> str:
     return f"true rate {100.0 * about['true_rate']:.1f}%, n = {about['images']:,}"
 
 
-def _panel(axes: Axes, about: Mapping[str, Any]) -> None:
+def _panel(axes: Axes, about: LabelsRecord) -> None:
     shares = 100.0 * transition_matrix(about)
     classes = [shortened(name, 20) for name in about["classes"]]
     axes.imshow(shares, cmap="Blues", norm=SCALE, interpolation="none")

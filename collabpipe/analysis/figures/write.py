@@ -20,7 +20,7 @@ from collabpipe.analysis.figures import (
     transitions,
     wrong,
 )
-from collabpipe.analysis.figures.described import ALTERNATIVES, described
+from collabpipe.analysis.figures.described import described
 from collabpipe.analysis.figures.material import Material
 from collabpipe.analysis.figures.style import own_style, save
 from collabpipe.analysis.runs import read_runs
@@ -68,5 +68,5 @@ def write_figures(study: StudyRecipe, paths: Paths, partial: bool = False) -> No
             texts[kind.name] = described(figure)
             for name in kind.files:
                 save(figure, folder / name)
-    write_record(folder, FIGURE_FILES, study, runs, {ALTERNATIVES: texts})
+    write_record(folder, FIGURE_FILES, study, runs, texts)
     note(paths, folder, whereabouts("cpu"))

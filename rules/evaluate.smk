@@ -16,7 +16,7 @@ for block in FILES.blocks:
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads
         resources:
-            gpu=FILES.gpus,
+            gpu=FILES.gpu_slots,
         params:
             options=FILES.evaluate_options,
         shell:

@@ -13,7 +13,7 @@ rule measure_overhead:
         PATHS.benchmark("measure_overhead")
     threads: PLAN.overhead.training.threads
     resources:
-        gpu=FILES.gpus,
+        gpu=FILES.gpu_slots,
     params:
         options=FILES.overhead_options,
     shell:

@@ -20,7 +20,7 @@ from collabpipe.audit.proofs import Stale
 from collabpipe.audit.verify import Verifier
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, read_json
-from collabpipe.host.results_lock import alone, holding, refuse_link
+from collabpipe.host.results_lock import holding, only_process, refuse_link
 from collabpipe.plan.paths import STAGES
 from collabpipe.plan.plan import Plan
 from collabpipe.results.adoption import link_again
@@ -63,7 +63,7 @@ def restore(plans: Sequence[Plan], remote: str | None, stages: Sequence[str], pu
     """
     results = _where_dvc_works(plans)
     found = Restored()
-    with alone(results, "restoring"):
+    with only_process(results, "restoring"):
         if pull:
             _pull(results, remote, _targets(plans, stages or STAGES), force)
         for plan in plans:
@@ -253,7 +253,7 @@ def share(plans: Sequence[Plan], remote: str | None, push: bool) -> None:
         CollabpipeError: something is left to be done or is not what it claims to be, or DVC fails.
     """
     results, targets = _where_dvc_works(plans), _targets(plans, STAGES)
-    with alone(results, "sharing"):
+    with only_process(results, "sharing"):
         for plan in plans:
             _check_finished(plan)
         if _dvc("commit", "--force", *targets) != 0:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from collabpipe.host.results_lock import alone
+from collabpipe.host.results_lock import only_process
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.prune import Unasked, freed_bytes, prune_command, remove, unasked
@@ -28,7 +28,7 @@ def run(arguments: Namespace) -> None:
     paths = arguments.results
     named = [Study.of_files(Plan.from_files([file], paths.root)) for file in arguments.config]
     known = known_studies(paths) if not (named and arguments.remove) else []
-    with alone(paths.root, "pruning"):
+    with only_process(paths.root, "pruning"):
         found = unasked([study.plan for study in named or known], paths)
         show_unasked(found, named or known)
         if found and arguments.remove:

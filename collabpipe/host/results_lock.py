@@ -94,7 +94,7 @@ def occupy(root: Path) -> None:
 
 
 @contextmanager
-def alone(root: Path, work: str) -> Iterator[None]:
+def only_process(root: Path, work: str) -> Iterator[None]:
     """Lock the results folder `root` for this process alone.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from collabpipe.common.files import record_of
-from collabpipe.host.results_lock import alone
+from collabpipe.host.results_lock import only_process
 from collabpipe.plan.paths import RECORD, SHARED_FOLDERS, STUDY_FOLDERS, STUDY_JOBS, Paths, study_folder
 from collabpipe.plan.plan import Plan
 
@@ -36,7 +36,7 @@ def take_over(plan: Plan) -> str:
     root = plan.results
     if not any((root / name).is_dir() for name in STUDY_FOLDERS):
         return ""
-    with alone(root, "moving results of the earlier layout"):
+    with only_process(root, "moving results of the earlier layout"):
         name = str(record_of(root / "tables" / RECORD).get("name", plan.settings.study))
         paths = Paths(root, study_folder(name))
         if paths.folder.exists():

@@ -176,8 +176,8 @@ class Workflow:
         return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
 
     @property
-    def gpus(self) -> int:
-        """The GPUs that a job that trains or predicts asks for."""
+    def gpu_slots(self) -> int:
+        """How many of Snakemake's resource `gpu` a job asks for that trains or predicts."""
         return min(self.plan.settings.execution.jobs_per_gpu, 1)
 
     def gpu_hint(self, limit: int | None) -> str:
@@ -256,4 +256,4 @@ class Workflow:
     def overhead_options(self) -> str:
         """The options of `collabpipe overhead`."""
         options = ["--seconds", str(self.plan.settings.execution.overhead_seconds)]
-        return self._options(*options, *(() if self.gpus else ("--cpu",)))
+        return self._options(*options, *(() if self.gpu_slots else ("--cpu",)))

@@ -17,11 +17,11 @@ from collabpipe.cli import main
 from collabpipe.cli.main import WRITING as WRITERS
 from collabpipe.cli.main import parser
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.host.results_lock import alone, occupy
+from collabpipe.host.results_lock import occupy, only_process
 from tests.workspaces import Workspace
 
 OCCUPY = "from collabpipe.host.results_lock import occupy; occupy(root)"
-ALONE = "from collabpipe.host.results_lock import alone; held = alone(root, 'restoring'); held.__enter__()"
+ALONE = "from collabpipe.host.results_lock import only_process; held = alone(root, 'restoring'); held.__enter__()"
 BUSY = "Snakemake or a command of collabpipe is at work here, and"
 TAKEN = "is being restored, shared or pruned by another process. Wait until it has finished."
 WRITING = [command.__name__.rpartition(".")[2] for command in WRITERS]
@@ -67,7 +67,7 @@ def held(work: str, root: Path, folder: Path | None = None) -> Iterator[Held]:
 def is_free(root: Path) -> bool:
     """Whether nobody at all holds the folder."""
     try:
-        with alone(root, "looking"):
+        with only_process(root, "looking"):
             return True
     except CollabpipeError:
         return False
@@ -80,7 +80,7 @@ def test_many_work_beside_each_other_and_none_beside_who_is_alone(tmp_path: Path
     with ExitStack() as processes:
         runs = [processes.enter_context(held(OCCUPY, tmp_path)) for _ in range(3)]
         for run in runs:
-            with pytest.raises(CollabpipeError) as refused, alone(tmp_path, "pruning"):
+            with pytest.raises(CollabpipeError) as refused, only_process(tmp_path, "pruning"):
                 pytest.fail("it was not alone")
             assert str(refused.value) == (
                 f"{tmp_path}: Snakemake or a command of collabpipe is at work here, and pruning now would mix up its "
@@ -93,7 +93,7 @@ def test_many_work_beside_each_other_and_none_beside_who_is_alone(tmp_path: Path
         with pytest.raises(CollabpipeError) as refused:
             occupy(tmp_path)
         assert str(refused.value) == f"{tmp_path}: {TAKEN}"
-        with pytest.raises(CollabpipeError, match="is at work here"), alone(tmp_path, "sharing"):
+        with pytest.raises(CollabpipeError, match="is at work here"), only_process(tmp_path, "sharing"):
             pytest.fail("two were alone")
         assert restoring.ends() == ""
         assert is_free(tmp_path)
@@ -116,10 +116,10 @@ def test_a_child_that_was_started_by_a_killed_process_does_not_hold_for_it(tmp_p
 
 
 def test_what_fails_while_it_is_alone_lets_go(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), alone(tmp_path, "restoring"):
+    with pytest.raises(ZeroDivisionError), only_process(tmp_path, "restoring"):
         _ = 1 / 0
     assert is_free(tmp_path)
-    with pytest.raises(ValueError, match="again"), alone(tmp_path, "restoring"):
+    with pytest.raises(ValueError, match="again"), only_process(tmp_path, "restoring"):
         raise ValueError("again")
 
 
@@ -133,7 +133,7 @@ def test_another_results_folder_is_another_matter(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_yet_is_made_and_holds_nothing_but_the_lock(tmp_path: Path) -> None:
     root = tmp_path / "new" / "results"
-    with alone(root, "restoring"):
+    with only_process(root, "restoring"):
         assert [path.name for path in root.iterdir()] == [".lock"]
 
 

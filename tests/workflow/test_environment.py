@@ -78,7 +78,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def only_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in no repository, and a home without settings."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)

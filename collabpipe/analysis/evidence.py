@@ -173,7 +173,7 @@ class Evidence:
     def _hits_of(self, run: EvaluatedRun) -> NDArray[np.bool_] | None:
         if not run.finished:
             return None
-        path = self.paths.evaluation(run.name) / "predictions.parquet"
+        path = self.paths.predictions(run.name)
         if path not in self._hits:
             self._hits[path] = _read_hits(path) if path.exists() else None
         return self._hits[path]

@@ -64,7 +64,7 @@ class RivalChoice:
         """Accuracy in percent on the noisy validation labels."""
         if not run.finished:
             return run.if_diverged
-        path = self.paths.run(run.name) / "history.parquet"
+        path = self.paths.history(run.name)
         accuracies = 100.0 * pq.read_table(path, columns=["validation_accuracy"]).column(0).to_numpy()
         return float(accuracies[-1] if epoch == "last" else np.nanmax(accuracies))
 

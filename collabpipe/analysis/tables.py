@@ -17,7 +17,7 @@ from collabpipe.analysis.variance import write_variance
 from collabpipe.analysis.verdicts import write_claims
 from collabpipe.common.files import atomic_path, file_digest, read_record, seal_of, sealed, write_json, write_text
 from collabpipe.common.whereabouts import whereabouts
-from collabpipe.plan.paths import OVERHEAD_RECORD, RECORD, TABLE_FILES, Paths, files_in
+from collabpipe.plan.paths import COSTS, MAIN, OVERHEAD_RECORD, RECORD, TABLE_FILES, WEIGHTS, Paths, files_in
 from collabpipe.plan.record_types import LabelsRecord, OverheadRecord, ShownRecord, TablesProvenance
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.provenance import note
@@ -111,8 +111,8 @@ def runs_table(runs: list[EvaluatedRun], paths: Paths) -> pd.DataFrame:
                 **run.name.model_dump(),
                 "recipe": paths.shown(paths.recipe(run.recipe.digest)),
                 "labels": paths.shown(paths.labels(run.recipe.labels)),
-                "checkpoint": f"{shown}/last.safetensors",
-                "history": f"{shown}/history.parquet",
+                "checkpoint": f"{shown}/{WEIGHTS['last']}",
+                "history": paths.shown(paths.history(run.name)),
                 "provenance": paths.shown(paths.provenance(folder)),
                 **_flat(asked),
                 **_flat(measured),
@@ -237,7 +237,7 @@ def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, 
         shown["n"] = [f"{n} of {planned[cell]}" for n, cell in zip(table["n"], cells, strict=True)]
     write_text(folder / "main.csv", table.to_csv(index=False, float_format="%.4f"))
     markdown = shown.to_markdown(index=False, disable_numparse=True)
-    write_text(folder / "main.md", f"{note}{markdown}\n\n{NOTE}\n")
+    write_text(folder / MAIN, f"{note}{markdown}\n\n{NOTE}\n")
     write_text(folder / "main.tex", _latex(shown))
     with atomic_path(folder / "runs.parquet") as temporary:
         runs_table(runs, paths).to_parquet(temporary, index=False)
@@ -269,7 +269,7 @@ def read_costs(study: StudyRecipe, paths: Paths) -> pd.DataFrame | None:
     about = record.get("about")
     if not about or about.get("recipe") != study.overhead:
         return None
-    costs = pd.read_csv(paths.overhead / "overhead.csv")
+    costs = pd.read_csv(paths.overhead / COSTS)
     names = [f"{n}/{m}" for n, m in zip(costs["network"], costs["method"], strict=True)]
     rounds: list[Any] = [record["rounds"][name] for name in names]
     return costs.assign(dataset=about["data"], rounds=rounds)

@@ -14,12 +14,10 @@ from collabpipe.cli.console import console
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.paths import RECORD, TABLE_FILES, Paths
+from collabpipe.plan.paths import CLAIMS, MAIN, RECORD, TABLE_FILES, Paths
 from collabpipe.plan.record_types import ShownRecord
 from collabpipe.results.state import State, look
 from collabpipe.results.studies import Study, recorded, study_here
-
-MAIN = "main.md"
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -106,7 +104,7 @@ def _standing(study: Study, state: State) -> Iterator[str]:
 
 def _show_claims(paths: Paths, console: Console) -> None:
     """The declared contrasts that the study's runs can judge."""
-    with (paths.tables / "claims.csv").open(encoding="utf-8", newline="") as file:
+    with (paths.tables / CLAIMS).open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["verdict"] != "not run" and "(" not in row["reading"]]
     if not rows:
         return

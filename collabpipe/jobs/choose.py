@@ -119,5 +119,5 @@ def _validation_accuracy(record: TrainingRecord, paths: Paths) -> float | None:
     if record["status"] == "diverged":
         return None
     run = RunName.model_validate(record["run"])
-    history = pq.read_table(paths.run(run) / "history.parquet", columns=["validation_accuracy"])
+    history = pq.read_table(paths.history(run), columns=["validation_accuracy"])
     return float(history.column(0)[-1].as_py())

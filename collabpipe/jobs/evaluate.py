@@ -16,7 +16,7 @@ from collabpipe.common.files import atomic_path, sealed, write_json
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.data.prepared import GROUP, Images, data_record, file_names, group_names, open_images
 from collabpipe.host.gpu_lease import lease_device
-from collabpipe.plan.paths import EVALUATION_FILES, METRICS, Paths
+from collabpipe.plan.paths import METRICS, PREDICTIONS, Paths
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import (
     EvaluationProvenance,
@@ -33,8 +33,6 @@ from collabpipe.results.records import evaluation_inputs, evaluation_key, traini
 from collabpipe.results.retention import thin
 from collabpipe.results.store import Store
 from collabpipe.training.scores import is_collapsed, score
-
-PREDICTIONS = EVALUATION_FILES[0]
 
 
 def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu: int = 1) -> None:

@@ -22,7 +22,7 @@ from collabpipe.host.gpu_lease import lease_device
 from collabpipe.host.signals import Interruption
 from collabpipe.host.writer import Writer
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.paths import CHECKPOINT_FILES, RECORD, STATE_FILE, TRAIN, Paths
+from collabpipe.plan.paths import ASKED_FILE, CHECKPOINT_FILES, HISTORY, RECORD, STATE_FILE, TRAIN, WEIGHTS, Paths
 from collabpipe.plan.recipes import TrainRecipe, training_digest
 from collabpipe.plan.record_types import (
     Asked,
@@ -35,7 +35,7 @@ from collabpipe.plan.record_types import (
 )
 from collabpipe.results.provenance import note
 from collabpipe.results.records import evaluation_inputs, evaluation_key
-from collabpipe.results.store import ASKED_FILE, Store
+from collabpipe.results.store import Store
 from collabpipe.settings.study import CANDIDATE, ExecutionSettings
 from collabpipe.training.saving import DEVICE, Saver, save_tensors
 
@@ -247,8 +247,8 @@ def _write_results(training: Training, folder: Path, key: str) -> dict[str, str]
         contiguous = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
         # One entry: safetensors writes several in an order that changes from process to process.
         about = {"collabpipe": json.dumps({"key": key, "status": status, "which": name})}
-        save_tensors(folder / f"{name}.safetensors", contiguous, about)
-    with atomic_path(folder / "history.parquet") as temporary:
+        save_tensors(folder / WEIGHTS[name], contiguous, about)
+    with atomic_path(folder / HISTORY) as temporary:
         pq.write_table(pa.Table.from_pylist(training.history).replace_schema_metadata({"key": key}), temporary)
     return {"last": weights_digest(last), "best": weights_digest(best)}
 

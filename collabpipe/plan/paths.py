@@ -25,15 +25,22 @@ METRICS = "metrics.json"
 OVERHEAD_RECORD = "overhead.json"
 STATE_FILE = "state.safetensors"
 """Of a training that is under way, in its writer's folder."""
-CHECKPOINT_FILES = ("last.safetensors", "best.safetensors", "history.parquet", RECORD)
-EVALUATION_FILES = ("predictions.parquet", METRICS)
-OVERHEAD_FILES = ("overhead.csv", "overhead.md", OVERHEAD_RECORD)
+RESULT_FILE, ASKED_FILE = "result.json", "asked.json"
+"""Of a result in the store: what it is, written last; of a training, the recipe that it was first made for."""
+HISTORY = "history.parquet"
+WEIGHTS = {"last": "last.safetensors", "best": "best.safetensors"}
+CHECKPOINT_FILES = (*WEIGHTS.values(), HISTORY, RECORD)
+PREDICTIONS = "predictions.parquet"
+EVALUATION_FILES = (PREDICTIONS, METRICS)
+COSTS = "overhead.csv"
+OVERHEAD_FILES = (COSTS, "overhead.md", OVERHEAD_RECORD)
+MAIN, CLAIMS = "main.md", "claims.csv"
 TABLE_FILES = (
     "main.csv",
-    "main.md",
+    MAIN,
     "main.tex",
     "runs.parquet",
-    "claims.csv",
+    CLAIMS,
     "claims.md",
     "claims.json",
     "noise.csv",
@@ -59,6 +66,13 @@ STUDY_FOLDERS = ("labels", "runs", "selection", "evaluations", "overhead", "tabl
 SHARED_FOLDERS = ("datasets", "raw", "recipes", "store", "studies", "provenance", "logs", "benchmarks")
 PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 SUFFIXED = re.compile(r".*-[0-9a-f]{8}")
+RECORDS = {
+    "runs": ("*/*/*/*/*", RECORD),
+    "evaluations": ("*/*/*/*/*", METRICS),
+    "labels": ("*/*/*.json", ""),
+    "selection": ("*/*/*/*.json", ""),
+}
+"""What lies in the folders of a study, one for each of many artefacts: what is found there, and its record in it."""
 
 
 def study_folder(name: str) -> str:
@@ -93,6 +107,24 @@ class Paths:
         folders = sorted({folder.parent for name in STUDY_FOLDERS for folder in self.root.glob(f"*/{name}")})
         taken = (*SHARED_FOLDERS, *STUDY_FOLDERS)
         return [Paths(self.root, folder.name) for folder in folders if folder.name not in taken]
+
+    def records(self, kind: str) -> list[Path]:
+        """The record of everything that lies in the study's folder `kind`; what was not finished may lack it."""
+        pattern, name = RECORDS[kind]
+        return [found / name for found in sorted((self.folder / kind).glob(pattern))]
+
+    def around(self, kind: str, record: Path) -> list[Path]:
+        """All that belongs to the artefact with a record in the study's folder `kind`."""
+        if kind == "selection":
+            return [record]
+        if kind == "labels":
+            labels = record.with_suffix(".parquet")
+            return [record, labels, self.provenance(labels)]
+        return [record.parent, self.provenance(record.parent)]
+
+    def stored(self) -> list[Path]:
+        """The folders of results in the store."""
+        return sorted(self.store.glob("*/*"))
 
     @property
     def options(self) -> list[str]:
@@ -222,6 +254,14 @@ class Paths:
     def run_record(self, run: RunName) -> Path:
         """The record of a run's training."""
         return self.run(run) / RECORD
+
+    def history(self, run: RunName) -> Path:
+        """What a run's training measured in each epoch."""
+        return self.run(run) / HISTORY
+
+    def predictions(self, run: RunName) -> Path:
+        """What a run predicts on the test set."""
+        return self.evaluation(run) / PREDICTIONS
 
     def metrics(self, run: RunName) -> Path:
         """The record of a run's evaluation."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from collabpipe.common.files import read_json, record_of, write_json
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import ASKED_FILE, RESULT_FILE, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.record_types import Asked, MetricsRecord, TrainingRecord
 from collabpipe.results.artefact import AnyArtefact
 from collabpipe.results.artefacts import Checkpoint, Evaluation, artefacts
 from collabpipe.results.state import State
-from collabpipe.results.store import ASKED_FILE, RESULT_FILE, Store
+from collabpipe.results.store import Store
 
 OF_THE_RUN = ("recipe", "run", "inputs", "choices", "composition", "training", "digest", "seal", "key", "files")
 """The fields of a record that belong to its run. All others belong to the result, which several runs may share."""

@@ -8,18 +8,23 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
-from collabpipe.plan.paths import METRICS, OVERHEAD_RECORD, RECORD, Paths
+from collabpipe.plan.paths import ASKED_FILE, OVERHEAD_RECORD, RECORDS, RESULT_FILE, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import training_digest
-from collabpipe.results.store import ASKED_FILE, RESULT_FILE
+from collabpipe.plan.record_types import TrainingRecord
+from collabpipe.results.artefact import AnyArtefact
+from collabpipe.results.artefacts import Checkpoint, PreparedData, artefacts
 from collabpipe.results.studies import known_studies
 
 Unasked = dict[str, list[Path]]
 """Files and folders that no configuration needs, by kind."""
+
+
+KINDS = {"selection": "choices"}
+"""What a person calls what lies in a folder, where its name does not say it."""
 
 
 @dataclass
@@ -29,7 +34,8 @@ class _Asked:
     recipes: set[str] = field(default_factory=set)
     plugins: set[str] = field(default_factory=set)
     datasets: set[str] = field(default_factory=set)
-    runs: set[str] = field(default_factory=set)
+    records: dict[Path, set[str]] = field(default_factory=dict)
+    """The digests of the recipes that the artefact with a record may have."""
     results: set[str] = field(default_factory=set)
     """Digests of trainings, as they are known before their inputs exist (TrainRecipe.asked_digest)."""
     undecided: set[str] = field(default_factory=set)
@@ -38,27 +44,27 @@ class _Asked:
     @classmethod
     def by(cls, plans: Iterable[Plan]) -> _Asked:
         asked = cls()
-        for plan in plans:
-            asked._add(plan)
+        for artefact in (artefact for plan in plans for artefact in artefacts(plan)):
+            asked._add(artefact)
         return asked
 
-    def needs(self, run: str, record: dict[str, Any]) -> bool:
-        """Whether a run with that record is needed; one without a record is about to be made."""
-        return record.get("recipe") in self.recipes if record else run in self.runs
+    def needs(self, record: Path) -> bool:
+        """Whether the artefact with that record is needed; one that lacks its record is about to be made."""
+        digests = self.records.get(record, set())
+        found = record_of(record)
+        return found.get("recipe") in digests if found else bool(digests)
 
-    def _add(self, plan: Plan) -> None:
-        for recipes in (plan.data, plan.labels, plan.selections, plan.trainings):
-            self.recipes |= {recipe.digest for recipe in recipes.values()}
-            self.plugins |= {digest for recipe in recipes.values() for digest in recipe.plugins}
-        self.recipes |= {plan.overhead.digest, plan.study.digest}
-        self.plugins |= set(plan.overhead.plugins)
-        self.datasets |= set(plan.data)
-        self.runs |= set(plan.trainings)
-        for name, recipe in plan.trainings.items():
-            if recipe.undecided is None:
-                self.results.add(recipe.asked_digest)
-            else:
-                self.undecided.add(name)
+    def _add(self, artefact: AnyArtefact) -> None:
+        recipe = artefact.recipe
+        self.recipes.add(recipe.digest)
+        self.plugins |= set(recipe.plugins)
+        self.records.setdefault(artefact.record, set()).add(recipe.digest)
+        if isinstance(artefact, PreparedData):
+            self.datasets.add(artefact.key)
+        elif isinstance(artefact, Checkpoint) and recipe.undecided is None:
+            self.results.add(recipe.asked_digest)
+        elif isinstance(artefact, Checkpoint):
+            self.undecided.add(artefact.key)
 
 
 def unasked(plans: Sequence[Plan], paths: Paths) -> Unasked:
@@ -68,31 +74,23 @@ def unasked(plans: Sequence[Plan], paths: Paths) -> Unasked:
     """
     asked = _Asked.by(plans)
     listed: list[tuple[str, Path]] = []
-    records: list[Path] = []
+    runs: list[Path] = []
     for study in paths.of_studies():
-        listed += _of_study(_Asked.by(plan for plan in plans if plan.paths.study == study.study), study)
-        records += study.folder.glob(f"runs/*/*/*/*/*/{RECORD}")
+        listed += _of_study(asked, study)
+        runs += study.records("runs")
     found: Unasked = {}
     for kind, path in (*listed, *_shared(asked, paths)):
         found.setdefault(kind, []).append(path)
     going = {path for of_kind in found.values() for path in of_kind}
-    kept = (record for record in records if record.parent not in going)
+    kept = (record for record in runs if record.parent not in going)
     stored = _stored(asked, map(record_of, kept), paths)
     return found | ({"stored results": stored} if stored else {})
 
 
 def _of_study(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:
-    for kind, name in (("runs", RECORD), ("evaluations", METRICS)):
-        for folder in sorted(paths.folder.glob(f"{kind}/*/*/*/*/*")):
-            if not asked.needs(str(folder.relative_to(paths.folder / kind)), record_of(folder / name)):
-                yield from ((kind, path) for path in (folder, paths.provenance(folder)) if path.exists())
-    for about in sorted(paths.folder.glob("labels/*/*/*.json")):
-        if record_of(about).get("recipe") not in asked.recipes:
-            labels = about.with_suffix(".parquet")
-            yield from (("labels", path) for path in (about, labels, paths.provenance(labels)) if path.exists())
-    for choice in sorted(paths.selection.glob("*/*/*/*.json")):
-        if record_of(choice).get("recipe") not in asked.recipes:
-            yield "choices", choice
+    for kind in RECORDS:
+        for record in (record for record in paths.records(kind) if not asked.needs(record)):
+            yield from ((KINDS.get(kind, kind), path) for path in paths.around(kind, record) if path.exists())
 
 
 def _shared(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:
@@ -109,14 +107,14 @@ def _shared(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:
             yield "plugins", plugin
 
 
-def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list[Path]:
+def _stored(asked: _Asked, kept: Iterable[TrainingRecord], paths: Paths) -> list[Path]:
     """The store's folders that belong neither to one of the `kept` records nor to a plan."""
     going, others = [], []
-    keys, trainings = set(), set()
+    keys, trainings = set[str | None](), set[str | None]()
     for record in kept:
         keys.add(record.get("key"))
         trainings.add(record.get("digest"))
-    for folder in sorted(paths.store.glob("*/*")):
+    for folder in paths.stored():
         by, result = record_of(folder / ASKED_FILE), record_of(folder / RESULT_FILE)
         if not by and folder.name in keys:
             trainings.add(training_digest(result) if result else None)
@@ -138,18 +136,18 @@ def _stored(asked: _Asked, kept: Iterable[dict[str, Any]], paths: Paths) -> list
 
 def left_over(plan: Plan) -> str:
     """One line about the runs in the study's folder that the study does not ask for; empty without any."""
-    folder = plan.paths.folder / "runs"
-    names = {str(run.relative_to(folder)) for run in folder.glob("*/*/*/*/*")} - plan.trainings.keys()
-    if names:
+    of_study = {plan.paths.run_record(recipe.run) for recipe in plan.trainings.values()}
+    left = [record for record in plan.paths.records("runs") if record not in of_study]
+    if left:
         try:
             plans = [study.plan for study in known_studies(plan.paths) if study.name == plan.settings.study]
         except CollabpipeError:
             return ""  # another study's broken file must not stop this one; `collabpipe prune` says what is wrong
         asked = _Asked.by(plans)  # also what the files ask for, if `--config` gave this study other values
-        names = {name for name in names if not asked.needs(name, record_of(folder / name / RECORD))}
-    if not names:
+        left = [record for record in left if not asked.needs(record)]
+    if not left:
         return ""
-    runs = "1 run lies" if len(names) == 1 else f"{len(names):,} runs lie"
+    runs = "1 run lies" if len(left) == 1 else f"{len(left):,} runs lie"
     return f"{runs} in {plan.paths.folder} that the study does not ask for any more. See: {prune_command(plan.paths)}"
 
 

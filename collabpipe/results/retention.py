@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from collabpipe.common.files import file_digest, link_or_copy, read_json, sealed, write_json
-from collabpipe.plan.paths import CHECKPOINT_FILES, RECORD, Paths
+from collabpipe.plan.paths import RECORD, WEIGHTS, Paths
 from collabpipe.plan.recipes import RunName
 from collabpipe.plan.record_types import Keep, TrainingRecord
 from collabpipe.results.store import Store
 
+WEIGHT_FILES = tuple(WEIGHTS.values())
 ORDER: tuple[Keep, ...] = ("none", "half", "all")
-WEIGHTS = CHECKPOINT_FILES[:2]
 
 
 def thin(run: RunName, paths: Paths, keep: Keep) -> None:
@@ -30,13 +30,13 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
     with store.writing(record["key"]) as writer:
         kept = writer.folder
         # Until all files are replaced, result.json accepts old and new ones, so this process may die at any moment.
-        spare = {name: _thinned(folder / name, kept / f".{name}.part", keep, record["key"]) for name in WEIGHTS}
-        times = {name: (folder / name).stat() for name in (*WEIGHTS, RECORD)}
+        spare = {name: _thinned(folder / name, kept / f".{name}.part", keep, record["key"]) for name in WEIGHT_FILES}
+        times = {name: (folder / name).stat() for name in (*WEIGHT_FILES, RECORD)}
         writer.check()
         store.exchange(record["key"], spare, {"kept": keep})
-        for name in WEIGHTS:
+        for name in WEIGHT_FILES:
             link_or_copy(kept / name, folder / name)
-        files = record["files"] | {name: file_digest(folder / name) for name in WEIGHTS}
+        files = record["files"] | {name: file_digest(folder / name) for name in WEIGHT_FILES}
         write_json(folder / RECORD, sealed({**record, "kept": keep, "files": files}))
         for name, before in times.items():
             os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -45,7 +45,7 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
 def _thinned(weights: Path, target: Path, keep: Keep, key: str) -> Path:
     from safetensors.torch import load_file, save_file
 
-    kept: dict[str, Any] = load_file(weights) if keep == "half" and weights.name == WEIGHTS[0] else {}
+    kept: dict[str, Any] = load_file(weights) if keep == "half" and weights.name == WEIGHTS["last"] else {}
     halved = {name: value.half() if value.is_floating_point() else value for name, value in kept.items()}
     save_file(halved, target, {"collabpipe": json.dumps({"kept": keep, "key": key})})
     return target

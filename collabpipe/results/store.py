@@ -17,14 +17,8 @@ from filelock import FileLock, Timeout
 
 from collabpipe.common.files import file_digest, link_or_copy, read_json, write_json
 from collabpipe.host.writer import Writer, claimed_elsewhere, writing
+from collabpipe.plan.paths import RESULT_FILE
 from collabpipe.plan.record_types import Exchange, Stored
-
-RESULT_FILE = "result.json"
-ASKED_FILE = "asked.json"
-"""In a training's folder: names the recipe that it was first made for.
-
-`collabpipe prune` uses it to find results that no study needs.
-"""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from safetensors import SafetensorError, safe_open
 
 from collabpipe.common.files import record_of
 from collabpipe.host.writer import at_work
-from collabpipe.plan.paths import STATE_FILE
+from collabpipe.plan.paths import ASKED_FILE, RESULT_FILE, STATE_FILE
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import Asked
 from collabpipe.results.artefacts import Checkpoint, Evaluation, PreparedData
 from collabpipe.results.state import State
-from collabpipe.results.store import ASKED_FILE, RESULT_FILE
 
 FAILED = re.compile(r"\berror\b|^Traceback |not found$|^Killed", re.IGNORECASE | re.MULTILINE)
 """What the log of a failed job says somewhere, and that of no other."""
@@ -27,8 +26,8 @@ RECIPE = re.compile(r"([0-9a-f]{64})\.json")
 
 def begun(plan: Plan, state: State) -> Iterator[str]:
     """A line for each training that is at work or was stopped, with what it saved."""
-    folders = [file.parent for file in plan.paths.store.glob(f"*/*/{ASKED_FILE}")]
-    half = [folder for folder in folders if not (folder / RESULT_FILE).exists()]
+    trainings = [folder for folder in plan.paths.stored() if (folder / ASKED_FILE).exists()]
+    half = [folder for folder in trainings if not (folder / RESULT_FILE).exists()]
     missing = {name: recipe for name, recipe in plan.trainings.items() if half and name not in state.trained}
     by_asked = {recipe.asked_digest: name for name, recipe in missing.items() if recipe.undecided is None}
     undecided = missing.keys() - by_asked.values()

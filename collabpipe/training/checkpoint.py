@@ -12,7 +12,7 @@ from torch import Tensor
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest
 from collabpipe.model.networks import StagedNetwork, build_network, drawing_from
-from collabpipe.plan.paths import RECORD
+from collabpipe.plan.paths import RECORD, WEIGHTS
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import TrainingRecord
 
@@ -33,7 +33,7 @@ def read_weights(folder: Path, which: str, record: TrainingRecord) -> dict[str, 
     Raises:
         CollabpipeError: missing, broken, or not the weights that the run's record names.
     """
-    path = folder / f"{which}.safetensors"
+    path = folder / WEIGHTS[which]
     try:
         weights: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -55,7 +55,7 @@ def kept_weights(folder: Path, which: str, record: TrainingRecord) -> dict[str, 
     kept = record.get("kept", "all")
     if kept == "all":
         return read_weights(folder, which, record)
-    path = folder / f"{which}.safetensors"
+    path = folder / WEIGHTS[which]
     if kept == "none" or which == "best":
         last = "" if kept == "none" else " The last epoch's were kept in half precision: leave --best out."
         raise CollabpipeError(

@@ -31,10 +31,10 @@ from collabpipe.cli import main
 from collabpipe.common.files import file_digest, json_digest, json_text, read_json, sealed, write_json
 from collabpipe.data.labels import LabelFile, read_labels, write_labels
 from collabpipe.host.signals import Interruption
-from collabpipe.jobs.evaluate import PREDICTIONS, evaluate, metrics_of
+from collabpipe.jobs.evaluate import evaluate, metrics_of
 from collabpipe.jobs.overhead import measure_study
 from collabpipe.jobs.train import train
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import PREDICTIONS, Paths
 from collabpipe.plan.recipes import LabelsRecipe, read_recipe, training_digest
 from collabpipe.results.records import evaluation_key
 from collabpipe.results.retention import thin

@@ -12,8 +12,8 @@ from PIL import Image
 
 from collabpipe.cli import main
 from collabpipe.common.files import read_json
-from collabpipe.jobs.evaluate import PREDICTIONS, metrics_of
-from collabpipe.plan.paths import LABEL_INPUTS, METRICS
+from collabpipe.jobs.evaluate import metrics_of
+from collabpipe.plan.paths import LABEL_INPUTS, METRICS, PREDICTIONS
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
 from tests.workspaces import Workspace, altered

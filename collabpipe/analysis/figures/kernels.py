@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from collabpipe.analysis.figures.material import Cell, Material, shown_cell
 from collabpipe.analysis.figures.style import BAR, Sheet, message, wrapped
+from collabpipe.plan.paths import WEIGHTS
 
 MOST_KERNELS = 64
 MOST_METHODS = 6
@@ -35,7 +36,7 @@ def draw(material: Material) -> Figure:
     for cell, by_method in list(material.by_method.items())[:MOST_CELLS]:
         found = []
         for name in names:
-            weights = [material.paths.run(run.name) / "last.safetensors" for run in by_method.get(name, ())]
+            weights = [material.paths.run(run.name) / WEIGHTS["last"] for run in by_method.get(name, ())]
             grams = (gram for path in weights if (gram := read_gram(path)) is not None)
             if (first := next(grams, None)) is not None:
                 found.append((name, first))

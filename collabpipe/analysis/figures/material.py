@@ -128,7 +128,7 @@ class Material:
     @cached_property
     def histories(self) -> pd.DataFrame:
         """All histories below each other with the names of their runs; `diverged` marks the last row of such a run."""
-        files = [self.paths.run(run.name) / "history.parquet" for run in self.runs]
+        files = [self.paths.history(run.name) for run in self.runs]
         # Opened one by one, without a pool of threads for each: a fifth of the time.
         tables = [pq.ParquetFile(file).read(use_threads=False) for file in files]
         histories: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
@@ -147,7 +147,7 @@ class Material:
         for cell, methods in self.by_method.items():
             for method, runs in methods.items():
                 finished = [run.name for run in runs if run.finished][:REPLICATES]
-                files = [self.paths.evaluation(name) / "predictions.parquet" for name in finished]
+                files = [self.paths.predictions(name) for name in finished]
                 if files:
                     tables = [pq.ParquetFile(file).read(use_threads=False) for file in files]
                     found.setdefault(cell, {})[method] = tally(tables)

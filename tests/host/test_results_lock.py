@@ -21,7 +21,9 @@ from collabpipe.host.results_lock import occupy, only_process
 from tests.workspaces import Workspace
 
 OCCUPY = "from collabpipe.host.results_lock import occupy; occupy(root)"
-ALONE = "from collabpipe.host.results_lock import only_process; held = alone(root, 'restoring'); held.__enter__()"
+ALONE = (
+    "from collabpipe.host.results_lock import only_process; held = only_process(root, 'restoring'); held.__enter__()"
+)
 BUSY = "Snakemake or a command of collabpipe is at work here, and"
 TAKEN = "is being restored, shared or pruned by another process. Wait until it has finished."
 WRITING = [command.__name__.rpartition(".")[2] for command in WRITERS]

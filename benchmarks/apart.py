@@ -16,7 +16,7 @@ def _serve(pipe: Connection, context: Context, steps: int, workers: int) -> None
     from benchmarks import plain
     from benchmarks.ours import random_images
     from collabpipe.model.networks import build_network, initialise
-    from collabpipe.settings.study import NetworkSettings
+    from collabpipe.settings.training import NetworkSettings
 
     torch.set_num_threads(1)
     size = context.batch_size

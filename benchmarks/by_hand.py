@@ -11,12 +11,14 @@ from pathlib import Path
 
 from collabpipe.cli import main
 from collabpipe.common.errors import CollabpipeError
+from collabpipe.jobs.blocks import for_each
 from collabpipe.jobs.choose import decide
 from collabpipe.plan.paths import METRICS, RECORD, Paths
 from collabpipe.plan.plan import ChoiceKey, Plan
-from collabpipe.plan.recipes import Recipe, TrainRecipe, for_each
+from collabpipe.plan.recipes import Recipe, TrainRecipe
 from collabpipe.results.state import look
-from collabpipe.settings.study import CANDIDATE, ExecutionSettings
+from collabpipe.settings.study import CANDIDATE
+from collabpipe.settings.training import ExecutionSettings
 
 ROUNDS = 4
 """Trainings that a process is given at a time, per thread: its threads need not wait for the slowest of each round."""

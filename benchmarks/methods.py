@@ -9,7 +9,7 @@ import torch
 from benchmarks.rounds import Context, Goal, Row, Work, in_turns, paired, step_clock, synchronise
 from benchmarks.step import whole_loop
 from collabpipe.methods.resolve import compose, read_methods
-from collabpipe.settings.study import NetworkSettings, TrainingSettings
+from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.device import be_deterministic
 from collabpipe.training.step_cost import Entry, Subject
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from collabpipe.jobs.overhead import write_overhead
 from collabpipe.methods.resolve import compose, read_methods
-from collabpipe.settings.study import NetworkSettings, TrainingSettings
+from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.step_cost import Entry, measure_overhead
 
 PATTERNS = ("hierarchical", "simple", "instances")

@@ -20,7 +20,7 @@ from benchmarks.ours import clean_labels, random_images, recipe
 from benchmarks.rounds import Context, Goal, Row, Work, in_turns, paired, step_clock, synchronise
 from collabpipe.methods.composition import Composition
 from collabpipe.model.networks import build_network, initialise
-from collabpipe.settings.study import NetworkSettings
+from collabpipe.settings.training import NetworkSettings
 from collabpipe.training.batches import Pixels
 from collabpipe.training.device import be_deterministic
 from collabpipe.training.engine import Training

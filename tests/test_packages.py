@@ -212,7 +212,15 @@ def loaded_after(code: str) -> set[str]:
 
 
 LIGHT = [
-    *("plan.paths", "settings.study", "plan.plan", "results.workflow", "results.state", "results.adoption"),
+    *(
+        "plan.paths",
+        "settings.study",
+        "settings.training",
+        "plan.plan",
+        "results.workflow",
+        "results.state",
+        "results.adoption",
+    ),
     *("results.timestamps", "host.results_lock", "results.prune", "cli.main", "plugin"),
 ]
 
@@ -255,7 +263,7 @@ from collabpipe.methods.representation import RepresentationTerm
 from collabpipe.model.method import Generators, build_method
 from collabpipe.model.networks import initialise
 from collabpipe.training.scores import is_collapsed, score
-from collabpipe.settings.study import NetworkSettings, TrainingSettings
+from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training import device, engine, measure
 from collabpipe.training.optimiser import Sgd
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from collabpipe.plan.record_types import Keep
-from collabpipe.settings.study import ExecutionSettings
+from collabpipe.settings.training import ExecutionSettings
 
 EXECUTION = ExecutionSettings()
 

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from collabpipe.cli.arguments import EXECUTION, add_jobs_per_gpu, at_least
-from collabpipe.settings.study import ExecutionSettings
+from collabpipe.settings.training import ExecutionSettings
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -45,8 +45,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Train the runs that are not in the store."""
+    from collabpipe.jobs.blocks import for_each
     from collabpipe.jobs.train import train
-    from collabpipe.plan.recipes import for_each
 
     keys = ("save_seconds", "save_epochs", "jobs_per_gpu", "stage")
     execution = ExecutionSettings(**{key: getattr(arguments, key) for key in keys})

@@ -15,7 +15,8 @@ from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import Keep
 from collabpipe.results.studies import Study
-from collabpipe.settings.study import CANDIDATE, NetworkSettings, TrainingSettings
+from collabpipe.settings.study import CANDIDATE
+from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.batches import Cut
 from collabpipe.training.device import be_deterministic, choose_device
 from collabpipe.training.step_cost import (

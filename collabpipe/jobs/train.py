@@ -36,7 +36,8 @@ from collabpipe.plan.record_types import (
 from collabpipe.results.provenance import note
 from collabpipe.results.records import evaluation_inputs, evaluation_key
 from collabpipe.results.store import Store
-from collabpipe.settings.study import CANDIDATE, ExecutionSettings
+from collabpipe.settings.study import CANDIDATE
+from collabpipe.settings.training import ExecutionSettings
 from collabpipe.training.saving import DEVICE, Saver, save_tensors
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in the store need not wait for

@@ -14,7 +14,7 @@ from collabpipe.model.networks import StagedNetwork, build_network
 from collabpipe.model.terms import build_term
 from collabpipe.model.terms.base import Step
 from collabpipe.model.terms.label import label_loss, soft_targets
-from collabpipe.settings.study import NetworkSettings
+from collabpipe.settings.training import NetworkSettings
 
 
 class Method(nn.Module):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from collabpipe.catalogue.stages import LAYOUTS
-from collabpipe.settings.study import NetworkSettings
+from collabpipe.settings.training import NetworkSettings
 
 BLOCKS = {"resnet8": 1, "resnet18": 2}
 """Blocks of a stage."""

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from functools import cached_property
-from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -21,12 +18,12 @@ from pydantic import Field, ValidationError, model_validator
 from collabpipe.catalogue.stages import Stages
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import json_digest, read_record, write_json
-from collabpipe.common.plugins import copy, faults_with_lines, need
+from collabpipe.common.plugins import copy, need
 from collabpipe.common.validation import Strict, Wrong, explain
 from collabpipe.methods.composition import problem
 from collabpipe.methods.registry import AnyComposition, read_composition
 from collabpipe.settings.data import NAME, NoiseSettings, Quality, SourceName
-from collabpipe.settings.study import NetworkSettings, TrainingSettings
+from collabpipe.settings.training import NetworkSettings, TrainingSettings
 
 NUMERICS = 4
 """Raised whenever the same recipe would train, label or prepare to other numbers; then everything is made again."""
@@ -282,38 +279,3 @@ def _plugins_of(value: Mapping[str, Any]) -> set[str]:
 def training_digest(result: Mapping[str, Any]) -> str:
     """The digest of a training, by its key and its outcome: equal trainings have equal digests."""
     return json_digest({name: result[name] for name in ("key", "weights", "status")})
-
-
-def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None], at_once: int = 1) -> None:
-    """Do `work` for every training recipe; one that fails does not keep the others from finishing.
-
-    Args:
-        paths: of the recipes.
-        work: what to do.
-        at_once: for how many at a time, each in a thread of its own.
-
-    Raises:
-        CollabpipeError: what went wrong, for all that failed.
-    """
-    if at_once == 1:
-        failures = [_failure(path, work) for path in paths]
-    else:
-        with ThreadPoolExecutor(at_once) as pool:
-            failures = list(pool.map(_failure, paths, repeat(work)))
-    if told := [failure for failure in failures if failure]:
-        raise CollabpipeError("\n".join(told))
-
-
-def _failure(path: Path, work: Callable[[TrainRecipe], None]) -> str:
-    """What went wrong with one recipe; empty if nothing did."""
-    try:
-        with faults_with_lines():
-            work(read_recipe(path, TrainRecipe))
-    except CollabpipeError as error:
-        return str(error) if str(path) in str(error) else f"{path}: {error}"
-    except OSError as error:
-        return f"{path}: {error.filename or 'input or output'}: {error.strerror or error}"
-    except Exception as error:  # a defect: it is reported in full, and the other recipes continue
-        traceback.print_exc()
-        return f"{path}: {type(error).__name__}: {error}"
-    return ""

@@ -10,7 +10,7 @@ from collabpipe.common.validation import Strict
 from collabpipe.methods.registry import AnyComposition
 from collabpipe.plan.recipes import DataRecipe, Recipe, RunName, Undecided
 from collabpipe.settings.claims import Claims
-from collabpipe.settings.study import NetworkSettings, TrainingSettings
+from collabpipe.settings.training import NetworkSettings, TrainingSettings
 
 TABLES_NUMERICS = 5
 """Raised whenever the same runs would give other tables or figures; then they are made again."""

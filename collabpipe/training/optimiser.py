@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from collabpipe.settings.study import TrainingSettings
+from collabpipe.settings.training import TrainingSettings
 
 
 class Sgd:

@@ -10,7 +10,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path
 from collabpipe.host.writer import Writer
 from collabpipe.plan.paths import STATE_FILE
-from collabpipe.settings.study import ExecutionSettings
+from collabpipe.settings.training import ExecutionSettings
 
 if TYPE_CHECKING:
     from collabpipe.training.engine import Training, Weights

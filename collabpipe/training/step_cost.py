@@ -25,7 +25,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.methods.composition import Composition, problem
 from collabpipe.model.method import Generators, build_method
 from collabpipe.model.networks import initialise
-from collabpipe.settings.study import NetworkSettings, TrainingSettings
+from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.device import be_deterministic, choose_device, describe
 from collabpipe.training.optimiser import Sgd
 

@@ -39,7 +39,7 @@ from collabpipe.plan.recipes import LabelsRecipe, read_recipe, training_digest
 from collabpipe.results.records import evaluation_key
 from collabpipe.results.retention import thin
 from collabpipe.results.timestamps import settle
-from collabpipe.settings.study import ExecutionSettings
+from collabpipe.settings.training import ExecutionSettings
 from collabpipe.training.checkpoint import weights_digest
 from tests import searches
 from tests.workspaces import Workspace, altered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from collabpipe.cli.main import COMMANDS, parser
-from collabpipe.settings.study import ExecutionSettings
+from collabpipe.settings.training import ExecutionSettings
 from tests.workspaces import Workspace, altered
 
 LATIN = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": "latin-1:strict"}

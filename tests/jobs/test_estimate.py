@@ -20,7 +20,8 @@ from collabpipe.methods.composition import COSTLESS, Composition, Term, cost_key
 from collabpipe.methods.registry import KINDS
 from collabpipe.methods.resolve import compose, read_methods
 from collabpipe.plan.plan import Plan
-from collabpipe.settings.study import NetworkSettings, check_settings
+from collabpipe.settings.study import check_settings
+from collabpipe.settings.training import NetworkSettings
 from collabpipe.training.step_cost import Entry, step_flops_and_parameters
 from tests.data.test_npz import arrays, write
 from tests.workspaces import REPOSITORY, SMALL, Lab, altered

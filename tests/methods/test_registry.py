@@ -11,7 +11,7 @@ from collabpipe.common.validation import Wrong
 from collabpipe.methods.composition import Composition, Term
 from collabpipe.methods.registry import KINDS, TERMS, read_composition
 from collabpipe.methods.resolve import compose, read_methods
-from collabpipe.settings.study import NetworkSettings
+from collabpipe.settings.training import NetworkSettings
 
 STAGES = NetworkSettings(kind="resnet8").stages_of(32, 128)
 FOUR = ("output", "intermediate", "representation", "kernel")

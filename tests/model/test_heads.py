@@ -16,7 +16,7 @@ from collabpipe.model.heads import BranchedHeads, VirtualHeads, drop_channels
 from collabpipe.model.method import build_method
 from collabpipe.model.networks import StagedNetwork, build_network, initialise
 from collabpipe.model.tensors import pool
-from collabpipe.settings.study import NetworkSettings
+from collabpipe.settings.training import NetworkSettings
 
 # Networks this small are slower on two threads than on one, by far where cores are shared.
 torch.set_num_threads(1)

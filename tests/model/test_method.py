@@ -34,7 +34,8 @@ from collabpipe.model.terms.kernel import KERNELS
 from collabpipe.model.terms.label import cross_entropy, label_loss, soft_targets
 from collabpipe.model.terms.output import jensen_shannon
 from collabpipe.model.terms.representation import REPRESENTATIONS, spatial_decorrelation
-from collabpipe.settings.study import NetworkSettings, Settings, TrainingSettings, check_settings
+from collabpipe.settings.study import Settings, check_settings
+from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.optimiser import Sgd
 
 # Networks this small are slower on two threads than on one, by far where cores are shared.

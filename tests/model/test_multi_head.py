@@ -19,7 +19,7 @@ from collabpipe.model import heads as passes
 from collabpipe.model.heads import Activations, BranchedHeads
 from collabpipe.model.method import Generators, Method, build_method
 from collabpipe.model.networks import StagedNetwork, build_network, initialise
-from collabpipe.settings.study import ExecutionSettings, NetworkSettings
+from collabpipe.settings.training import ExecutionSettings, NetworkSettings
 from tests.workspaces import Lab
 
 torch.set_num_threads(1)

@@ -15,7 +15,7 @@ from collabpipe.model.networks import BUILDERS, StagedNetwork, build_network, in
 from collabpipe.model.networks.preactivation import PreActivationBlock
 from collabpipe.model.networks.residual import BasicBlock, PaddedShortcut, shortcut
 from collabpipe.model.networks.torchvision_models import torchvision_models
-from collabpipe.settings.study import NetworkSettings
+from collabpipe.settings.training import NetworkSettings
 
 # Networks this small are slower on two threads than on one, by far where cores are shared.
 torch.set_num_threads(1)

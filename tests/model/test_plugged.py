@@ -20,7 +20,7 @@ from collabpipe.model.method import Generators, build_method
 from collabpipe.model.networks import StagedNetwork, build_network, initialise
 from collabpipe.model.terms import build_term
 from collabpipe.model.terms.base import Step, TermLoss
-from collabpipe.settings.study import NetworkSettings
+from collabpipe.settings.training import NetworkSettings
 from tests.workspaces import REPOSITORY
 
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from torch import nn
 from collabpipe.model.networks import build_network, initialise
 from collabpipe.model.networks.torchvision_models import torchvision_models
 from collabpipe.model.torchvision_form import TorchvisionForm, torchvision_form
-from collabpipe.settings.study import NetworkSettings
+from collabpipe.settings.training import NetworkSettings
 
 
 def built(form: TorchvisionForm) -> nn.Module:

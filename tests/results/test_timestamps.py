@@ -22,7 +22,7 @@ from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.results.store import Store
 from collabpipe.results.timestamps import OLD, settle
-from collabpipe.settings.study import ExecutionSettings
+from collabpipe.settings.training import ExecutionSettings
 from tests import searches
 from tests.workspaces import Workspace, altered
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from collabpipe.model.networks import StagedNetwork, build_network, initialise
-from collabpipe.settings.study import NetworkSettings, TrainingSettings
+from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.optimiser import Sgd, learning_rate
 
 # Tensors this small are slower on two threads than on one, by far where cores are shared.

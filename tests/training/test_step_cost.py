@@ -20,7 +20,7 @@ from collabpipe.jobs.overhead import write_overhead
 from collabpipe.methods.composition import Composition, Passes
 from collabpipe.methods.resolve import compose, read_methods
 from collabpipe.model.networks import build_network
-from collabpipe.settings.study import NetworkSettings, TrainingSettings
+from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.step_cost import (
     COLUMNS,
     Conditions,

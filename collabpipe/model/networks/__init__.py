@@ -13,7 +13,7 @@ from collabpipe.model.networks.preactivation import preact_resnet18, wide_resnet
 from collabpipe.model.networks.residual import resnet8, resnet18, resnet32, resnet110
 from collabpipe.model.networks.staged import Stage, StagedNetwork
 from collabpipe.model.networks.vgg import vgg16
-from collabpipe.settings.study import NetworkSettings
+from collabpipe.settings.training import NetworkSettings
 
 __all__ = ["BUILDERS", "Stage", "StagedNetwork", "build_network", "drawing_from", "initialise"]
 

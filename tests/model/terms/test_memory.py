@@ -14,7 +14,7 @@ from collabpipe.model.networks import build_network
 from collabpipe.model.terms import memory
 from collabpipe.model.terms.base import Step
 from collabpipe.model.terms.memory import Elr, Remembering, Temporal
-from collabpipe.settings.study import NetworkSettings
+from collabpipe.settings.training import NetworkSettings
 from tests.model.terms.by_hand import (
     FIFTH,
     HALF,

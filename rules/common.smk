@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.job_lines import shorten_job_lines
+from collabpipe.common.job_lines import explain_failures, shorten_job_lines
 from collabpipe.host.results_lock import occupy
 from collabpipe.plan.figures import FIGURES
 from collabpipe.plan.paths import (
@@ -42,6 +42,7 @@ try:
     # Jobs parse this file again, but only the main process may settle times.
     if workflow.is_main_process:
         shorten_job_lines(logger, workflow.logger_manager.settings.quiet or ())
+        explain_failures(logger, ROOT, PLAN.paths.status)
         check_dvc_stage(PLAN)
         if moved := take_over(PLAN):
             logger.info(moved)

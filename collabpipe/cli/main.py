@@ -29,6 +29,7 @@ from collabpipe.cli import (
     schema,
     share,
     show,
+    status,
     tables,
     train,
     verify,
@@ -50,15 +51,17 @@ class Command(Protocol):
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the command's own arguments."""
 
-    def run(self, arguments: argparse.Namespace) -> None:
-        """Do what the command says; what takes long to import is imported here."""
+    def run(self, arguments: argparse.Namespace) -> int | None:
+        """Do what the command says; what takes long to import is imported here. Returns an exit code that is not 0."""
 
 
 OF_A_STUDY: tuple[Command, ...] = (labels, train, evaluate, choose, overhead, tables, figures)
 """Commands that make something of a study."""
 WRITING: tuple[Command, ...] = (fetch, prepare, *OF_A_STUDY)
 """Commands that must not meet a restore."""
-COMMANDS: tuple[Command, ...] = (plan, *WRITING, show, predict, export, verify, restore, share, prune, doctor, schema)
+READING: tuple[Command, ...] = (status, show, predict, export, verify)
+"""Commands that look at results."""
+COMMANDS: tuple[Command, ...] = (plan, *WRITING, *READING, restore, share, prune, doctor, schema)
 PLAIN = {"±": "+-", "−": "-", "×": "x", "…": "...", "→": "->", "·": "*", "≤": "<=", "≥": ">="}
 """What a terminal is shown that lacks a character."""
 
@@ -116,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.of_a_study:
             arguments.results = _of_study(arguments.results, arguments.study)
         with faults_with_lines(), Interruption() as arguments.interruption:
-            arguments.run(arguments)
+            code: int | None = arguments.run(arguments)
     except CollabpipeError as error:
         print(f"collabpipe {arguments.command}: error: {error}", file=sys.stderr)
         return 1
@@ -130,4 +133,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as interrupted:
         print(f"collabpipe {arguments.command}: {interrupted}", file=sys.stderr)
         return EXIT_CODE
-    return 0
+    return code or 0

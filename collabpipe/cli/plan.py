@@ -11,17 +11,15 @@ from rich.table import Table
 
 from collabpipe.catalogue.sources import SOURCES
 from collabpipe.cli.arguments import add_config
-from collabpipe.cli.console import console
+from collabpipe.cli.console import console, duration, first_few
+from collabpipe.cli.status import failures
 from collabpipe.host.results_lock import occupy
 from collabpipe.plan.plan import Plan
 from collabpipe.results.earlier import take_over
 from collabpipe.results.prune import left_over
 from collabpipe.results.state import State, check_own_files, look
+from collabpipe.results.status import status_of
 from collabpipe.results.timestamps import settle
-from collabpipe.results.unfinished import begun, failed
-
-MOST_LINES = 10
-"""Of unfinished trainings, and of failed jobs, so many are shown."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -85,27 +83,14 @@ def show_plan(plan: Plan, state: State) -> None:
             f"{len(plan.selections)} choices: {len(state.chosen)} made; {len(plan.candidates)} candidates' trainings: "
             f"{candidates} trained"
         )
-    tables = "are to be made" if not state.tables else "are current" if state.figures else "are current, figures not"
-    out.print(
-        f"{len(plan.runs)} runs: {sum(trained.values())} trained, {len(state.evaluated)} evaluated; tables {tables}"
-    )
-    _show_unfinished(plan, state)
+    found = status_of(plan, state)
+    counts = f"{sum(trained.values())} trained, {len(state.evaluated)} evaluated"
+    out.print(f"{len(plan.runs)} runs: {counts}; {found.shown}")
+    unfinished = [f"{one.name}: {one.describe()}" for one in found.of("running", "stopped")]
+    for text in (*first_few("Trainings that were begun and are not finished:", unfinished), *failures(found)):
+        print(text)
     if line := left_over(plan):
         print(line)
-
-
-def _show_unfinished(plan: Plan, state: State) -> None:
-    """Trainings that were begun and jobs that failed, the first few of each."""
-    found = {
-        "Trainings that were begun and are not finished:": list(begun(plan, state)),
-        "Jobs that failed when they were tried last (what their logs end with, and the logs):": [
-            f"{one.job}: {one.line}\n    {one.log}" for one in failed(plan, state)
-        ],
-    }
-    for title, lines in found.items():
-        if lines:
-            more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-            print("\n  ".join([title, *lines[:MOST_LINES], *more]))
 
 
 def show_estimate(plan: Plan, rate: float | None) -> None:
@@ -142,12 +127,3 @@ def show_estimate(plan: Plan, rate: float | None) -> None:
     out.print(
         f"keep_weights: {kept}. Choices are counted as their first candidates; the data sets' archives are extra."
     )
-
-
-def duration(seconds: float) -> str:
-    """A length of time with two or three figures in the unit that suits it."""
-    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 1.5 * size:
-            number = seconds / size
-            return f"{number:,.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
-    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.2g} seconds"

@@ -1,15 +1,37 @@
-"""A line per job on the terminal, where Snakemake prints about seventeen: for a profile that asks for quiet."""
+"""What Snakemake prints of jobs: where a failed one is explained; for a profile that asks for quiet, a line per job."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 QUIET = {"PROGRESS", "REASON"}
 """What `quiet` of a profile must name for it. Not RULES: Snakemake then prints no job's error either."""
 SELECTING = "Select jobs to execute..."
+
+
+class Explained(logging.Formatter):
+    """A failed job as the formatter `full` has it, with the command that explains it; all else without.
+
+    Args:
+        full: the formatter.
+        logs: the folder with the logs of the jobs that the command knows.
+        command: it.
+    """
+
+    def __init__(self, full: logging.Formatter | None, logs: Path, command: str):
+        super().__init__()
+        self.full, self.logs, self.command = full or logging.Formatter(), logs, command
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record of Snakemake's."""
+        about: dict[str, Any] = record.__dict__
+        text = self.full.format(record)
+        known = about.get("event") == "job_error" and any(Path(log).is_relative_to(self.logs) for log in about["log"])
+        return f"{text}\nAll failed jobs and how far the study is: {self.command}" if known else text
 
 
 class JobLines(logging.Formatter):
@@ -39,7 +61,18 @@ def shorten_job_lines(logger: logging.Logger, quiet: Iterable[Any]) -> None:
     """
     if not {about.name for about in quiet} >= QUIET:
         return
+    for handler in _terminals(logger):
+        handler.setFormatter(JobLines(handler.formatter))
+        handler.addFilter(JobLines.filter)
+
+
+def explain_failures(logger: logging.Logger, logs: Path, command: str) -> None:
+    """Let the message of each failed job with a log below `logs` name `command`, on the terminal."""
+    for handler in _terminals(logger):
+        handler.setFormatter(Explained(handler.formatter, logs, command))
+
+
+def _terminals(logger: logging.Logger) -> Iterator[logging.Handler]:
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            handler.setFormatter(JobLines(handler.formatter))
-            handler.addFilter(JobLines.filter)
+            yield handler

@@ -25,7 +25,6 @@ class Progress:
         self.work = work
         self.done = self.first = 0.0
         self.started = self.spoke = time.monotonic()
-        self.text = ""
         self.bar: Bar | None = None
         self.task = TaskID(0)
 
@@ -62,16 +61,23 @@ class Progress:
             self.first = done - 1
         self.done = done
         if self.bar:
-            self.bar.update(self.task, completed=done, rate=self._rate())
+            self.bar.update(self.task, completed=done, rate=self.rate)
 
     def describe(self, text: str) -> None:
         """What was measured last; in a log, a line every few seconds and one at the end."""
         if self.bar:
             self.bar.update(self.task, text=text)
         elif time.monotonic() - self.spoke >= LINE_SECONDS:
-            left = f"  {(self.total - self.done) / self._rate():.0f} s left" if self.total else ""
-            self.say(f"{text}  {self._rate():.0f} {self.unit}/s{left}")
+            left = f"  {self.left:.0f} s left" if self.total else ""
+            self.say(f"{text}  {self.rate:.0f} {self.unit}/s{left}")
             self.spoke = time.monotonic()
 
-    def _rate(self) -> float:
+    @property
+    def left(self) -> float:
+        """Seconds until all is done, at this rate."""
+        return (self.total - self.done) / self.rate
+
+    @property
+    def rate(self) -> float:
+        """Units per second of this process."""
         return (self.done - self.first) / max(time.monotonic() - self.started, 1e-9)

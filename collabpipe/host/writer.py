@@ -10,6 +10,7 @@ looked at for a minute and nobody touched it; whoever held it finds out before i
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import platform
@@ -167,14 +168,17 @@ def at_work(folder: Path) -> str | None:
     owner, claim = _read(folder / CLAIM), folder / CLAIM
     if not owner:
         return None
-    if owner.get("kernel") != _this_kernel():
-        return described(owner) if time.time() - claim.stat().st_mtime < SILENT_SECONDS else None
-    lock = FileLock(folder / "lock")
-    with suppress(Timeout):
-        lock.acquire(blocking=False)
-        lock.release()
-        return None
-    return described(owner)
+    try:
+        if owner.get("kernel") != _this_kernel():
+            return described(owner) if time.time() - claim.stat().st_mtime < SILENT_SECONDS else None
+        # A shared lock, as who may only read can take it too; closing the file gives it back.
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return described(owner)
+    except FileNotFoundError:  # it has ended meanwhile
+        pass
+    return None
 
 
 def _wait(writer: Writer, lock: FileLock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,17 @@ from collabpipe.host.gpu_lease import lease_device
 from collabpipe.host.signals import Interruption
 from collabpipe.host.writer import Writer
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.paths import ASKED_FILE, CHECKPOINT_FILES, HISTORY, RECORD, STATE_FILE, TRAIN, WEIGHTS, Paths
+from collabpipe.plan.paths import (
+    ASKED_FILE,
+    CHECKPOINT_FILES,
+    HISTORY,
+    PROGRESS_FILE,
+    RECORD,
+    STATE_FILE,
+    TRAIN,
+    WEIGHTS,
+    Paths,
+)
 from collabpipe.plan.recipes import TrainRecipe, training_digest
 from collabpipe.plan.record_types import (
     Asked,
@@ -36,6 +47,7 @@ from collabpipe.plan.record_types import (
 from collabpipe.results.provenance import note
 from collabpipe.results.records import evaluation_inputs, evaluation_key
 from collabpipe.results.store import Store
+from collabpipe.results.under_way import UnderWay
 from collabpipe.settings.study import CANDIDATE
 from collabpipe.settings.training import ExecutionSettings
 from collabpipe.training.saving import DEVICE, Saver, save_tensors
@@ -44,6 +56,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in th
     from collabpipe.training.engine import Training, Weights
 
 RESULT_FILES = CHECKPOINT_FILES[:-1]
+NOTE_SECONDS = 1.0
+"""At most so often a training notes how far it is."""
 
 
 class Job:
@@ -179,7 +193,8 @@ def _finish(training: Training, store: Store, key: str, writer: Writer) -> Store
     }
     writer.check()
     result: StoredTraining = store.finish(key, RESULT_FILES, about)
-    (writer.folder / STATE_FILE).unlink(missing_ok=True)
+    for name in (STATE_FILE, PROGRESS_FILE):
+        (writer.folder / name).unlink(missing_ok=True)
     return result
 
 
@@ -214,10 +229,13 @@ def _check_device(path: Path, saved: str | None, here: str) -> None:
 def _run(training: Training, saver: Saver, interruption: Interruption) -> None:
     settings = training.recipe.training
     with Progress(str(training.recipe.run), settings.epochs * training.steps) as progress:
+        noted = _note(training, saver.writer, None)
         for _ in training.run():
             progress.advance(training.epoch * training.steps + training.step)
             if training.step == 0 and not training.finished:
                 progress.describe(_summary(training))
+                if time.monotonic() - noted >= NOTE_SECONDS:
+                    noted = _note(training, saver.writer, progress)
             if interruption.caught and not training.finished:
                 saver.save()
                 progress.say(f"saved after epoch {training.epoch}, step {training.step}")
@@ -228,6 +246,22 @@ def _run(training: Training, saver: Saver, interruption: Interruption) -> None:
     else:
         where = training.divergence
         progress.say(f"diverged in epoch {where.epoch}, step {where.step}: {', '.join(where.terms)} not finite")
+
+
+def _note(training: Training, writer: Writer, progress: Progress | None) -> float:
+    """Tell `collabpipe status` how far the training is, from numbers that the host has; returns when, monotonic."""
+    from collabpipe.training.device import describe
+
+    UnderWay(
+        epoch=training.epoch,
+        epochs=training.settings.epochs,
+        loss=training.history[-1]["loss"] if training.history else None,
+        rate=progress.rate if progress else None,
+        seconds=sum(training.epoch_seconds),
+        left=progress.left if progress else None,
+        device=describe(training.device),
+    ).write(writer.folder)
+    return time.monotonic()
 
 
 def _summary(training: Training) -> str:

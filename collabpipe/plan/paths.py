@@ -25,6 +25,8 @@ METRICS = "metrics.json"
 OVERHEAD_RECORD = "overhead.json"
 STATE_FILE = "state.safetensors"
 """Of a training that is under way, in its writer's folder."""
+PROGRESS_FILE = "progress.json"
+"""The same: how far it is."""
 RESULT_FILE, ASKED_FILE = "result.json", "asked.json"
 """Of a result in the store: what it is, written last; of a training, the recipe that it was first made for."""
 HISTORY = "history.parquet"
@@ -134,8 +136,16 @@ class Paths:
 
     def command(self, verb: str, recipe: Recipe) -> str:
         """The command that makes what a recipe asks for, as it is typed."""
+        return self._typed(verb, str(self.recipe(recipe.digest)))
+
+    @property
+    def status(self) -> str:
+        """The command that shows how far the study is, as it is typed."""
+        return self._typed("status")
+
+    def _typed(self, verb: str, *arguments: str) -> str:
         options = self.options[2:] if self.root == Paths.root else self.options
-        return shlex.join(["collabpipe", verb, *options, str(self.recipe(recipe.digest))])
+        return shlex.join(["collabpipe", verb, *options, *arguments])
 
     @property
     def recipes(self) -> Path:

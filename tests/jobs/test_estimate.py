@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from collabpipe.cli import main
-from collabpipe.cli.plan import duration
+from collabpipe.cli.console import duration
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.validation import Strict
 from collabpipe.data.fetch import fetch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from collabpipe.cli import main
-from collabpipe.cli.plan import duration
+from collabpipe.cli.console import duration
 from collabpipe.common.files import read_json, sealed, write_json
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
@@ -298,8 +299,11 @@ def killed_training(here: Here, epochs: int, ready: Callable[[Path], bool]) -> t
             assert running.poll() is None
             assert time.monotonic() < give_up
             time.sleep(0.01)
-        [line] = begun(plan, look(plan))
-        assert line.startswith(f"{name}: at work (process {running.pid} on ")
+        [found] = begun(plan, look(plan)).values()
+        assert str(found.writer).startswith(f"process {running.pid} on ")
+        [line] = [line.strip() for line in here("plan").splitlines() if f"{name}: " in line]
+        assert line.startswith(f"{name}: running, epoch ")
+        assert f", on cpu, process {running.pid} on " in line
     finally:
         running.send_signal(signal.SIGKILL)
         running.wait()
@@ -310,11 +314,11 @@ def test_a_training_that_is_at_work_or_was_killed_is_shown_with_what_it_saved(he
     name, folder = killed_training(here, 2000, lambda folder: (folder / "state.safetensors").exists())
     printed = here("plan")
     [line] = [line.strip() for line in printed.splitlines() if f"{name}: " in line]
-    assert line.startswith(f"{name}: stopped, saved after epoch ")
-    assert line.endswith(" of 2000")
+    assert re.match(rf"{name}: stopped at epoch \d+, saved after epoch \d+ of 2000$", line)
     assert "Trainings that were begun and are not finished:" in printed
 
     (folder / "state.safetensors").unlink()
+    (folder / "progress.json").unlink()
     assert f"  {name}: stopped, nothing is saved yet\n" in here("plan")
     (folder / "state.safetensors").write_bytes(b"no state")
     state = Path("results") / folder.relative_to(here.results) / "state.safetensors"
@@ -339,7 +343,7 @@ def test_a_failed_job_is_shown_with_the_last_line_of_its_log_until_it_is_done(he
     assert str(state.relative_to(here.root)) in job.line
     printed = here("plan")
     assert f"  {job.job}: {job.line}\n    {job.log}\n" in printed
-    assert f"{CELL}/output/seed0: stopped, its saved state cannot be read" in printed
+    assert "Trainings that were begun" not in printed, "it is not stopped: it failed"
 
     # Another weight was never tried.
     here.study.configure(altered({"methods": {"output": {"weight": 8.0}, "output_control": None}}))

@@ -1,0 +1,123 @@
+"""Show how far a study is: what runs, what failed and why, and the time that is left."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from collabpipe.cli.arguments import at_least
+from collabpipe.cli.console import console, duration, first_few
+from collabpipe.host.signals import Interrupted
+from collabpipe.plan.plan import Plan
+from collabpipe.results.status import Stage, Status, status_of
+from collabpipe.results.studies import study_here
+
+LISTED: tuple[Stage, ...] = ("running", "stopped", "diverged")
+"""Trainings at these stages are listed one by one."""
+FAILED_CODE = 3
+"""The exit code if a job failed. 0: none did; 1: there is no study to look at; 2: wrong arguments."""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The study, and how it is shown."""
+    parser.epilog = f"exit codes: 0: no job failed; {FAILED_CODE}: a job failed; 1: there is no study to look at"
+    parser.add_argument(
+        "config", type=Path, nargs="*", metavar="CONFIG", help="the study's files (default: the study planned last)"
+    )
+    parser.add_argument("--study", metavar="STUDY", help="a study's name or folder, in place of its files")
+    parser.add_argument(
+        "--watch",
+        type=at_least(float, 1),
+        nargs="?",
+        const=5.0,
+        metavar="S",
+        help="look again every S seconds (default: %(const)g) until the study is finished, or Ctrl-C",
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON, for scripts")
+
+
+def run(arguments: Namespace) -> int:
+    """Print how far the study is; returns the exit code."""
+    found = _look(arguments)
+    if arguments.watch is None:
+        _print(found, arguments.json)
+    else:
+        try:
+            found = _watch(arguments, found)
+        except Interrupted:  # Ctrl-C is how one stops watching
+            print("stopped watching")
+    return FAILED_CODE if found.failed else 0
+
+
+def _look(arguments: Namespace) -> Status:
+    root = arguments.results.root
+    named = Plan.from_files(arguments.config, root) if arguments.config else None
+    return status_of(named or study_here(arguments.results, arguments.study).plan)
+
+
+def _print(found: Status, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found.as_record()), flush=True)
+        return
+    out = console()
+    if out.is_terminal:
+        out.print(_drawn(found))
+    else:
+        print("\n".join(lines(found)), flush=True)
+
+
+def _watch(arguments: Namespace, found: Status) -> Status:
+    out = console()
+    if arguments.json or not out.is_terminal:
+        _print(found, arguments.json)
+        while not found.complete:
+            time.sleep(arguments.watch)
+            found = _look(arguments)
+            _print(found, arguments.json)
+        return found
+    with Live(_drawn(found), console=out, auto_refresh=False) as live:
+        while not found.complete:
+            time.sleep(arguments.watch)
+            found = _look(arguments)
+            live.update(_drawn(found), refresh=True)
+    return found
+
+
+def _drawn(found: Status) -> RenderableType:
+    """For a terminal: the lines, with a bar below the first one."""
+    first, *rest = lines(found)
+    return Group(Text(first), ProgressBar(total=1.0, completed=found.share, width=60), Text("\n".join(rest)))
+
+
+def lines(found: Status) -> Iterator[str]:
+    """How far a study is, in lines for a person."""
+    counts = [f"{number} {stage}" for stage, number in found.counts.items() if number]
+    yield f"study {found.plan.settings.study}: {100 * found.share:.0f}% of {len(found.trainings)} trainings"
+    yield f"{', '.join(counts)}; {found.shown}"
+    yield f"The study is finished: collabpipe show {found.plan.paths.study}" if found.complete else _left(found)
+    for stage in LISTED:
+        yield from first_few(f"{stage.capitalize()}:", [f"{one.name}: {one.describe()}" for one in found.of(stage)])
+    yield from failures(found)
+
+
+def failures(found: Status) -> list[str]:
+    """The jobs that failed, with the ends of their logs."""
+    title = "Jobs that failed when they were tried last (what their logs end with, and the logs):"
+    return first_few(title, [f"{one.job}: {one.line}\n    {one.log}" for one in found.failed])
+
+
+def _left(found: Status) -> str:
+    seconds, running = found.seconds_left, len(found.of("running"))
+    if seconds is None:
+        return "Time left: not known before a training has finished. collabpipe plan --estimate measures it."
+    if seconds and running:
+        return f"Time left: about {duration(seconds / running)} of training, with {running} at once as now."
+    return f"Time left: about {duration(seconds)} of training, one after the other." if seconds else "All are trained."

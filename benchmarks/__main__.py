@@ -24,6 +24,7 @@ SECTIONS = {
     "together": "Small trainings at once",
     "planning": "Planning",
     "tables": "Tables and claims",
+    "status": "Status",
     "opening": "Opening a large set",
     "demo": "The default study",
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from rich.console import Console
 
+Item = TypeVar("Item")
 MOST_LINES = 10
 """Of a list, so many are shown."""
 
@@ -17,10 +19,10 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
-def first_few(title: str, items: Sequence[str]) -> list[str]:
-    """A title and the first items below it; nothing where there are none."""
+def first_few(title: str, items: Sequence[Item], tell: Callable[[Item], str]) -> list[str]:
+    """A title and the first items below it, as `tell` words them; nothing where there are none."""
     more = [f"and {len(items) - MOST_LINES} more"] if len(items) > MOST_LINES else []
-    return ["\n  ".join([title, *items[:MOST_LINES], *more])] if items else []
+    return ["\n  ".join([title, *map(tell, items[:MOST_LINES]), *more])] if items else []
 
 
 def duration(seconds: float) -> str:

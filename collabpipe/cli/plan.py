@@ -83,11 +83,11 @@ def show_plan(plan: Plan, state: State) -> None:
             f"{len(plan.selections)} choices: {len(state.chosen)} made; {len(plan.candidates)} candidates' trainings: "
             f"{candidates} trained"
         )
-    found = status_of(plan, state)
-    counts = f"{sum(trained.values())} trained, {len(state.evaluated)} evaluated"
-    out.print(f"{len(plan.runs)} runs: {counts}; {found.shown}")
-    unfinished = [f"{one.name}: {one.describe()}" for one in found.of("running", "stopped")]
-    for text in (*first_few("Trainings that were begun and are not finished:", unfinished), *failures(found)):
+    now = status_of(plan, state)
+    done = f"{sum(trained.values())} trained, {len(state.evaluated)} evaluated"
+    out.print(f"{len(plan.runs)} runs: {done}; {now.shown}")
+    unfinished = now.of("running", "stopped")
+    for text in (*first_few("Trainings that were begun and are not finished:", unfinished, str), *failures(now)):
         print(text)
     if line := left_over(plan):
         print(line)

@@ -104,14 +104,14 @@ def lines(found: Status) -> Iterator[str]:
     yield f"{', '.join(counts)}; {found.shown}"
     yield f"The study is finished: collabpipe show {found.plan.paths.study}" if found.complete else _left(found)
     for stage in LISTED:
-        yield from first_few(f"{stage.capitalize()}:", [f"{one.name}: {one.describe()}" for one in found.of(stage)])
+        yield from first_few(f"{stage.capitalize()}:", found.of(stage), str)
     yield from failures(found)
 
 
 def failures(found: Status) -> list[str]:
     """The jobs that failed, with the ends of their logs."""
     title = "Jobs that failed when they were tried last (what their logs end with, and the logs):"
-    return first_few(title, [f"{one.job}: {one.line}\n    {one.log}" for one in found.failed])
+    return first_few(title, found.failed, str)
 
 
 def _left(found: Status) -> str:

@@ -62,8 +62,10 @@ class Standing:
             return None
         return self.note.seconds / self.note.epoch * self.note.epochs if self.note and self.note.epoch else self.seconds
 
-    def describe(self) -> str:
-        """Its stage and what there is to say of it, for a person."""
+    def __str__(self) -> str:
+        return f"{self.name}: {self._told()}"
+
+    def _told(self) -> str:
         if self.begun and self.stage == "running":
             return ", ".join([self.stage, *(self.note.told if self.note else ()), str(self.begun.writer)])
         if self.begun and self.stage == "stopped":

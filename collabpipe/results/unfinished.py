@@ -60,7 +60,7 @@ def begun(plan: Plan, state: State) -> dict[str, Begun]:
             by_asked.setdefault(recipe.asked_digest, []).append(name)
     # Of an undecided training nobody can tell which choice it waits for: its name has to do.
     undecided = {name for name, recipe in missing.items() if recipe.undecided is not None}
-    found = {}
+    found: dict[str, Begun] = {}
     for folder in half:
         about: Asked = record_of(folder / ASKED_FILE)
         names = by_asked.get(about.get("asked", "")) or {about.get("run", "")} & undecided
@@ -80,6 +80,9 @@ class Failed:
     """The last one of its log."""
     recipes: frozenset[str]
     """The digests of those of its recipes that its log names; none are named where it failed as a whole."""
+
+    def __str__(self) -> str:
+        return f"{self.job}: {self.line}\n    {self.log}"
 
     def concerns(self, recipe: TrainRecipe) -> bool:
         """Whether a run of the job failed with it."""

@@ -62,7 +62,9 @@ def read_runs(study: StudyRecipe, paths: Paths, partial: bool = False) -> list[E
             if not partial:
                 raise
     if not runs:
-        raise CollabpipeError(f"{paths.folder}: no run of study {study.study} is evaluated yet.")
+        raise CollabpipeError(
+            f"{paths.folder}: no run of study {study.study} is evaluated yet. Run Snakemake on it first."
+        )
     return runs
 
 

@@ -76,7 +76,9 @@ def _where_dvc_works(plans: Sequence[Plan]) -> Path:
     results = plans[0].results
     refuse_link(results)
     if results.resolve() != Path("results").resolve():
-        raise CollabpipeError(f"{results}: DVC keeps the folder results of this checkout, and no other one.")
+        raise CollabpipeError(
+            f"{results}: DVC keeps the folder results of this checkout, and no other one. Leave --results out."
+        )
     return results
 
 
@@ -96,7 +98,10 @@ def configured_studies(results: Path, names: Sequence[str]) -> list[Plan]:
         variables = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["vars"]
         files = {folder: str(file) for entry in variables for folder, file in entry.get("studies", {}).items()}
     except (AttributeError, OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise CollabpipeError(f"dvc.yaml: cannot be read, or names no studies in vars: {error}") from error
+        raise CollabpipeError(
+            f"dvc.yaml: cannot be read, or names no studies in vars: {error}. Correct it, or take it from git again: "
+            "git checkout dvc.yaml"
+        ) from error
     plans = [Plan.from_files([Path(file)], results) for file in files.values()]
     for folder, plan in zip(files, plans, strict=True):
         check_folder(plan, folder)
@@ -257,7 +262,10 @@ def share(plans: Sequence[Plan], remote: str | None, push: bool) -> None:
         for plan in plans:
             _check_finished(plan)
         if _dvc("commit", "--force", *targets) != 0:
-            raise CollabpipeError("dvc commit failed, as DVC says above. dvc.lock may say what it said before.")
+            raise CollabpipeError(
+                "dvc commit failed, as DVC says above. dvc.lock may say what it said before. "
+                "Remove the cause that DVC names, and share again: collabpipe share."
+            )
         for plan in plans:
             link_again(plan)
         if push and _dvc("push", *_from(remote), *targets) != 0:

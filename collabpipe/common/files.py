@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.errors import CollabpipeError, unreadable, unwritable
 
 AnyRecord = TypeVar("AnyRecord", bound=Mapping[str, Any])
 
@@ -33,7 +33,7 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
     except OSError as error:
-        raise CollabpipeError(f"cannot write {path}: {error.strerror}") from error
+        raise unwritable(path, error) from error
     try:
         yield temporary
         if durable:
@@ -41,7 +41,7 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise CollabpipeError(f"cannot write {path}: {error.strerror or error}") from error
+        raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -71,22 +71,22 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CollabpipeError(f"cannot read {path}: {error.strerror}") from error
+        raise unreadable(path, error) from error
     except ValueError as error:
         raise CollabpipeError(f"{path} is no valid JSON: {error}. Remove it and run again.") from error
 
 
-def read_record(path: Path, remedy: str = "") -> Any:
+def read_record(path: Path, remedy: str = "Make it again, or name another file.") -> Any:
     """The JSON mapping in `path`, of the type that its kind of record has; `remedy` says what makes the file.
 
     Raises:
         CollabpipeError: the file is missing, is no JSON or holds no mapping.
     """
     if not path.exists():
-        raise CollabpipeError(f"{path}: is missing.{remedy and ' ' + remedy}")
+        raise CollabpipeError(f"{path}: is missing. {remedy}")
     record = read_json(path)
     if not isinstance(record, dict):
-        raise CollabpipeError(f"{path}: holds no keys. Remove it.{remedy and ' ' + remedy}")
+        raise CollabpipeError(f"{path}: holds no keys. Remove it. {remedy}")
     return record
 
 
@@ -147,7 +147,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.utime(target)
     except OSError as error:
-        raise CollabpipeError(f"cannot write {target}: {error.strerror}") from error
+        raise unwritable(target, error) from error
 
 
 def set_time(path: Path, ns: int, or_later: bool = False) -> None:

@@ -163,16 +163,17 @@ def read_yaml(file: Path) -> tuple[Any, dict[Place, str]]:
         raise CollabpipeError(f"{file}: cannot be read: {error.strerror}. Name a configuration that exists.") from error
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         # Beyond its own errors PyYAML lets those of its constructors through: an impossible date, an alias of itself.
-        raise CollabpipeError(f"{file}: no valid YAML: {error}") from error
+        raise CollabpipeError(f"{file}: no valid YAML: {error}. Correct it at the line that is named.") from error
 
 
 def _walk(node: yaml.Node, place: Place, file: Path, places: dict[Place, str]) -> None:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = (*place, str(key.value))
+            where = f"{file}:{key.start_mark.line + 1}"
             if inner in places:
-                raise CollabpipeError(f"{file}:{key.start_mark.line + 1}: {'.'.join(inner)} is named twice.")
-            places[inner] = f"{file}:{key.start_mark.line + 1}"
+                raise CollabpipeError(f"{where}: {'.'.join(inner)} is named twice. Remove one of the two.")
+            places[inner] = where
             _walk(value, inner, file, places)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):

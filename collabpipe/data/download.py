@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from collabpipe.catalogue.sources import SourceFile
-from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.errors import CollabpipeError, unwritable
 from collabpipe.common.progress import Progress
 from collabpipe.data.raw import WrongSum, verify
 
@@ -89,7 +89,7 @@ def download(file: SourceFile, addresses: Sequence[str], accept: Mapping[str, st
                     break
             except OSError as error:
                 part.unlink(missing_ok=True)  # on a full disk it would be in the way
-                raise CollabpipeError(f"cannot write {target}: {error.strerror or error}.") from error
+                raise unwritable(target, error) from error
     raise CollabpipeError(
         "\n".join(
             [
@@ -200,8 +200,8 @@ class _Transfer:
         if announced is not None and announced != (self.size or announced):
             if start:
                 raise self._other_version()
-            message = f"{self.url}: announces {announced} bytes where {self.size} belong: it is another file."
-            raise Unreachable(message, again=False)
+            why = f"{self.url}: announces {announced} bytes where {self.size} belong: it is another file."
+            raise Unreachable(why, again=False)
         if (announced or 0) > MOST_BYTES:
             raise Unreachable(f"{self.url}: announces {announced} bytes; at most {MOST_BYTES} are read.", again=False)
         tag = answer.headers["ETag"]

@@ -78,7 +78,7 @@ def read_fashion_mnist(files: Mapping[str, Path]) -> tuple[Split, Split]:
         path = files[f"{part}-images-idx3-ubyte.gz"]
         images, labels = read_idx(path), read_idx(files[f"{part}-labels-idx1-ubyte.gz"])
         if images.ndim != 3 or labels.shape != images.shape[:1]:
-            raise CollabpipeError(f"{path}: images {images.shape} and labels {labels.shape} do not fit.")
+            raise CollabpipeError(f"{path}: images {images.shape} and labels {labels.shape} do not fit. {AGAIN}")
         splits.append(Split.of(images[:, None], labels.astype(np.int64)))
     return splits[0], splits[1]
 
@@ -163,7 +163,8 @@ def read_human(
     if len(differing):
         raise CollabpipeError(
             f"{path}: its clean labels differ from the data set's for {len(differing)} of {len(clean)} images, first "
-            f"for image {differing[0]}: they stand in another order, and only the data set's own can be used."
+            f"for image {differing[0]}: they are in another order. Get the file "
+            "whose labels are in the data set's own order."
         )
     if coarse is not None and COARSE_KEY in value and not np.array_equal(int_labels(value, COARSE_KEY, path), coarse):
         Progress(str(path)).say(

@@ -77,7 +77,7 @@ def _from_file(path: Path, names: Iterable[str]) -> tuple[dict[str, str], list[s
                     faults.append(f"{path}:{rows.line_num}: names {name} again. Remove one of the lines.")
                 given[name] = group
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CollabpipeError(f"{path}: cannot be read as a CSV file in UTF-8: {error}.") from error
+        raise CollabpipeError(f"{path}: cannot be read as a CSV file in UTF-8: {error}. Save it as one.") from error
     lacking = [name for name in names if name not in given]
     faults += [f"{path}: gives no group to {name}. Add a line: {name},GROUP" for name in lacking]
     return {name: given[name] for name in names if name in given}, faults

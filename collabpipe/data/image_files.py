@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from collabpipe.common.errors import CollabpipeError, listed
+from collabpipe.common.errors import CollabpipeError, listed, unreadable
 from collabpipe.common.files import json_digest
 from collabpipe.settings.data import SPLITS, Quality, SplitName
 
@@ -42,7 +42,7 @@ def image_files(folder: Path, quality: Quality | None) -> dict[str, Path]:
             if split != "val" or walk.has_validation():
                 walk.split(split)
     except OSError as error:
-        raise CollabpipeError(f"{error.filename or folder}: cannot be read: {error.strerror}.") from error
+        raise unreadable(error.filename or folder, error) from error
     walk.compare()
     if walk.faults:
         raise CollabpipeError(listed(walk.faults))
@@ -122,7 +122,9 @@ class _Walk:
         if len(classes) < 2 and len(self.faults) == known:
             one = next(iter(classes), "")
             hint = f" If {one} is a quality level, name it: quality: {one}." if one else ""
-            self.faults.append(f"{place}: holds {len(classes)} folders of classes; at least two are needed.{hint}")
+            self.faults.append(
+                f"{place}: holds {len(classes)} folders of classes; at least two are needed. Give each class one.{hint}"
+            )
 
     def _class(self, entry: os.DirEntry[str], name: str) -> None:
         before, known = len(self.images), len(self.faults)

@@ -32,7 +32,7 @@ def read_image_folder(recipe: DataRecipe, files: Mapping[str, Path]) -> tuple[Sp
     Labels count the sorted classes.
     """
     if recipe.image_size is None:
-        raise CollabpipeError("an image_folder needs image_size: the pixels a side that its images are scaled to.")
+        raise CollabpipeError("an image_folder needs image_size. Set the pixels per side to scale its images to.")
     groups = image_groups(recipe, files)
     images = {name: files[name] for name in images_of(files)}
     class_of = {name: below_quality(name, recipe.quality).split("/")[0] for name in images}

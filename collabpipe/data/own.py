@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from collabpipe.catalogue.sources import IMAGE_FOLDER, NPZ, OWN
-from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.errors import CollabpipeError, unreadable
 from collabpipe.common.files import record_of, write_json, write_text
 from collabpipe.data.image_files import list_digest
 from collabpipe.data.raw import lacking, located, md5_sums, unlisted_files
@@ -66,7 +66,7 @@ def stamps(files: Mapping[str, Path]) -> Sums:
     try:
         return {name: stamp(path) for name, path in files.items()}
     except OSError as error:
-        raise CollabpipeError(f"{error.filename}: cannot be read: {error.strerror}.") from error
+        raise unreadable(error.filename, error) from error
 
 
 def read_sums(files: Mapping[str, Path], now: Sums, known: Sums) -> Sums:

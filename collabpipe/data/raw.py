@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from collabpipe.catalogue.sources import NPZ, OWN, SOURCES, SourceFile
-from collabpipe.common.errors import CollabpipeError, nearest
+from collabpipe.common.errors import CollabpipeError, nearest, unreadable
 from collabpipe.common.files import file_digest, read_record
 from collabpipe.data.image_files import image_files, list_digest
 from collabpipe.plan.paths import FETCHED
@@ -90,7 +90,7 @@ def unlisted_files(recipe: DataRecipe, data_dir: Path) -> dict[str, Path]:
     if recipe.group_file is not None:
         path = data_dir / recipe.group_file
         if not path.is_file():
-            raise CollabpipeError(f"{path}: is missing. group_file names a CSV file in data_dir.")
+            raise CollabpipeError(f"{path}: is missing. Put it there: group_file names a CSV file in data_dir.")
         files[recipe.group_file] = path
     return files
 
@@ -125,7 +125,7 @@ def locate(folder: Path, name: str) -> Path | None:
             return own
         return next((path for path in sorted(folder.glob(f"*/{name}")) if path.is_file()), None)
     except OSError as error:
-        raise CollabpipeError(f"data_dir {folder}: cannot be read: {error.strerror}.") from error
+        raise unreadable(f"data_dir {folder}", error) from error
 
 
 def verify(path: Path, file: SourceFile, accept: Mapping[str, str], origin: object) -> str:
@@ -138,7 +138,7 @@ def verify(path: Path, file: SourceFile, accept: Mapping[str, str], origin: obje
     try:
         size, found = path.stat().st_size, file_digest(path, "md5")
     except OSError as error:
-        raise CollabpipeError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise unreadable(path, error) from error
     named = accept.get(file.name)
     if found == named or (named is None and file.accepts(found)):
         return found
@@ -161,7 +161,7 @@ def md5_sums(files: Mapping[str, Path]) -> dict[str, str]:
     try:
         return {name: file_digest(path, "md5") for name, path in files.items()}
     except OSError as error:
-        raise CollabpipeError(f"{error.filename}: cannot be read: {error.strerror}.") from error
+        raise unreadable(error.filename, error) from error
 
 
 def verified_files(recipe: DataRecipe, raw: Path) -> dict[str, Path]:

@@ -70,7 +70,7 @@ def shrink(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     for axis in (2, 3):
         if size > images.shape[axis]:
             raise CollabpipeError(
-                f"image_size {size} is above the images' own {images.shape[axis]}: images are only scaled down."
+                f"image_size {size} is above the images' own {images.shape[axis]}: they are only scaled down. Lower it."
             )
     rows, columns = (_area_weights(images.shape[axis], size) for axis in (2, 3))
     scaled = np.empty((*images.shape[:2], size, size), dtype=np.uint8)

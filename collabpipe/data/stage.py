@@ -15,6 +15,10 @@ from collabpipe.plan.paths import RECORD, TRAIN
 from collabpipe.plan.record_types import DataRecord
 
 
+class Unstaged(Exception):
+    """Why the images are read where they lie."""
+
+
 def staged(folder: Path, record: DataRecord, where: str) -> Path:
     """The folder to read training images from: a copy of `folder` below `where`, or `folder` if that cannot be.
 
@@ -35,7 +39,7 @@ def staged(folder: Path, record: DataRecord, where: str) -> Path:
                 _copy(folder / TRAIN, here, sha256)
             with atomic_path(target / RECORD) as temporary:  # others may have been written beside equal images
                 shutil.copyfile(folder / RECORD, temporary)
-    except (OSError, CollabpipeError) as error:
+    except (OSError, CollabpipeError, Unstaged) as error:
         say(f"not staged: {error}; read where it lies")
         return folder
     return target
@@ -45,14 +49,14 @@ def _own_folder(where: str) -> Path:
     """The user's folder below `where`, which another user could have made on a disk that all may write to."""
     expanded = os.path.expandvars(where)
     if unset := re.search(r"\$\{?\w+\}?", expanded):
-        raise CollabpipeError(f"stage {where}: {unset[0]} is not set on this host")
+        raise Unstaged(f"stage {where}: {unset[0]} is not set on this host")
     if not Path(expanded).expanduser().is_absolute():
-        raise CollabpipeError(f"stage {where}: is no absolute path on this host, but {expanded!r}")
+        raise Unstaged(f"stage {where}: is no absolute path on this host, but {expanded!r}")
     own = Path(expanded).expanduser() / f"collabpipe-{os.getuid()}"
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
     about = own.lstat()
     if about.st_uid != os.getuid() or about.st_mode & 0o022:
-        raise CollabpipeError(f"{own}: others may write there (it should be yours, with mode 700)")
+        raise Unstaged(f"{own}: others may write there (it should be yours, with mode 700)")
     return own
 
 
@@ -60,4 +64,4 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
         if file_digest(temporary) != sha256:
-            raise CollabpipeError(f"{source}: is not as its record says")
+            raise Unstaged(f"{source}: is not as its record says")

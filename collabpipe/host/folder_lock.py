@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.errors import unwritable
 from collabpipe.common.progress import Progress
 
 
@@ -28,7 +28,7 @@ def locked(folder: Path, work: str) -> Iterator[None]:
             Progress(str(folder)).say(f"another process {work} it; waiting")
             lock.acquire()
     except OSError as error:
-        raise CollabpipeError(f"cannot write {folder}: {error.strerror or error}.") from error
+        raise unwritable(folder, error) from error
     try:
         yield
     finally:

@@ -32,7 +32,10 @@ def find_gpus() -> dict[str, list[str]]:
     except FileNotFoundError:
         return {uuid: [] for uuid in known_to_driver(DRIVER_FOLDER)}
     except subprocess.TimeoutExpired as error:
-        raise CollabpipeError("nvidia-smi has not answered for two minutes: a GPU of this host hangs.") from error
+        raise CollabpipeError(
+            "nvidia-smi has not answered for two minutes: a GPU of this host hangs. Reset it or use another host; "
+            f"to train on the CPU, set {MASK} to nothing."
+        ) from error
     return read_listing(done.stdout)
 
 

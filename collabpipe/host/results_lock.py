@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.errors import CollabpipeError, unwritable
 
 _held: list[IO[str]] = []
 
@@ -66,7 +66,7 @@ def _hold(root: Path, how: int, otherwise: str) -> IO[str]:
         root.mkdir(parents=True, exist_ok=True)
         file = (root / ".lock").open("a", encoding="utf-8")
     except OSError as error:
-        raise CollabpipeError(f"cannot write {root}: {error.strerror}") from error
+        raise unwritable(root, error) from error
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -25,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.errors import CollabpipeError, unwritable
 
 CLAIM = "writer.json"
 BEAT_SECONDS = 5.0
@@ -150,7 +150,7 @@ def writing(folder: Path) -> Iterator[Writer]:
             folder.mkdir(parents=True, exist_ok=True)
             _wait(writer, lock)
         except OSError as error:
-            raise CollabpipeError(f"cannot write {folder}: {error.strerror or error}") from error
+            raise unwritable(folder, error) from error
         with writer.alive():
             yield writer
     finally:

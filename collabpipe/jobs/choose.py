@@ -22,6 +22,7 @@ from collabpipe.results.records import training_record
 from collabpipe.results.retention import thin
 
 REMEDY = "Choose again: collabpipe choose RECIPE."
+TOGETHER = "Leave out the values, of its members too, that do not fit each other."
 Asked = TypeVar("Asked", TrainRecipe, MeasuredMethod)
 
 
@@ -48,10 +49,12 @@ def decide(asked: Asked, dataset: str, network: str, paths: Paths) -> tuple[Aske
         methods = read_methods(definitions)
         composition = compose(methods, method, asked.undecided.stages)
     except Wrong as wrong:
-        raise CollabpipeError(f"{method}: what was chosen does not go together: {wrong}") from wrong
+        raise CollabpipeError(f"{method}: what was chosen does not go together. {TOGETHER} Here: {wrong}") from wrong
     unfit = problem(composition, asked.network.stages)
     if unfit:
-        raise CollabpipeError(f"{method}: what was chosen does not go together: {unfit[0]} {unfit[1]}.")
+        raise CollabpipeError(
+            f"{method}: what was chosen does not go together. {TOGETHER} Here: {unfit[0]} {unfit[1]}."
+        )
     update: dict[str, Any] = {"composition": composition, "undecided": None}
     if isinstance(asked, TrainRecipe):
         update["training"] = asked.training.model_copy(update=own_training(methods, method))

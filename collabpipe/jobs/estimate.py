@@ -57,7 +57,9 @@ def dataset_size(plan: Plan, name: str) -> DatasetSize:
     except CollabpipeError:
         if source.images is None or source.pixels is None:
             command = f"{Study.of_files(plan).command} -- datasets"
-            raise CollabpipeError(f"{name}: prepare it first, its size is not known: {command}") from None
+            raise CollabpipeError(
+                f"{name}: its size is known only once it is prepared. Prepare it: {command}"
+            ) from None
         size = settings.image_size or source.pixels
         shape, classes, images, test = (source.channels, size, size), len(source.classes), source.images, source.test
         own = 0

@@ -247,7 +247,10 @@ def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
     value = read_record(path)
     kind = model.model_fields["kind"].default
     if value.get("kind") != kind:
-        raise CollabpipeError(f"{path}: is a recipe of kind {value.get('kind')!r}; this command takes kind {kind!r}.")
+        raise CollabpipeError(
+            f"{path}: is a recipe of kind {value.get('kind')!r}; this command takes kind {kind!r}. Name one of that "
+            "kind: collabpipe plan --write writes the recipes of a study."
+        )
     need(_plugins_of(value), path.parent)
     try:
         recipe = model.model_validate(value)

@@ -208,7 +208,9 @@ def studies_in(folder: Path) -> list[Path]:
         try:
             value = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise CollabpipeError(f"{file}: cannot be read, so nobody knows what it asks for: {error}") from error
+            raise CollabpipeError(
+                f"{file}: cannot be read, so nobody knows what it asks for: {error}. Correct or remove it."
+            ) from error
         if not isinstance(value, dict | None):
             raise CollabpipeError(f"{file}: holds no keys, so nobody knows what it asks for. Remove or fix it.")
         if value and "study" in value:

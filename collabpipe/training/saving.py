@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.errors import unwritable
 from collabpipe.common.files import atomic_path
 from collabpipe.host.writer import Writer
 from collabpipe.plan.paths import STATE_FILE
@@ -34,7 +34,7 @@ def save_tensors(path: Path, tensors: Weights, metadata: dict[str, str]) -> None
         try:
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:  # how it reports a full disk
-            raise CollabpipeError(f"cannot write {path}: {error}") from error
+            raise unwritable(path, error) from error
 
 
 class Saver:

@@ -249,12 +249,12 @@ def _check(entries: Sequence[Entry]) -> None:
     for entry in entries:
         place = f"{entry.network}/{entry.method}"
         if (entry.network, entry.method) in seen:
-            raise CollabpipeError(f"{place} is to be measured twice; give each method a name of its own")
+            raise CollabpipeError(f"{place} is to be measured twice. Give each method a name of its own.")
         seen.add((entry.network, entry.method))
         found = problem(entry.composition, entry.settings.stages)
         if found:
             key, value, allowed = found
-            raise CollabpipeError(f"{place}: {key} {value} does not fit {entry.settings.kind}; allowed: {allowed}")
+            raise CollabpipeError(f"{place}: {key} {value} does not fit {entry.settings.kind}. Allowed: {allowed}.")
 
 
 def _count(subject: Subject) -> dict[str, int]:

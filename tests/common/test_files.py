@@ -128,7 +128,8 @@ def test_a_full_disk_is_told_and_the_old_file_stays(small_disk: Path) -> None:
     with pytest.raises(CollabpipeError) as caught:
         write_text(target, "x" * 100_000)
 
-    assert str(caught.value) == f"cannot write {target}: No space left on device"
+    reason = "No space left on device. Make room or set its permissions, and run the same command again."
+    assert str(caught.value) == f"cannot write {target}: {reason}"
     assert target.read_text() == "old"
     assert listing(small_disk) == ["a.txt"]
 
@@ -322,7 +323,7 @@ def test_numbers_that_json_has_no_word_for_are_refused(value: float, tmp_path: P
 
 def test_json_that_is_missing_or_broken_is_told_with_its_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    with pytest.raises(CollabpipeError, match=f"cannot read {path}"):
+    with pytest.raises(CollabpipeError, match=f"{path}: cannot be read"):
         read_json(path)
     for broken in (b'{"a": ', b"", b"\xff\xfe", b"{'a': 1}"):
         path.write_bytes(broken)

@@ -245,7 +245,9 @@ def test_results_that_one_may_not_write_are_named_and_can_be_read(study: Workspa
         for command in (arguments("tables"), ["prune"], ["share"], ["restore"]):
             refused = study.run(*become, "collabpipe", *command, check=False)
             assert refused.returncode == 1
-            assert refused.stderr == f"collabpipe {command[0]}: error: cannot write results: Permission denied\n"
+            assert (
+                refused.stderr == f"collabpipe {command[0]}: error: cannot write results: Permission denied. {REMEDY}\n"
+            )
         for reading in ("plan", "verify", "show"):
             assert study.run(*become, "collabpipe", reading).stderr == ""
     finally:

@@ -235,13 +235,16 @@ def test_the_size_of_a_folder_of_images_is_known_once_it_is_prepared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = folder_study(tmp_path / "study.yaml")
-    with pytest.raises(CollabpipeError, match="faces: prepare it first, its size is not known: snakemake --cores all "):
+    with pytest.raises(
+        CollabpipeError, match="faces: its size is known only once it is prepared. Prepare it: snakemake --cores all "
+    ):
         dataset_size(Plan.from_files([config], tmp_path / "results"), "faces")
 
     assert main(["plan", str(config), "--estimate", "--rate", "1e10", "--results", str(tmp_path / "results")]) == 1
 
     assert (
-        "faces: prepare it first, its size is not known: snakemake --cores all --configfile " in capsys.readouterr().err
+        "faces: its size is known only once it is prepared. Prepare it: snakemake --cores all --configfile "
+        in capsys.readouterr().err
     )
 
 

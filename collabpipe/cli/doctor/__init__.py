@@ -94,4 +94,6 @@ def show_findings(findings: Iterable[tuple[str, Finding]]) -> None:
             console.print(Text(f"{'':<17}fix: {finding.fix}"), soft_wrap=True)
     console.print(f"{counts['ok']} ok, {counts['warning']} warnings, {counts['failure']} failures")
     if counts["failure"]:
-        raise CollabpipeError("what is marked as a failure keeps a study from being made, or made well, here.")
+        raise CollabpipeError(
+            "what is marked as a failure keeps a study from being made, or made well, here. Do what is below it."
+        )

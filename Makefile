@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo restore test test-gpu test-slurm test-slurm-all slurm bench lint format schema lock clean
+.PHONY: demo restore test test-gpu test-slurm test-slurm-all slurm bench lint format schema messages lock clean
 
 demo: $(READY)
 	snakemake --profile profiles/quiet --cores all
@@ -63,6 +63,9 @@ format: $(READY)
 
 schema: $(READY)
 	collabpipe schema --out config/schema.json
+
+messages: $(READY)
+	python docs/errors.py
 
 # The lock files are complete, so pip resolves nothing. On Linux, PyPI's torch brings gigabytes of CUDA libraries. So a
 # machine without an NVIDIA driver first tries the CPU build, which pip finds if it is configured to (PIP_FIND_LINKS,

@@ -90,11 +90,12 @@ class Module:
             case ast.IfExp(body=body, orelse=other):
                 return " / ".join(filter(None, (self.shown(body), self.shown(other))))
             case ast.Name(id=name):
-                text = self.local.pop(name, None)  # not within itself
-                try:
-                    return self.shown(text) if text else self.constants.get(name, capitals(name))
-                finally:
-                    self.local |= {name: text} if text else {}
+                if name not in self.local:
+                    return self.constants.get(name, capitals(name))
+                value = self.local.pop(name)  # it is not shown within itself
+                shown = self.shown(value)
+                self.local[name] = value
+                return shown
             case ast.Attribute(attr=name):
                 return capitals(name)
             case ast.Call(func=ast.Attribute(value=ast.Constant(), attr="join"), args=[ast.List(elts=parts)]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def run(arguments: Namespace) -> int:
         try:
             found = _watch(arguments, found)
         except Interrupted:  # Ctrl-C is how one stops watching
-            print("stopped watching")
+            print("stopped watching", file=sys.stderr)
     return FAILED_CODE if found.failed else 0
 
 

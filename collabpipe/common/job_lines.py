@@ -30,8 +30,11 @@ class Explained(logging.Formatter):
         """The text of a record of Snakemake's."""
         about: dict[str, Any] = record.__dict__
         text = self.full.format(record)
-        known = about.get("event") == "job_error" and any(Path(log).is_relative_to(self.logs) for log in about["log"])
-        return f"{text}\nAll failed jobs and how far the study is: {self.command}" if known else text
+        if about.get("event") != "job_error" or not any(
+            Path(log).is_relative_to(self.logs) for log in about["log"] or ()
+        ):
+            return text
+        return f"{text}\nAll failed jobs and how far the study is: {self.command}"
 
 
 class JobLines(logging.Formatter):

@@ -236,7 +236,7 @@ def test_the_size_of_a_folder_of_images_is_known_once_it_is_prepared(
 ) -> None:
     config = folder_study(tmp_path / "study.yaml")
     with pytest.raises(
-        CollabpipeError, match="faces: its size is known only once it is prepared. Prepare it: snakemake --cores all "
+        CollabpipeError, match=r"faces: its size is known only once it is prepared\. Prepare it: snakemake --cores all "
     ):
         dataset_size(Plan.from_files([config], tmp_path / "results"), "faces")
 

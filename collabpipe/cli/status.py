@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from collabpipe.cli.arguments import at_least
@@ -95,7 +96,9 @@ def _watch(arguments: Namespace, found: Status) -> Status:
 def _drawn(found: Status) -> RenderableType:
     """For a terminal: the lines, with a bar below the first one."""
     first, *rest = lines(found)
-    return Group(Text(first), ProgressBar(total=1.0, completed=found.share, width=60), Text("\n".join(rest)))
+    bar = Table.grid()  # the bar alone does not end its line
+    bar.add_row(ProgressBar(total=1.0, completed=found.share, width=60))
+    return Group(Text(first), bar, Text("\n".join(rest)))
 
 
 def lines(found: Status) -> Iterator[str]:

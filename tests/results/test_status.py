@@ -216,7 +216,8 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_ends_watching(study: Workspace)
     seen = b""
     while b"All are trained." not in seen:
         seen += os.read(ours, 1000)
-    assert "━" * 60 in seen.decode(errors="replace")
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode(errors="replace"))
+    assert f"study small: 100% of 6 trainings\r\n{'━' * 60}\r\n6 done; tables are to be made\r\n" in shown
     watching.send_signal(signal.SIGINT)
     assert watching.wait(timeout=60) == 0
     os.close(ours)

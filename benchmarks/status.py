@@ -11,7 +11,6 @@ from benchmarks.studies import large_study, run, working_folder
 from collabpipe.common.files import write_json
 from collabpipe.plan.plan import Plan
 from collabpipe.results.store import ASKED_FILE, Store
-from collabpipe.results.timestamps import settle
 from collabpipe.results.under_way import UnderWay
 
 
@@ -31,7 +30,7 @@ def measure(context: Context) -> list[Row]:
     folder = working_folder(context.folder / "study", large_study(100, 1, 10))
     plan = Plan.from_files([folder / "config" / "config.yaml"], folder / "results")
     finish(plan)
-    settle(plan)
+    run(folder, "collabpipe", "plan", "--write")
     rows = []
     for what in ("finished", "stopped"):
         if what == "stopped":

@@ -98,7 +98,7 @@ def term(model: type[AnyTerm]) -> type[AnyTerm]:
     """Register a loss term under the default of its field `term`; a kind of method puts it into a composition."""
     if not issubclass(model, OwnTerm) or (model.loss is OwnTerm.loss and model.module is OwnTerm.module):
         raise CollabpipeError(
-            f"{model.__name__} is no term: derive it from plugin.OwnTerm and give it loss(self, step)."
+            f"{model.__name__} is no term. Derive it from plugin.OwnTerm and give it loss(self, step)."
         )
     enter(TERMS, _default(model, "term"), model)
     return model
@@ -107,7 +107,7 @@ def term(model: type[AnyTerm]) -> type[AnyTerm]:
 def kind(model: type[AnyKind]) -> type[AnyKind]:
     """Register a kind of method under the default of its field `kind`."""
     if not issubclass(model, Kind) or model.compose is Kind.compose:
-        raise CollabpipeError(f"{model.__name__} is no kind: derive it from plugin.Kind and give it compose.")
+        raise CollabpipeError(f"{model.__name__} is no kind. Derive it from plugin.Kind and give it compose.")
     enter(KINDS, _default(model, "kind"), model)
     return model
 
@@ -116,7 +116,7 @@ def _default(model: type[Kind | OwnTerm], field: str) -> str:
     """The name that a class is registered under."""
     default = model.model_fields[field].default if field in model.model_fields else None
     if not isinstance(default, str):
-        raise CollabpipeError(f'{model.__name__} needs a name: a field {field}: Literal["NAME"] = "NAME".')
+        raise CollabpipeError(f'{model.__name__} needs a name. Give it the field {field}: Literal["NAME"] = "NAME".')
     return default
 
 

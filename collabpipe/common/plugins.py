@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.errors import CollabpipeError, unreadable
 from collabpipe.common.files import atomic_path
 from collabpipe.common.plugin_text import faults
 from collabpipe.common.registry import Registry
@@ -85,7 +85,7 @@ def load(path: Path) -> Plugin:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise CollabpipeError(f"plugin {path}: cannot be read: {error.strerror}.") from error
+        raise unreadable(f"plugin {path}", error) from error
     plugin = Plugin(path, text)
     with _lock:
         if plugin.digest not in _loaded:
@@ -117,9 +117,9 @@ def _compiled(plugin: Plugin) -> CodeType:
         if not found:
             return compile(tree, str(plugin.path), "exec")
     except SyntaxError as error:
-        raise CollabpipeError(f"{plugin.path}:{error.lineno}: is no valid Python: {error.msg}.") from error
+        raise CollabpipeError(f"{plugin.path}:{error.lineno}: is no valid Python: {error.msg}. Correct it.") from error
     except ValueError as error:
-        raise CollabpipeError(f"{plugin.path}: is no valid Python: {error}.") from error
+        raise CollabpipeError(f"{plugin.path}: is no valid Python: {error}. Correct it.") from error
     raise CollabpipeError("\n".join(f"{plugin.path}:{line}: {fault}" for line, fault in found))
 
 
@@ -130,7 +130,7 @@ def enter(registry: Registry[Any], name: str, value: Any) -> None:
         CollabpipeError: no plugin is being loaded, or the name is taken or cannot stand in a configuration.
     """
     if not _loading:
-        raise CollabpipeError("only a file under plugins: of a configuration can register anything.")
+        raise CollabpipeError("only a file under plugins: of a configuration can register anything. Name it there.")
     plugin = _loading[-1]
     lines = [frame.lineno or 0 for frame in traceback.extract_stack() if frame.filename == str(plugin.path)]
     entered = Entered(registry, name, value, lines[-1] if lines else 0)

@@ -31,7 +31,7 @@ def label_file(recipe: LabelsRecipe, path: Path | None, images: Images, folder: 
     if recipe.noise.kind != FILE:
         return {}
     if path is None:
-        raise CollabpipeError(f"noise {recipe.noise_name} needs its label file: add --file PATH.")
+        raise CollabpipeError(f"noise {recipe.noise_name} needs its label file. Name it: --file PATH.")
     try:
         digest = file_digest(path)
     except OSError as error:

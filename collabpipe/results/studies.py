@@ -99,7 +99,8 @@ class Recorded:
             again = f" --configfile {files}, with its configuration in {files} again"
             return Study(plan, f"{self.path}, as its files ({files}) are gone", again)
         of_files = Study.of_files(Plan.from_files(self.files, self.results))
-        if of_files.plan.study.digest == plan.study.digest:
+        # Equal configurations need no digests of thousands of recipes to be known as one study.
+        if _with_paths(of_files.plan) == self.about["config"] or of_files.plan.study.digest == plan.study.digest:
             return of_files
         with_config = f"{of_files.options} --config KEY=VALUE, as it was started"
         return Study(plan, f"{self.path}, which is {of_files.label} with other values", with_config)

@@ -172,7 +172,7 @@ def test_labels_by_hand_need_the_file_of_the_recipe(tmp_path: Path) -> None:
     folder = workspace.config.parent / "noise"
 
     without = workspace.collabpipe("labels", recipe, check=False)
-    assert "noise file-third needs its label file: add --file PATH." in without.stderr
+    assert "noise file-third needs its label file. Name it: --file PATH." in without.stderr
     other = workspace.collabpipe("labels", recipe, "--file", folder / "other.json", check=False)
     assert f"{folder / 'other.json'}: has SHA-256 " in other.stderr
     workspace.collabpipe("labels", recipe, "--file", folder / "third.json")

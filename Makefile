@@ -1,16 +1,18 @@
 # make demo: run the default study and print its table.   make test: run the tests.   make lint: run the checks.
 # make restore: pull a shared study and prove it, so that nothing is made again.   make bench: write docs/performance.md.
+# make docs: build the documentation site.   make reference: write what docs and schema take from the code.
 # make test-slurm: test on a real SLURM on this machine, in minutes.
 # make test-slurm-all: the same with every fault and the default study.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+DOCS := .venv-docs
 # Rules call `collabpipe`, so the environment's commands must come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo restore test test-gpu test-slurm test-slurm-all slurm bench lint format schema messages lock clean
+.PHONY: demo restore test test-gpu test-slurm test-slurm-all slurm bench lint format docs reference lock clean
 
 demo: $(READY)
 	snakemake --profile profiles/quiet --cores all
@@ -61,11 +63,22 @@ format: $(READY)
 	ruff format .
 	snakefmt Snakefile rules
 
-schema: $(READY)
+reference: $(READY)
 	collabpipe schema --out config/schema.json
-
-messages: $(READY)
+	python docs/reference.py
 	python docs/errors.py
+
+# The last line fails if a page loads anything from another host.
+docs: $(DOCS)/ready
+	rm -rf build/docs
+	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs . build/docs
+	! grep -rE --include='*.html' '<(link|script|img|iframe)[^>]* (href|src)="(https?:)?//' build/docs
+	@echo "the site: build/docs/index.html"
+
+$(DOCS)/ready: requirements-docs.lock
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --no-deps --require-hashes -r requirements-docs.lock
+	touch $@
 
 # The lock files are complete, so pip resolves nothing. On Linux, PyPI's torch brings gigabytes of CUDA libraries. So a
 # machine without an NVIDIA driver first tries the CPU build, which pip finds if it is configured to (PIP_FIND_LINKS,
@@ -92,6 +105,8 @@ lock:
 	awk '/^[a-z]/ { cuda = /^(nvidia-|cuda-|triton)/ } \
 	     { print > (cuda ? "requirements-cuda.lock" : "requirements.lock") }' all.lock
 	rm all.lock
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group docs $(UPGRADE) \
+	    -o requirements-docs.lock
 
 clean:
-	rm -rf $(VENV) results .snakemake
+	rm -rf $(VENV) $(DOCS) build results .snakemake

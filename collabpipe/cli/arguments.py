@@ -36,7 +36,14 @@ def add_best(parser: ArgumentParser) -> None:
 
 def add_config(parser: ArgumentParser) -> None:
     """The files of a study's configuration."""
-    parser.add_argument("config", type=Path, nargs="*", default=[Path("config/config.yaml")], metavar="CONFIG")
+    parser.add_argument(
+        "config",
+        type=Path,
+        nargs="*",
+        default=[Path("config/config.yaml")],
+        metavar="CONFIG",
+        help="the study; later files are merged over earlier ones (default: config/config.yaml)",
+    )
 
 
 def add_jobs_per_gpu(parser: ArgumentParser) -> None:

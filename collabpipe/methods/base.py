@@ -20,9 +20,9 @@ class Kind(Strict):
     """A method of a configuration; `compose` resolves it for a network's stages in a training."""
 
     learning_rate: Positive | None = None
-    """In place of the study's; None: the study's."""
+    """In place of `training.learning_rate`. None: that value; a control: that of the method that it controls."""
     weight_decay: Weight | None = None
-    """In place of the study's; None: the study's."""
+    """In place of `training.weight_decay`. None: that value; a control: that of the method that it controls."""
 
     @property
     def own_training(self) -> dict[str, float]:
@@ -38,10 +38,16 @@ class WithPasses(Kind):
     """Keys shared by the kinds that may run virtual heads."""
 
     heads: int = Field(default=1, ge=1, le=16)
+    """How many times the part behind the split runs."""
     split: str = "classifier"
+    """Where the heads separate: `input`, a stage, or `classifier`. Refused for one head."""
     views: Literal["same", "independent"] = "same"
+    """One augmented image for all heads, or one per head. `independent` needs `split: input`, and crop, flip or
+    dropout, or else all heads are equal. Refused for one head."""
     drop: Fraction = 0.0
+    """Rate of dropout before the classifier."""
     channel_drop: Fraction = 0.0
+    """Rate of channel dropout after each stage but the last."""
 
     @model_validator(mode="after")
     def _one_head_runs_once(self) -> WithPasses:

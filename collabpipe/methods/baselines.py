@@ -24,7 +24,9 @@ class Dropout(Kind):
 
     kind: Literal["dropout"] = "dropout"
     drop: Fraction = 0.5
+    """Rate of dropout before the classifier."""
     channel_drop: Fraction = 0.2
+    """Rate of channel dropout after each stage but the last."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=Passes(drop=self.drop, channel_drop=self.channel_drop))
@@ -35,8 +37,11 @@ class OnePass(Kind):
 
     kind: Literal["one_pass"] = "one_pass"
     drop: Fraction = 0.5
+    """Rate of dropout before the classifier."""
     channel_drop: Fraction = 0.2
+    """Rate of channel dropout after each stage but the last."""
     smoothing: Fraction = 0.0
+    """Share of a label that is spread over all classes."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         passes = Passes(drop=self.drop, channel_drop=self.channel_drop)
@@ -48,6 +53,7 @@ class LabelSmoothing(Kind):
 
     kind: Literal["label_smoothing"] = "label_smoothing"
     smoothing: Fraction = 0.1
+    """Share of a label that is spread over all classes."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(label=Label(smoothing=self.smoothing))

@@ -21,6 +21,7 @@ class Combined(Kind):
 
     kind: Literal["combined"] = "combined"
     of: tuple[str, ...] = ("output", "intermediate", "representation", "kernel")
+    """Two or more methods of the study: a list, or `a+b`."""
     weights: dict[str, Weight] = Field(default_factory=dict)
     """Weights in place of the members' own, by the member's name."""
     factor: Weight = 0.5
@@ -76,8 +77,11 @@ class Control(Kind):
     """The matched control of another method; with rates of its own where these are searched for it too."""
 
     control_of: str
+    """The name of the method that it controls. It stands in place of `kind`."""
     drop: Fraction | None = None
+    """Rate of dropout before the classifier. None: that of the method."""
     channel_drop: Fraction | None = None
+    """Rate of channel dropout after each stage but the last. None: that of the method."""
 
     @property
     def is_plain(self) -> bool:

@@ -60,16 +60,26 @@ class Intermediate(Kind):
 
     kind: Literal["intermediate"] = "intermediate"
     variant: Literal["virtual", "partition", "to_output"] = "to_output"
+    """What agrees with what."""
     weight: Weight | None = None
-    """None: that of the variant."""
+    """Weight of the consistency. None: 10; for virtual 1."""
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of training over which the weight rises from 0."""
     taps: Taps = None
+    """The stages that agree. None: for virtual those behind the split, for partition all, for to_output the last."""
     temperature: Positive = 1.0
+    """For to_output: the temperature of the softmax."""
     heads: int | None = Field(default=None, ge=1, le=16)
+    """How many times the part behind the split runs. None: 1; for virtual 2."""
     split: str | None = None
+    """Where the heads separate. None: at the classifier; for virtual at the second stage, or at the input if the views
+    are independent."""
     views: Literal["same", "independent"] = "same"
+    """One augmented image for all heads, or one per head."""
     drop: Fraction | None = None
+    """Rate of dropout before the classifier. None: 0; for virtual 0.5."""
     channel_drop: Fraction | None = None
+    """Rate of channel dropout after each stage but the last. None: 0; for virtual 0.1."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         names, virtual = stages.names, self.variant == "virtual"

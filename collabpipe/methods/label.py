@@ -19,6 +19,7 @@ class Gjs(VirtualHeads):
     split: str = "input"
     drop: Fraction = 0.3
     pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.7
+    """The weight of the label among the distributions that are compared."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), label=Label(loss="gjs", pi=self.pi))
@@ -31,6 +32,7 @@ class Js(VirtualHeads):
     split: str = "input"
     drop: Fraction = 0.3
     pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.7
+    """The weight of the label among the distributions that are compared."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), label=Label(loss="js", pi=self.pi))
@@ -41,6 +43,7 @@ class Gce(Kind):
 
     kind: Literal["gce"] = "gce"
     q: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    """From cross-entropy (towards 0) to the mean absolute error (1)."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(label=Label(loss="gce", q=self.q))
@@ -51,6 +54,7 @@ class Mixup(Kind):
 
     kind: Literal["mixup"] = "mixup"
     alpha: Positive = 1.0
+    """Of the beta distribution that shares are drawn from: both its parameters."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(label=Label(mixup=self.alpha))

@@ -35,8 +35,11 @@ class Temporal(WithPasses):
 
     kind: Literal["temporal"] = "temporal"
     weight: Weight = 3.0
+    """Weight of the agreement with earlier predictions."""
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.6
+    """Share of training over which the weight rises from 0."""
     momentum: Fraction = 0.7
+    """Share of the earlier average that each new average keeps."""
     drop: Fraction = 0.5
     channel_drop: Fraction = 0.1
 
@@ -50,7 +53,9 @@ class Elr(WithPasses):
 
     kind: Literal["elr"] = "elr"
     weight: Weight = 7.0
+    """Weight of the regularisation."""
     momentum: Fraction = 0.9
+    """Share of the earlier average that each new average keeps."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         return Composition(passes=self.passes(), terms=(ElrTerm(weight=self.weight, momentum=self.momentum),))

@@ -18,13 +18,21 @@ class MultiHead(Kind):
 
     kind: Literal["multi_head"] = "multi_head"
     pattern: Literal["hierarchical", "simple", "instances"] = "hierarchical"
+    """A binary tree, all heads from one stage on, or whole networks."""
     heads: int = Field(default=4, ge=2, le=16)
+    """Number of heads; hierarchical: 2, 4, 8 or 16."""
     splits: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """The stages at which heads separate. None: the last, as many as the pattern needs; for instances the input."""
     balance: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """The share of the label in the loss."""
     temperature: Positive = 2.0
+    """The temperature of the softmax."""
     temperature_squared: bool = False
+    """Whether the agreement is multiplied by the temperature's square."""
     drop: Fraction = 0.7
+    """Rate of dropout before the classifier."""
     channel_drop: Fraction = 0.1
+    """Rate of channel dropout after each stage but the last."""
 
     @field_validator("heads")
     @classmethod

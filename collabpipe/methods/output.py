@@ -44,13 +44,17 @@ class Output(VirtualHeads):
 
     kind: Literal["output"] = "output"
     agreement: Form = "symmetric_kl"
+    """How agreement is measured."""
     weight: Weight | None = None
-    """None: 3; for song_chai, whose equation has no weight of its own, 1."""
+    """Weight of the agreement. None: 3; for song_chai, whose equation has no weight of its own, 1."""
     ramp: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    """None: over the first 60% of training; for song_chai, whose equation has none, no ramp."""
+    """Share of training over which the weight rises from 0. None: 0.6; for song_chai, whose equation has none, 0."""
     balance: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """For song_chai: the share of the label in the loss."""
     temperature: Positive = 2.0
+    """For song_chai: the temperature of the softmax."""
     temperature_squared: bool = False
+    """For song_chai: multiply the agreement by the temperature's square."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         if self.agreement != "song_chai":

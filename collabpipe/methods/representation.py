@@ -27,8 +27,11 @@ class Representation(WithPasses):
 
     kind: Literal["representation"] = "representation"
     variant: Literal["spatial", "pooled", "per_sample"] = "spatial"
+    """Between what channels are correlated: all positions, pooled images, or the maps of one image."""
     weight: Weight = 0.3
+    """Weight of the penalty."""
     taps: Taps = None
+    """The stages whose channels count. None: all with at least four samples per channel in a batch."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
         taps = self._sampled(stages) if self.taps is None else self.taps

@@ -35,9 +35,10 @@ class Select(Strict):
     on: Literal["validation"] = "validation"
     """Accuracy on the noisy validation labels, at the last epoch."""
     seeds: Seeds
-    """Replicates that the candidates are trained on; the study's own seeds are not among them."""
+    """Replicates of each candidate; the study's own seeds are not among them."""
     carry: dict[str, str] = Field(default_factory=dict)
-    """Noise names whose choice is that of another noise."""
+    """Use the choice that was made under another noise: `{symmetric-0.8: symmetric-0.5}` uses the choice under 50%
+    noise for 80%."""
 
     @model_validator(mode="before")
     @classmethod

@@ -104,37 +104,44 @@ class DatasetSettings(Strict):
     """A data set as the study uses it."""
 
     source: SourceName
+    """Where it comes from (docs/data.md). Default: the name that the study gives it."""
     data_dir: str | None = None
-    """A folder with the user's own copies of the files (of source npz: the file); None: download."""
+    """A folder with your own copies of the source's files (of source `npz`: the file), relative to the file that names
+    it. Their sums are checked, and if a file changes, the data set is made again. None: download. Not for `digits`."""
     mirrors: tuple[str, ...] = ()
     """Folders on web servers, tried before the source's own."""
     accept: dict[str, str] = Field(default_factory=dict)
     """MD5 sums to accept in place of the published ones, by file name."""
     image_size: int | None = Field(default=None, ge=8)
-    """Scale to this many pixels a side by area averaging: down; an image folder's images also up."""
+    """Scale images down to this many pixels a side, by area averaging. None: the source's size. `npz` and
+    `image_folder` must have it; images of an `image_folder` are also scaled up."""
     quality: Quality | None = None
-    """Of an image folder: a quality level, such as c23, a list of levels, or either for each of train, test and val."""
+    """Of an `image_folder`: a quality level, such as `c23`, a list of levels, or either per split, such as
+    `{train: c23, test: c40}` (docs/data.md)."""
     group_pattern: str | None = None
-    """Of an image folder: the regular expression that finds an image's group, such as its video, in CLASS/**/FILE."""
+    """Of an `image_folder`: the regular expression that finds an image's group, such as its video, in `CLASS/…/FILE`.
+    Subset and validation never cut such a group (docs/data.md)."""
     group_file: str | None = None
-    """Of an image folder: a CSV file in data_dir with the columns file and group."""
+    """The same, as a CSV file in `data_dir` with the columns `file` and `group`."""
     human_labels: bool = False
-    """Also fetch the annotators' labels (CIFAR-10N, CIFAR-100N)."""
+    """`cifar10`, `cifar100`: also fetch the annotators' labels, which noise `human-…` needs."""
     train_size: int | None = Field(default=None, ge=2)
-    """Images to train on, a stratified subset that the run's seed draws; None: all that validation leaves."""
+    """Images to train on, a stratified subset that the seed draws. None: all that validation leaves. `collabpipe
+    labels` refuses a number that leaves a class without an image."""
     validation_size: int | None = Field(default=None, ge=1)
-    """Images, cut from the noisy training data, that choose the best epoch and hyper-parameters; None: all of the data
-    set's own validation set (only a source of the user's own can have one)."""
+    """Images that choose the best epoch and hyper-parameters. They are taken from the noisy training data, or from the
+    data set's own validation set if it has one (a folder `val`, or `val_images`). None: all of that set, for
+    `image_folder` and `npz` alone. A class without a validation image causes a warning."""
     refit: bool | None = None
-    """Whether final trainings also use the validation images; None: as the study says."""
+    """As the study's key `refit`; None: as the study says."""
     crop: int = Field(default=0, ge=0, le=16)
-    """Padding of the random crop; 0: no crop."""
+    """Black padding of the random crop, in pixels; 0: no crop."""
     flip: bool = False
     """Random horizontal flip."""
     noise: dict[str, NoiseSettings] | None = None
     """The noise on this data set; None: the study's."""
     training: dict[str, Any] = Field(default_factory=dict)
-    """Keys of `training` that differ for this data set."""
+    """Keys of `training` that differ for this data set, such as `{epochs: 40}`."""
 
     @field_validator("noise", mode="before", json_schema_input_type=list[str] | None)
     @classmethod

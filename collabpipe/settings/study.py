@@ -38,24 +38,34 @@ class Settings(Strict):
     """A whole study."""
 
     study: str
+    """The study's name. Its results lie in a folder of that name below `results`."""
     datasets: dict[str, DatasetSettings]
+    """The data sets by name, at least one."""
     noise: dict[str, NoiseSettings]
+    """The label noise, at least one."""
     noise_files: dict[str, str] = Field(default_factory=dict)
     """Label files by name, for the noise `file-NAME`; `{seed}` in a path stands for the seed of a replicate's noise."""
     networks: dict[str, NetworkSettings]
+    """The networks by name, at least one."""
     methods: dict[str, SerializeAsAny[Kind]]
+    """The methods by name, at least one."""
     seeds: Seeds
+    """One replicate per seed; no two are equal."""
     replicates: dict[Purpose, tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]] = Field(default_factory=dict)
-    """Seeds of single purposes, each a list beside `seeds`; a purpose that is left out follows the run's seed."""
+    """Seeds of single purposes, each list as long as `seeds`; a purpose that is left out follows the run's seed."""
     training: TrainingSettings
+    """How networks are trained, the same for all methods."""
     refit: bool = False
-    """Whether final trainings also use the validation images, which then choose hyper-parameters and no epoch."""
+    """Whether final trainings also use the validation images. These then choose hyper-parameters and no epoch: `best`
+    equals `last`, and the tables show the last epoch alone. Candidates never train on them."""
     execution: ExecutionSettings = ExecutionSettings()
+    """How jobs are cut and saved. It changes no result."""
     plugins: tuple[str, ...] = ()
     """Python files that register networks, terms, kinds of method, noise or sources; relative to the file that names
-    them."""
+    them (docs/plugins.md)."""
     claims: str | None = None
-    """A file of published claims to judge; a path is relative to the file that names it."""
+    """A file of published claims to judge (docs/claims.md); a path is relative to the file that names it. None: no
+    claims."""
 
     @field_validator("datasets", "networks", mode="before")
     @classmethod

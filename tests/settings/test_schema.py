@@ -31,7 +31,7 @@ def changed(**keys: Any) -> dict[str, Any]:
 
 
 def test_the_schema_in_the_repository_is_that_of_the_settings() -> None:
-    # Written by `make schema`; a golden that rewrote itself would notice nothing.
+    # Written by `make reference`; a golden that rewrote itself would notice nothing.
     written = json.loads((REPOSITORY / "config" / "schema.json").read_text(encoding="utf-8"))
 
     assert written == settings_schema()

@@ -9,7 +9,9 @@ from pathlib import Path
 def arguments(parser: ArgumentParser) -> None:
     """The labels, the format and the file."""
     parser.add_argument("source", type=Path, metavar="LABELFILE|RUN", help="a label file, or the folder of a run")
-    parser.add_argument("--format", choices=("json", "csv", "npy", "parquet"), required=True)
+    parser.add_argument(
+        "--format", choices=("json", "csv", "npy", "parquet"), required=True, help="the form of the file"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
 
 

@@ -53,7 +53,7 @@ lint: $(READY)
 	ruff check .
 	ruff format --check .
 	mypy
-	snakefmt --check Snakefile rules
+	snakefmt --check Snakefile rules workflow collabpipe/shipped/study/Snakefile
 	snakemake --lint > $(VENV)/lint.log 2>&1 || true
 	grep -q 'Lints for rule' $(VENV)/lint.log
 	! grep '^    \* ' $(VENV)/lint.log | grep -v 'Specify a conda environment or container'
@@ -61,7 +61,7 @@ lint: $(READY)
 format: $(READY)
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile rules
+	snakefmt Snakefile rules workflow collabpipe/shipped/study/Snakefile
 
 reference: $(READY)
 	collabpipe schema --out config/schema.json

@@ -29,7 +29,7 @@ def name_of(path: Path) -> str:
 
 
 FLOORS = (
-    {"common"},
+    {"common", "shipped"},
     {"host", "catalogue", "methods"},
     {"settings", "model"},
     {"plan"},

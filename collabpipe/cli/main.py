@@ -19,6 +19,7 @@ from collabpipe.cli import (
     export,
     fetch,
     figures,
+    init,
     labels,
     overhead,
     plan,
@@ -61,7 +62,7 @@ WRITING: tuple[Command, ...] = (fetch, prepare, *OF_A_STUDY)
 """Commands that must not meet a restore."""
 READING: tuple[Command, ...] = (status, show, predict, export, verify)
 """Commands that look at results."""
-COMMANDS: tuple[Command, ...] = (plan, *WRITING, *READING, restore, share, prune, doctor, schema)
+COMMANDS: tuple[Command, ...] = (init, plan, *WRITING, *READING, restore, share, prune, doctor, schema)
 PLAIN = {"±": "+-", "−": "-", "×": "x", "…": "...", "→": "->", "·": "*", "≤": "<=", "≥": ">="}
 """What a terminal is shown that lacks a character."""
 

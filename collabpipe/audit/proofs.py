@@ -54,7 +54,7 @@ class Check:
             TypeError,
             ValueError,
         ) as error:
-            return Broken(f"{self.record}: was edited: it cannot be followed ({type(error).__name__}: {error})")
+            return Broken(f"{self.record}: was edited and cannot be checked ({type(error).__name__}: {error})")
         return None
 
     @property

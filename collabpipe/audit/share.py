@@ -129,7 +129,7 @@ def _pull(results: Path, remote: str | None, stages: Sequence[str], force: bool)
     options = [*_from(remote), *["--force"] * force, *stages]
     if not LOCK.exists():
         raise CollabpipeError(
-            f"{LOCK}: is missing, so nothing says what there is to restore. It comes with the checkout of a study that "
+            f"{LOCK}: is missing, so it is not known what to restore. It comes with the checkout of a study that "
             "was shared: collabpipe share writes it, and git keeps it."
         )
     for file in results.rglob(".*.tmp"):
@@ -148,7 +148,7 @@ def _why(lacking: Iterable[tuple[str, str]], stages: Sequence[str]) -> str:
     found, outputs = list(lacking), list(_outputs(stages))
     if not found:
         return (
-            "dvc pull failed, as DVC says above. Results that were never shared are overwritten by: "
+            "dvc pull failed, as DVC says above. To overwrite results that were never shared: "
             "collabpipe restore --force"
         )
     if {name for name, _ in found} >= {path for path, _, _ in outputs}:

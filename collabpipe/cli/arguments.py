@@ -53,7 +53,7 @@ def add_jobs_per_gpu(parser: ArgumentParser) -> None:
         type=at_least(int, 0),
         default=EXECUTION.jobs_per_gpu,
         metavar="N",
-        help="wait for a GPU that fewer jobs use (default: %(default)s; 0: use none)",
+        help="jobs that may share a GPU; another one waits (default: %(default)s; 0: use no GPU)",
     )
 
 
@@ -65,10 +65,10 @@ def add_keep(parser: ArgumentParser, text: str) -> None:
 def add_shared(parser: ArgumentParser) -> None:
     """Which studies are shared, and where."""
     parser.add_argument("study", nargs="*", metavar="STUDY", help="a study that dvc.yaml names (default: all of them)")
-    parser.add_argument("--remote", metavar="NAME", help="DVC's remote (default: its own default)")
+    parser.add_argument("--remote", metavar="NAME", help="the remote (default: DVC's default remote)")
 
 
 def add_study(parser: ArgumentParser, into: str) -> None:
     """The recipe of a study, and whether a part of it will do."""
     parser.add_argument("recipe", type=Path, help="a recipe of kind study")
-    parser.add_argument("--partial", action="store_true", help=f"from the runs that are finished, into {into}")
+    parser.add_argument("--partial", action="store_true", help=f"use only the finished runs, and write to {into}")

@@ -11,7 +11,7 @@ from collabpipe.cli.arguments import add_keep
 def arguments(parser: ArgumentParser) -> None:
     """The recipe, and whether the candidates' weights stay."""
     parser.add_argument("recipe", type=Path, help="a recipe of kind selection")
-    add_keep(parser, "unless all, the candidates' weights are dropped")
+    add_keep(parser, "unless this is all, the candidates' weights are removed")
 
 
 def run(arguments: Namespace) -> None:

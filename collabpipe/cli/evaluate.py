@@ -11,7 +11,7 @@ from collabpipe.cli.arguments import add_jobs_per_gpu, add_keep
 def arguments(parser: ArgumentParser) -> None:
     """The recipes, and what stays of the weights."""
     parser.add_argument("recipes", type=Path, nargs="+", metavar="RECIPE", help="recipes of kind train")
-    add_keep(parser, "what stays of the weights afterwards (default: %(default)s)")
+    add_keep(parser, "what to keep of the weights afterwards (default: %(default)s)")
     add_jobs_per_gpu(parser)
 
 

@@ -26,8 +26,10 @@ def arguments(parser: ArgumentParser) -> None:
     """The configuration, and what is done beyond listing."""
     add_config(parser)
     parser.add_argument("--write", action="store_true", help="write the recipes into the results folder")
-    parser.add_argument("--estimate", action="store_true", help="measure rates and say hours and disk beforehand")
-    parser.add_argument("--rate", type=_rate, metavar="FLOPS", help="another device's rate, in place of measuring")
+    parser.add_argument("--estimate", action="store_true", help="measure rates, and estimate hours and disk space")
+    parser.add_argument(
+        "--rate", type=_rate, metavar="FLOPS", help="operations per second of another device, instead of measuring"
+    )
 
 
 def _rate(text: str) -> float:

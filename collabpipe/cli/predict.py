@@ -38,7 +38,7 @@ def arguments(parser: ArgumentParser) -> None:
     )
     add_best(parser)
     parser.add_argument(
-        "--top", type=at_least(int, 1), default=3, metavar="N", help="print so many classes (default: %(default)s)"
+        "--top", type=at_least(int, 1), default=3, metavar="N", help="number of classes to print (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with the probabilities of all classes")
 

@@ -1,4 +1,4 @@
-"""List what lies in the results and no known study asks for."""
+"""List the results that no known study needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "config", type=Path, nargs="*", metavar="CONFIG", help="the studies (default: all that are known here)"
     )
-    parser.add_argument("--remove", action="store_true", help="remove it")
+    parser.add_argument("--remove", action="store_true", help="remove them")
 
 
 def run(arguments: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Pull shared studies and set them right, so that nothing is made again."""
+"""Pull shared studies and prove them, so that nothing is made again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 def arguments(parser: ArgumentParser) -> None:
     """Which studies, what of them is pulled, and from where."""
     add_shared(parser)
-    parser.add_argument("--only", action="append", choices=STAGES, help="pull this stage alone; may be repeated")
-    parser.add_argument("--no-pull", dest="pull", action="store_false", help="take the results as they are here")
+    parser.add_argument("--only", action="append", choices=STAGES, help="pull only this stage; may be repeated")
+    parser.add_argument(
+        "--no-pull", dest="pull", action="store_false", help="pull nothing: use the results that are here"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite or remove results that were never shared")
 
 

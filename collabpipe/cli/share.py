@@ -1,4 +1,4 @@
-"""Write finished studies into dvc.lock, whoever made them, and push them."""
+"""Record finished studies in dvc.lock and push them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collabpipe.cli.arguments import add_shared
 def arguments(parser: ArgumentParser) -> None:
     """Which studies, whether they are pushed, and where to."""
     add_shared(parser)
-    parser.add_argument("--no-push", dest="push", action="store_false", help="write dvc.lock alone")
+    parser.add_argument("--no-push", dest="push", action="store_false", help="only write dvc.lock")
 
 
 def run(arguments: Namespace) -> None:

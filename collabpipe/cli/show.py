@@ -1,4 +1,4 @@
-"""Print the tables of studies, whether they are up to date, and where tables and figures lie."""
+"""Print the main tables of studies, whether they are up to date, and the paths of tables and figures."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show_study(study: Study) -> None:
     path = paths.tables / MAIN
     if not path.exists():
         partial = paths.tables / "partial" / MAIN
-        finished = f" {partial} is of the runs that were finished when it was made." if partial.exists() else ""
+        finished = f" {partial} shows the runs that were finished when it was made." if partial.exists() else ""
         raise CollabpipeError(
             f"{path}: there are no tables yet. {_progress(study, state)} Make them: {study.command}{finished}"
         )

@@ -17,15 +17,14 @@ def arguments(parser: ArgumentParser) -> None:
         type=at_least(float, 0),
         default=EXECUTION.save_seconds,
         metavar="S",
-        help="time between two saved states, at most 2%% of which goes into saving "
-        "(default: %(default)g; 0: every epoch)",
+        help="time between two saved states; saving takes at most 2%% of it (default: %(default)g; 0: every epoch)",
     )
     parser.add_argument(
         "--save-epochs",
         type=at_least(int, 1),
         default=EXECUTION.save_epochs,
         metavar="N",
-        help="save after so many epochs as well",
+        help="also save after this many epochs",
     )
     add_jobs_per_gpu(parser)
     parser.add_argument(
@@ -33,7 +32,7 @@ def arguments(parser: ArgumentParser) -> None:
         type=at_least(int, 1),
         default=EXECUTION.trainings_at_once,
         metavar="N",
-        help="run so many trainings at the same time",
+        help="number of trainings to run at the same time",
     )
     parser.add_argument(
         "--stage",

@@ -24,9 +24,7 @@ def arguments(parser: ArgumentParser) -> None:
         "config", type=Path, nargs="*", metavar="CONFIG", help="the study (default: the one planned last)"
     )
     parser.add_argument("--study", metavar="STUDY", help="a study that was planned here, by its name")
-    parser.add_argument(
-        "--recompute", action="store_true", help="draw the labels and predict the test sets again as well"
-    )
+    parser.add_argument("--recompute", action="store_true", help="also draw the labels and predict the test sets again")
 
 
 def run(arguments: Namespace) -> None:

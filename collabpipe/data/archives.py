@@ -48,7 +48,7 @@ class _Type:
     def __init__(self, code: str, *_: Any):
         self.dtype = np.dtype(code)
         if self.dtype.kind not in "biuf":
-            raise Refused(f"it holds an array of type {code!r}, which is none of numbers")
+            raise Refused(f"it holds an array of type {code!r}, which is not a type of number")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.dtype = self.dtype.newbyteorder(state[1])

@@ -112,9 +112,7 @@ class _Walk:
             if not entry.is_dir():
                 self.faults.append(f"{entry.path}: lies beside the classes' folders. Move it away or into one of them.")
             elif not _is_text(entry.name):
-                self.faults.append(
-                    f"{place}: {entry.name!r} is no name of a class: it is not UTF-8. Rename the folder."
-                )
+                self.faults.append(f"{place}: {entry.name!r} cannot name a class: it is not UTF-8. Rename the folder.")
             else:
                 name = _composed(entry.name)
                 classes.add(name)

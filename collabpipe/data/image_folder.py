@@ -85,7 +85,9 @@ def opened(path: Path) -> Image.Image:
     try:
         with Image.open(path, formats=KINDS) as file:
             if file.mode.startswith(("I", "F")):  # Pillow would clip what is above 255
-                raise ValueError(f"it has more than 8 bits a channel ({file.mode}), and images of 8 are read")
+                raise ValueError(
+                    f"it has more than 8 bits per channel ({file.mode}), and only images of 8 bits are read"
+                )
             image = ImageOps.exif_transpose(file)
             if image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))

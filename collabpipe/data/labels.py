@@ -79,7 +79,7 @@ def _subset(recipe: LabelsRecipe, images: Images, groups: NDArray[np.int64] | No
     if recipe.validation_size is None:
         key = f"datasets.{recipe.data.dataset}.validation_size"
         raise CollabpipeError(
-            f"{recipe.data.dataset}: has no validation set of its own. Set {key}: so many training images are then "
+            f"{recipe.data.dataset}: has no validation set of its own. Set {key}: that many training images are then "
             "used for validation."
         )
     wanted = available if recipe.train_size is None else recipe.train_size + recipe.validation_size

@@ -155,7 +155,7 @@ def superclass(clean: Clean, noise: NoiseSettings, generator: np.random.Generato
     superclass_of = np.full(clean.classes, -1, dtype=np.int64)
     superclass_of[clean.all_labels] = coarse
     if (superclass_of[clean.all_labels] != coarse).any():
-        raise Unfit("needs one superclass a class, and the annotation coarse names several for some")
+        raise Unfit("needs one superclass per class, and the annotation coarse names several for some")
     target = np.arange(clean.classes)
     for one in np.unique(coarse):
         members = np.flatnonzero(superclass_of == one)
@@ -173,7 +173,7 @@ def superclass_legacy(clean: Clean, noise: NoiseSettings, generator: np.random.G
         Unfit: the classes are no whole number of blocks.
     """
     if clean.classes % BLOCK:
-        raise Unfit(f"needs a number of classes that {BLOCK} divides, not {clean.classes}")
+        raise Unfit(f"needs a number of classes that is divisible by {BLOCK}, not {clean.classes}")
     fine = np.arange(clean.classes)
     return _mapped(clean, noise.rate, fine // BLOCK * BLOCK + (fine + 1) % BLOCK, generator)
 

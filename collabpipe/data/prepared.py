@@ -154,7 +154,8 @@ def _write_images(path: Path, split: Split, shape: tuple[int, ...], about: Pixel
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema, options=large) as writer:
             writer.write_batch(pa.record_batch(columns, schema=schema))
         misfit = CollabpipeError(
-            f"{path}: the source has not {number} images of shape {shape}, one a label. Fetch the data set again."
+            f"{path}: the source does not have {number} images of shape {shape}, one per label. "
+            "Fetch the data set again."
         )
         written = 0
         with temporary.open("r+b") as file:

@@ -143,12 +143,12 @@ def verify(path: Path, file: SourceFile, accept: Mapping[str, str], origin: obje
     if found == named or (named is None and file.accepts(found)):
         return found
     bytes_expected = "" if named or file.size is None else f" ({file.size} bytes)"
-    third_party = "" if named or file.published else " This sum is a third party's: none is published."
+    third_party = "" if named or file.published else " This sum comes from a third party: the source publishes none."
     remark = f" {file.remark}" if file.remark else ""
     raise WrongSum(
         f"{origin}: wrong sum. Expected md5 {named or file.md5}{bytes_expected}, found {found} ({size} bytes). The "
-        f"file is damaged or another one; it was not opened.{third_party}{remark} Get it again; or, if you trust this "
-        f"one, accept its sum: accept: {{{file.name}: {found}}}."
+        f"file is damaged or a different one; it was not opened.{third_party}{remark} Download it again, or, if you "
+        f"trust this one, accept its sum: accept: {{{file.name}: {found}}}."
     )
 
 

@@ -242,7 +242,7 @@ def _open(name: str, folder: int) -> int:
     about = os.fstat(file)
     if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1:
         os.close(file)
-        raise OSError(0, "it is no plain file with one name", name)
+        raise OSError(0, "it is not a plain file with a single name", name)
     return file
 
 

@@ -28,7 +28,7 @@ def linked(root: Path) -> tuple[str, str] | None:
     for study in studies:
         linking.append(_as_links(root / study, target / study, ("runs",), ("provenance", "tables", "figures")))
     remedy = " && ".join(linking)
-    return f"{root} is a symbolic link, and DVC keeps nothing that lies behind it", remedy
+    return f"{root} is a symbolic link, and DVC keeps nothing behind a link", remedy
 
 
 def _as_links(folder: Path, target: Path, large: Iterable[str], small: Iterable[str]) -> str:
@@ -75,8 +75,8 @@ def _hold(root: Path, how: int, otherwise: str) -> IO[str]:
     except OSError as error:
         file.close()
         raise CollabpipeError(
-            f"{root}: its file system has no file locks (flock: {error.strerror}), so a restore could meet a run. "
-            "Mount it with them, or put the results elsewhere."
+            f"{root}: its file system has no file locks (flock: {error.strerror}), so a restore could run beside a "
+            "job. Mount it with them, or put the results elsewhere."
         ) from error
     return file
 

@@ -48,7 +48,7 @@ class Interruption:
             Interrupted: it was.
         """
         if self.caught is not None:
-            raise Interrupted(f"interrupted by {self.caught.name}; the same command, called again, goes on")
+            raise Interrupted(f"interrupted by {self.caught.name}; run the same command again to continue")
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

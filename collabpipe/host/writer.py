@@ -67,8 +67,8 @@ class Writer:
             owner = _read(self.claim)
         if owner and owner.get("token") != self.token:
             raise CollabpipeError(
-                f"{self.folder}: was taken over by {described(owner)} while this process did not answer. It goes on "
-                "there; nothing was lost, and nothing is to be done here."
+                f"{self.folder}: was taken over by {described(owner)} while this process did not answer. It continues "
+                "there; nothing was lost, and there is nothing to do here."
             )
 
     def try_claim(self) -> bool:

@@ -120,7 +120,7 @@ def evaluated(
 
     if record.get("kept", "all") != "all":
         raise CollabpipeError(
-            f"{folder}: its weights were not kept (keep_weights: {record['kept']}), so it cannot be evaluated anew. "
+            f"{folder}: its weights were not kept (keep_weights: {record['kept']}), so it cannot be evaluated again. "
             "Train it again: collabpipe train RECIPE."
         )
     logits = {which: _logits(recipe, record, folder, images, which) for which in scored(recipe)}

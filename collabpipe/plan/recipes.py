@@ -258,7 +258,7 @@ def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
         raise CollabpipeError(explain(error, model, {(): str(path)})) from None
     if DIGEST.fullmatch(path.stem) and path.stem != recipe.digest:
         raise CollabpipeError(
-            f"{path}: was edited, so that its name is no longer its digest. Give your recipe a name of its own, or "
+            f"{path}: was edited, so its name is no longer its digest. Save your version under another name, or "
             "remove it: collabpipe plan --write makes it again."
         )
     part: object = recipe

@@ -175,8 +175,8 @@ def recorded(paths: Paths) -> list[Recorded]:
     for one in found:
         if not one.about.keys() >= {"study", "files", "config"}:
             raise CollabpipeError(
-                f"{one.path}: is no record of a study, so nobody knows what it asks for. Remove it, and start its "
-                "study again with snakemake -n: that writes the record."
+                f"{one.path}: is no record of a study, so it is not known which results are needed. Remove it, and "
+                "start its study again with snakemake -n: that writes the record."
             )
     return found
 
@@ -213,7 +213,9 @@ def studies_in(folder: Path) -> list[Path]:
                 f"{file}: cannot be read, so nobody knows what it asks for: {error}. Correct or remove it."
             ) from error
         if not isinstance(value, dict | None):
-            raise CollabpipeError(f"{file}: holds no keys, so nobody knows what it asks for. Remove or fix it.")
+            raise CollabpipeError(
+                f"{file}: holds no keys, so it is not known which results it needs. Remove or fix it."
+            )
         if value and "study" in value:
             found.append(file)
     return found

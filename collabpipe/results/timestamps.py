@@ -26,8 +26,8 @@ from collabpipe.results.studies import note_study
 OLD = 86400  # 2 January 1970: before any artefact, also out of an archive without times
 SECOND = 10**9
 PROTECTED = (
-    "{path}: is write-protected, so nothing here could be made anew. DVC does this where cache.type is hardlink or "
-    "symlink. Let it copy instead: dvc config --local cache.type reflink,copy && dvc checkout --relink"
+    "{path}: is write-protected, so Snakemake could not make any result again. DVC does this where cache.type is "
+    "hardlink or symlink. Let it copy instead: dvc config --local cache.type reflink,copy && dvc checkout --relink"
 )
 
 

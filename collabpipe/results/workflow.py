@@ -192,7 +192,7 @@ class Workflow:
         asked = f"--resources gpu={limit}" if limit is not None else "no --resources gpu=N"
         return (
             f"{gpus} GPUs here, {jobs} training{'s' * (jobs > 1)} each (execution.jobs_per_gpu), and {asked}. "
-            f"--resources gpu={gpus * jobs} uses them all and keeps no core for a training that waits for one."
+            f"--resources gpu={gpus * jobs} uses all of them, and no training occupies a core while it waits for a GPU."
         )
 
     # The options of the commands, quoted for a shell.

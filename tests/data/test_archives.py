@@ -112,7 +112,7 @@ def layers(number: int, width: int) -> bytes:
 HOSTILE_PICKLES: dict[str, tuple[bytes, str]] = {
     "array of objects": (
         pickle.dumps(np.array([{}], dtype=object), 2),
-        "an array of type 'O8', which is none of numbers",
+        "an array of type 'O8', which is not a type of number",
     ),
     "object pointers from bytes": (planted_array(b"(K\x01K\x01\x85" + OBJECTS + b"\x89U\x08AAAAAAAAt"), "type 'O8'"),
     # The flags of this type say that its items are references: numpy's own state would believe it.
@@ -127,7 +127,7 @@ HOSTILE_PICKLES: dict[str, tuple[bytes, str]] = {
         "cannot be read as plain data",
     ),
     "too few bytes": (planted_array(b"(K\x01K\x09\x85" + NUMBERS + b"\x89U\x01At"), "cannot reshape"),
-    "structured type": (pickle.dumps(np.zeros(2, dtype="u1,u1"), 2), "which is none of numbers"),
+    "structured type": (pickle.dumps(np.zeros(2, dtype="u1,u1"), 2), "which is not a type of number"),
     "builtin": (b"cbuiltins\neval\n(S'1'\ntR.", "names builtins.eval"),
     "builtin of Python 2": (b"c__builtin__\neval\n(S'1'\ntR.", "names __builtin__.eval"),
     "attribute of an allowed module": (b"cnumpy\nload\n(S'x'\ntR.", "names numpy.load"),
@@ -422,7 +422,7 @@ def zip_field(place: int, value: int) -> bytes:
 BAD_HUMAN: dict[str, tuple[bytes, str]] = {
     "another order": (
         torch_zip(pickle.dumps(human(clean_label=swapped()), 2)),
-        "its clean labels differ from the data set's for 2 of 30 images, first for image 4: they stand in",
+        "its clean labels differ from the data set's for 2 of 30 images, first for image 4: they are in",
     ),
     "fewer": (
         torch_zip(pickle.dumps(human(clean_label=swapped()[:29]), 2)),

@@ -147,7 +147,7 @@ def test_more_than_8_bits_are_refused_and_not_clipped(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(path)
 
-    words = f"{path}: cannot be read as an image: it has more than 8 bits a channel (I;16), and images of 8 are read."
+    words = f"{path}: cannot be read as an image: it has more than 8 bits per channel (I;16), and only images of 8 bits are read."
     with pytest.raises(CollabpipeError, match=re.escape(words)):
         image_folder.decode(path, 8)
 
@@ -256,7 +256,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a pipe": (lambda faces: os.mkfifo(faces / "train/c23/fake/a.png"), "fake/a.png: is no file, or a link to"),
     "a class that is not UTF-8": (
         lambda faces: (faces / "train/c23" / os.fsdecode(b"caf\xe9")).mkdir(),
-        r"train/c23: 'caf\udce9' is no name of a class: it is not UTF-8. Rename the folder.",
+        r"train/c23: 'caf\udce9' cannot name a class: it is not UTF-8. Rename the folder.",
     ),
     "a level only in train": (remove("test/c23"), "test: has no quality 'c23'. There are: raw."),
 }

@@ -338,7 +338,7 @@ def test_coarse_labels_that_contradict_each_other_are_refused() -> None:
     coarse = np.roll(COARSE[np.sort(labels)], 1)  # as if their order were not that of the images
     clean = Clean(labels, 100, np.zeros((200, 1, 1, 1), np.uint8), np.arange(200), {"coarse": coarse})
 
-    with pytest.raises(Unfit, match="one superclass a class"):
+    with pytest.raises(Unfit, match="one superclass per class"):
         drawn("superclass", clean, 0.2, 0)
 
 

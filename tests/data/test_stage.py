@@ -105,10 +105,10 @@ def test_where_staging_cannot_be_the_originals_are_read_and_it_is_said_why(
         record = read_json(folder / "record.json")
         record["files"]["train.arrow"]["sha256"] = "0" * 64
         write_json(folder / "record.json", sealed(record))
-        said = "is not as its record says"
+        said = "differs from its record"
     assert staged_images(desk, where) == folder
     err = capsys.readouterr().err
     assert "not staged: " in err
     assert said in err
-    assert "read where it lies" in err
+    assert "images are read from" in err
     assert not list(disk.rglob("train.arrow")) if disk.is_dir() else True

@@ -444,7 +444,7 @@ def test_a_pipe_in_the_place_of_a_lock_file_is_refused(host: Host) -> None:
     host.folder.mkdir()
     os.mkfifo(host.folder / "0.0")
 
-    assert "no plain file" in host.fail()
+    assert "not a plain file" in host.fail()
 
 
 def test_a_signature_that_nobody_writes_is_not_repeated(host: Host) -> None:

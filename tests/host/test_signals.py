@@ -84,7 +84,7 @@ def test_each_signal_loses_nothing_and_the_same_command_goes_on_to_the_same_bits
         assert saved, err
         before, reached = reached, (int(saved[1]), int(saved[2]))
         assert reached > before
-        assert f"interrupted by {number.name}; the same command, called again, goes on" in err
+        assert f"interrupted by {number.name}; run the same command again to continue" in err
         assert "Traceback" not in err
         assert disturbed.state("baseline").exists()
         assert not disturbed.kept("temporal").exists(), "the next recipe was not begun"

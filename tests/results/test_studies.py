@@ -347,11 +347,11 @@ def test_a_failed_job_is_shown_with_the_last_line_of_its_log_until_it_is_done(he
 
     # Another weight was never tried.
     here.study.configure(altered({"methods": {"output": {"weight": 8.0}, "output_control": None}}))
-    assert "Jobs that failed" not in here("plan")
+    assert "Jobs whose last attempt failed" not in here("plan")
     here.study.configure(altered({"methods": {"output": {"weight": 7.0}, "output_control": None}}))
     state.unlink()
     here.study.snakemake("--", "checkpoints")
-    assert "Jobs that failed" not in here("plan")
+    assert "Jobs whose last attempt failed" not in here("plan")
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_a_failed_job_is_shown_with_the_last_line_of_its_log_until_it_is_done(he
 def test_whichever_job_failed_its_log_is_named(job: str, gone: str, here: Here) -> None:
     log = here.default().paths.log(job)
     log.write_text("begins\n/bin/bash: line 1: collabpipe: command not found\n")
-    assert "Jobs that failed" not in here("plan"), "it was done"
+    assert "Jobs whose last attempt failed" not in here("plan"), "it was done"
     shutil.rmtree((here.results if gone == "datasets" else here.folder) / gone)
     assert f"  {job}: /bin/bash: line 1: collabpipe: command not found\n    {log}\n" in here("plan")
 

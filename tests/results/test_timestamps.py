@@ -300,7 +300,8 @@ def test_write_protected_results_are_explained(file: str, study: Workspace) -> N
     with pytest.raises(CollabpipeError) as refused:
         settle(study.plan)
     assert str(refused.value) == (
-        f"{path}: is write-protected, so nothing here could be made anew. DVC does this where cache.type is hardlink "
+        f"{path}: is write-protected, so Snakemake could not make any result again. DVC does this where cache.type is "
+        "hardlink "
         "or symlink. Let it copy instead: dvc config --local cache.type reflink,copy && dvc checkout --relink"
     )
 

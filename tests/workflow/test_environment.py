@@ -186,7 +186,7 @@ def test_results_behind_a_link_are_refused_to_dvc_at_once_and_the_remedy_works(e
     for command in (("dvc", "repro"), ("collabpipe", "share"), ("collabpipe", "restore")):
         done = elsewhere.run(*command, check=False)
         assert done.returncode != 0
-        assert "results is a symbolic link, and DVC keeps nothing that lies behind it" in done.stdout + done.stderr
+        assert "results is a symbolic link, and DVC keeps nothing behind a link" in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
     assert not (elsewhere.root / "dvc.lock").exists()
 

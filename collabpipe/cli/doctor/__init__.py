@@ -1,4 +1,4 @@
-"""Say what of this machine suits a study, what does not, and how to fix it."""
+"""Check this machine for a study, and say how to fix what does not suit it."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def check_gpus() -> list[Finding]:
     if SIMULATED not in os.environ and shutil.which("nvidia-smi"):
         answer = _ask_for_cards()
         if answer.status is None:
-            fix = f"have the host looked after; {MASK}= (empty) trains on the CPU"
+            fix = f"ask the host's administrator; {MASK}= (empty) trains on the CPU"
             return [failure(f"nvidia-smi has not answered in {asking.COMMAND_SECONDS:g} s: a GPU hangs", fix)]
         if answer.status and "No devices" not in answer.text:
             level: Level = "failure" if DRIVER_FILE.exists() else "warning"

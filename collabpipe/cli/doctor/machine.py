@@ -83,7 +83,9 @@ def check_threads(config: Sequence[Path]) -> list[Finding]:
     usable = max(1, int(min(cores, quota)))
     text = f"{usable} of {os.cpu_count()} cores usable; training.threads: {threads}"
     if threads > usable:
-        findings = [warning(f"{text}, which is more", "more cores; or fewer threads, and all is trained anew")]
+        findings = [
+            warning(f"{text}, which is more", "use more cores, or set fewer threads (everything is then trained again)")
+        ]
     else:
         findings = [ok(text)]
     if usable < cores:
@@ -129,7 +131,7 @@ def check_disk(results: Path) -> list[Finding]:
         free, inodes = about.f_bavail * about.f_frsize, about.f_favail
         counted = about.f_files > 0  # Btrfs counts none
         text = f"{what}, in {folder.resolve()}: {free / 1e9:,.1f} GB free" + (f", {inodes:,} inodes" if counted else "")
-        fix = "collabpipe prune lists what nobody asks for" if what == "results" else "set TMPDIR to another disk"
+        fix = "collabpipe prune lists what no study needs" if what == "results" else "set TMPDIR to another disk"
         if free < NONE_BYTES or (counted and inodes < NONE_INODES):
             findings.append(failure(text, fix))
         elif free < LOW_BYTES or (counted and inodes < LOW_INODES):
@@ -165,13 +167,15 @@ def _can_be_used(folder: Path) -> list[Finding]:
         return [failure(f"{folder} cannot be written: {error.strerror}", fix)]
     kind = file_system(folder)
     where = f"{folder} on {kind or 'an unknown file system'}"
-    far = ", shared between hosts: whether another host's locks hold is not tried" if kind in NETWORK else ""
+    far = ", shared between hosts: locks between hosts were not tested" if kind in NETWORK else ""
     fix = "put the results on a disk with flock (NFS: version 4, or with its lock service; Lustre: mount with flock)"
     lock = ok(f"{where}: can be written, locks hold{far}")
     if not locks:
         lock = failure(f"{where}: can be written, but locks do not hold", fix)
     copies = (
-        "copies share their blocks" if shares else "copies share no blocks: what DVC takes lies there twice or more"
+        "copies share their blocks"
+        if shares
+        else "copies share no blocks: what DVC keeps takes its space twice or more"
     )
     return [lock, ok(f"reflinks: {copies}")]
 

@@ -56,7 +56,7 @@ def _links(types: Sequence[str]) -> Finding:
     text = f"cache.type {','.join(types) or 'is not set: reflink,copy'}"
     if linked := [kind for kind in types if kind in ("hardlink", "symlink")]:
         fix = "dvc config --local cache.type reflink,copy && dvc checkout --relink"
-        return failure(f"{text}: with {linked[0]} DVC write-protects results, which cannot be made anew", fix)
+        return failure(f"{text}: with {linked[0]} DVC write-protects results, so they cannot be made again", fix)
     return ok(text)
 
 
@@ -74,9 +74,9 @@ def _remote(told: Mapping[str, Any]) -> Iterator[Finding]:
         if told["there"]:
             yield ok(f"{where} answers")
         elif told["url"].startswith("s3://"):
-            yield failure(f"{where}: there is no such bucket, or not for you", "make it; or see your rights")
+            yield failure(f"{where}: there is no such bucket, or you may not use it", "create it, or check your rights")
         else:
-            fix = "mount it; without more, the first collabpipe share makes the folder"
+            fix = "mount it; if it is an ordinary folder, the first collabpipe share makes it"
             yield warning(f"{where}: the folder is not there", fix)
     else:
         why = told.get("error", f"no answer in {asking.COMMAND_SECONDS:g} s")

@@ -1,4 +1,4 @@
-"""Write what was made here in a form that other code reads."""
+"""Write labels or weights in a form that other code reads."""
 
 from __future__ import annotations
 

@@ -147,7 +147,8 @@ def test_more_than_8_bits_are_refused_and_not_clipped(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(path)
 
-    words = f"{path}: cannot be read as an image: it has more than 8 bits per channel (I;16), and only images of 8 bits are read."
+    fault = "it has more than 8 bits per channel (I;16), and only images of 8 bits are read."
+    words = f"{path}: cannot be read as an image: {fault}"
     with pytest.raises(CollabpipeError, match=re.escape(words)):
         image_folder.decode(path, 8)
 

@@ -76,9 +76,7 @@ def _where_dvc_works(plans: Sequence[Plan]) -> Path:
     results = plans[0].results
     refuse_link(results)
     if results.resolve() != Path("results").resolve():
-        raise CollabpipeError(
-            f"{results}: DVC keeps the folder results of this checkout, and no other one. Leave --results out."
-        )
+        raise CollabpipeError(f"{results}: DVC keeps only the folder results of this checkout. Leave --results out.")
     return results
 
 
@@ -263,7 +261,7 @@ def share(plans: Sequence[Plan], remote: str | None, push: bool) -> None:
             _check_finished(plan)
         if _dvc("commit", "--force", *targets) != 0:
             raise CollabpipeError(
-                "dvc commit failed, as DVC says above. dvc.lock may say what it said before. "
+                "dvc commit failed, as DVC says above. dvc.lock may be unchanged. "
                 "Remove the cause that DVC names, and share again: collabpipe share."
             )
         for plan in plans:

@@ -114,7 +114,7 @@ def lines(found: Status) -> Iterator[str]:
 
 def failures(found: Status) -> list[str]:
     """The jobs that failed, with the ends of their logs."""
-    title = "Jobs that failed when they were tried last (what their logs end with, and the logs):"
+    title = "Jobs whose last attempt failed (the last line of the log, and the log):"
     return first_few(title, found.failed, str)
 
 

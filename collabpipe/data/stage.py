@@ -40,7 +40,7 @@ def staged(folder: Path, record: DataRecord, where: str) -> Path:
             with atomic_path(target / RECORD) as temporary:  # others may have been written beside equal images
                 shutil.copyfile(folder / RECORD, temporary)
     except (OSError, CollabpipeError, Unstaged) as error:
-        say(f"not staged: {error}; read where it lies")
+        say(f"not staged: {error}; images are read from {folder}")
         return folder
     return target
 
@@ -64,4 +64,4 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
         if file_digest(temporary) != sha256:
-            raise Unstaged(f"{source}: is not as its record says")
+            raise Unstaged(f"{source}: differs from its record")

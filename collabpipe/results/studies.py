@@ -210,7 +210,7 @@ def studies_in(folder: Path) -> list[Path]:
             value = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise CollabpipeError(
-                f"{file}: cannot be read, so nobody knows what it asks for: {error}. Correct or remove it."
+                f"{file}: cannot be read, so it is not known which results it needs: {error}. Correct or remove it."
             ) from error
         if not isinstance(value, dict | None):
             raise CollabpipeError(

@@ -95,5 +95,5 @@ def show_findings(findings: Iterable[tuple[str, Finding]]) -> None:
     console.print(f"{counts['ok']} ok, {counts['warning']} warnings, {counts['failure']} failures")
     if counts["failure"]:
         raise CollabpipeError(
-            "what is marked as a failure keeps a study from being made, or made well, here. Do what is below it."
+            "with a failure, a study cannot be made here, or not well. Follow the fix below each failure."
         )

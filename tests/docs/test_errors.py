@@ -33,5 +33,5 @@ def test_messages_of_every_form_are_found() -> None:
     assert found["common.files", "PATH: is missing."] == "Make it again, or name another file."
     known = found["training.checkpoint", "PATH: these weights were not kept (keep_weights: KEPT)."]
     assert known.startswith("The last epoch's were kept in half precision: leave --best out. To have them, set ")
-    assert ("results.timestamps", "PATH: is write-protected, so nothing here could be made anew.") in found
+    assert ("results.timestamps", "PATH: is write-protected, so Snakemake could not make any result again.") in found
     assert ("host.results_lock", "ROOT: is being restored, shared or pruned by another process.") in found

@@ -53,7 +53,7 @@ def train_and_evaluate(recipes: list[Path], paths: Paths, execution: ExecutionSe
             evaluate(recipe, paths, "none", execution.jobs_per_gpu)
 
     try:
-        for_each(recipes, work, threads)
+        for_each(recipes, TrainRecipe, work, threads)
     except CollabpipeError as error:
         return str(error)
     return ""
@@ -83,7 +83,7 @@ class StudyByHand:
     def work(self) -> Worked:
         """Data, labels, candidates, choices, runs with their evaluations, the overhead table."""
         for data in self.plan.data.values():
-            own = self.folders.get(data.source) or self.plan.settings.datasets[data.dataset].data_dir
+            own = self.folders.get(data.source) or self.plan.settings.image_sets[data.dataset].data_dir
             self._command("fetch", data, *(["--data-dir", own] if own else []))
             self._command("prepare", data)
         missing = self.plan.labels.keys() - look(self.plan).labels

@@ -137,7 +137,7 @@ def _take_data(plan: Plan, dataset: str, source: Paths, folders: Mapping[str, Pa
     recipe, theirs = plan.data[dataset], source.dataset(dataset)
     if not (theirs / "record.json").exists():
         return
-    own = folders.get(recipe.source) or plan.settings.datasets[dataset].data_dir
+    own = folders.get(recipe.source) or plan.settings.image_sets[dataset].data_dir
     path, results = str(recipe.write(plan.paths.recipes)), Paths(plan.results).options
     if dataset not in look(plan).data:
         fetching = main(["fetch", path, *results, *(["--data-dir", str(own)] if own else [])])

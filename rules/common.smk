@@ -82,3 +82,4 @@ wildcard_constraints:
     network="[^/]+",
     method="[^/]+",
     seed=r"\d+",
+    test_set="[^/]+",

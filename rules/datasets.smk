@@ -33,4 +33,4 @@ rule prepare_dataset:
 
 rule datasets:
     input:
-        expand(rules.prepare_dataset.output, dataset=PLAN.settings.datasets),
+        expand(rules.prepare_dataset.output, dataset=PLAN.data),

@@ -23,6 +23,33 @@ for block in FILES.blocks:
             "collabpipe evaluate {input.recipes} {params.options} > {log} 2>&1"
 
 
+# The same on further test sets, which the data sets of the runs name (test_on).
+for block in FILES.blocks if PLAN.tests else ():
+
+    rule:
+        name:
+            block.rule("test")
+        input:
+            recipes=lambda w, job=block.job("test"): FILES.recipes(job, **w),
+            made_from=lambda w, job=block.job("test"): FILES.reads(job, **w),
+        output:
+            FILES.tests(block.seeds),
+        log:
+            PATHS.log(block.job("test")),
+        benchmark:
+            PATHS.benchmark(block.job("test"))
+        wildcard_constraints:
+            method=block.methods,
+        threads: lambda w: PLAN.settings.training_of(w.dataset).threads
+        resources:
+            gpu=FILES.gpus,
+        params:
+            options=FILES.test_options,
+        shell:
+            "collabpipe test {input.recipes} {params.options} > {log} 2>&1"
+
+
 rule evaluations:
     input:
         FILES.records("evaluation"),
+        FILES.records("further evaluation"),

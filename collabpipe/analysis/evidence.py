@@ -26,7 +26,7 @@ from collabpipe.analysis.pairs import NAN, Bar, Pair, weakest
 from collabpipe.analysis.rivals import RivalChoice, by_place, shown_rival
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import PREDICTIONS, Paths
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.settings.claims import Claim
 
@@ -39,7 +39,7 @@ class Evidence:
     """A study's runs and costs, indexed once; predictions are read for compared runs alone."""
 
     def __init__(self, study: StudyRecipe, runs: Sequence[EvaluatedRun], overhead: pd.DataFrame | None, paths: Paths):
-        self.study = study
+        self.study, self.runs, self.overhead = study, runs, overhead
         self.paths = paths
         self.cells = by_place(runs)
         self.rivals = RivalChoice(self.cells, paths)
@@ -47,6 +47,13 @@ class Evidence:
         self.costs = {(cost["dataset"], cost["network"], cost["method"]): cost for cost in costs}
         self._hits: dict[Path, NDArray[np.bool_] | None] = {}
         self._spreads: dict[tuple[str, str, str], tuple[float, tuple[float, float]]] = {}
+
+    def on(self, test_set: str | None) -> Evidence:
+        """The evidence on a further test set; None: on the data sets' own test images."""
+        if test_set is None:
+            return self
+        runs = [run.further[test_set] for run in self.runs if test_set in run.further]
+        return Evidence(self.study, runs, self.overhead, self.paths)
 
     def pair(
         self, metric: str, reading: str, place: str, method: str, other: str, confidence: float, read_at: str = ""
@@ -171,9 +178,12 @@ class Evidence:
         return resolvable_spread(first, second) if last else grid_spread(first.shape[1])
 
     def _hits_of(self, run: EvaluatedRun) -> NDArray[np.bool_] | None:
-        if not run.finished:
+        # An image's corrupted versions are no images of their own, which intervals over images would take them for.
+        if not run.finished or "corruptions" in run.metrics:
             return None
-        path = self.paths.predictions(run.name)
+        paths, name = self.paths, run.name
+        folder = paths.test(name, run.test_set) if run.test_set else paths.evaluation(name)
+        path = folder / PREDICTIONS
         if path not in self._hits:
             self._hits[path] = _read_hits(path) if path.exists() else None
         return self._hits[path]

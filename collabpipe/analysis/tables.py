@@ -12,7 +12,8 @@ import pandas as pd
 
 from collabpipe.analysis.intervals import paired_difference
 from collabpipe.analysis.rivals import RivalChoice, by_place, shown_rival
-from collabpipe.analysis.runs import EvaluatedRun, read_runs
+from collabpipe.analysis.robustness import write_robustness
+from collabpipe.analysis.runs import EvaluatedRun, further_runs, read_runs
 from collabpipe.analysis.variance import write_variance
 from collabpipe.analysis.verdicts import write_claims
 from collabpipe.common.files import atomic_path, file_digest, read_record, seal_of, sealed, write_json, write_text
@@ -214,7 +215,7 @@ def write_record(
     record: ShownRecord = {
         "study": study.digest,
         "name": study.study,
-        "evaluations": [run.metrics["digest"] for run in runs],
+        "evaluations": [run.metrics["digest"] for run in (*runs, *further_runs(runs))],
         "files": {file.name: file_digest(file) for file in files_in(folder, names) if file.name != RECORD},
     }
     if texts is not None:
@@ -242,6 +243,7 @@ def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, 
     with atomic_path(folder / "runs.parquet") as temporary:
         runs_table(runs, paths).to_parquet(temporary, index=False)
     write_text(folder / "noise.csv", noise_table(runs, paths)[0].to_csv(index=False))
+    write_robustness(study, runs, folder)
     write_variance(runs, folder)
     write_json(folder / "summary.json", summary(table))
     write_claims(study.claims, study, runs, read_costs(study, paths), paths, folder)

@@ -37,11 +37,12 @@ def _judge_family(family: str, stated: Sequence[Claim], evidence: Evidence) -> I
     """The rows of the claims that are corrected together."""
     tested = [claim for claim in stated if claim.metric != "overhead"]
     confidence = simultaneous(len(tested))
-    declared = {c.name: _p(_pairs(c, c.places[0], c.readings[0], evidence, confidence)) for c in tested}
+    on = {claim.name: evidence.on(claim.test_set) for claim in stated}
+    declared = {c.name: _p(_pairs(c, c.places[0], c.readings[0], on[c.name], confidence)) for c in tested}
     for claim in stated:
         for place in claim.places:
             for reading in claim.readings:
-                pairs = _pairs(claim, place, reading, evidence, confidence)
+                pairs = _pairs(claim, place, reading, on[claim.name], confidence)
                 ratio = claim.metric == "overhead"
                 role = "other place" if place != claim.places[0] else "other reading"
                 if (place, reading) == (claim.places[0], claim.readings[0]):
@@ -54,7 +55,7 @@ def _judge_family(family: str, stated: Sequence[Claim], evidence: Evidence) -> I
                     groups += [("descriptive", [pair], pair.p, NAN) for pair in pairs]
                 for role, group, p, adjusted in groups:
                     yield {
-                        **_row(claim, place, reading, group, evidence, confidence),
+                        **_row(claim, place, reading, group, on[claim.name], confidence),
                         "claim": f"{claim.name} (analogue: {family})" if family else claim.name,
                         "reading": claim.in_words(reading) + ("" if role == "declared" else f" ({role})"),
                         "p_adjusted": adjusted,
@@ -81,13 +82,14 @@ def _row(
     pair = weakest(pairs, bar)
     judged, reason = pair.judge(bar)
     methods = list(dict.fromkeys(each.method for each in pairs))
+    on = f" on {claim.test_set}" if claim.test_set else ""
     last = reading.startswith("last")  # predictions are kept of the last epoch
     error, bootstrap = evidence.spread(place, pair) if last else (NAN, (NAN, NAN))
     left = evidence.compared(claim, reading, place, methods, confidence)
     survives = [comparator for comparator, (word, _) in left.items() if word == "survives"]
     return {
         "source": claim.source,
-        "comparison": _comparison(pairs, pair, place, "/" if bar.ratio else "-"),
+        "comparison": _comparison(pairs, pair, f"{place}{on}", "/" if bar.ratio else "-"),
         "expected": claim.expects,
         "estimate": pair.estimate,
         "low": pair.low,
@@ -100,7 +102,7 @@ def _row(
         "control": left["control"][1],
         "rival": left["rival"][1],
         "survives": ", ".join(survives) or ("none" if pair.n and not bar.ratio else ""),
-        "runs": pair.runs,
+        "runs": pair.runs and f"{pair.runs}{on}",
         "differences": pair.differences,
         "sampling_error": error,
         "bootstrap": bootstrap,

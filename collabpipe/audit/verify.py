@@ -7,10 +7,10 @@ changes a file and every digest above it is found by computing again, or by the 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from collabpipe.audit.compare import alike
 from collabpipe.audit.proofs import Broken, Check, Stale, check_same, check_sums, sealed_record
@@ -18,7 +18,7 @@ from collabpipe.common.files import json_text, record_of, seal_of, sealed
 from collabpipe.data.labels import label_record, read_labels
 from collabpipe.data.own import known_sums, unchanged
 from collabpipe.plan.plan import Plan
-from collabpipe.plan.recipes import TrainRecipe, training_digest
+from collabpipe.plan.recipes import FurtherRecipe, TrainRecipe, training_digest
 from collabpipe.plan.record_types import (
     ChoiceRecord,
     DataRecord,
@@ -31,9 +31,9 @@ from collabpipe.results.artefact import AnyArtefact, Known
 from collabpipe.results.artefacts import (
     Checkpoint,
     Choice,
-    Evaluation,
     Figures,
     Labels,
+    Predictions,
     PreparedData,
     Tables,
     artefacts,
@@ -85,8 +85,8 @@ class Verifier:
                 self._training(artefact, record)
             case Choice():
                 self._choice(artefact, record)
-            case Evaluation():
-                self._evaluation(artefact, record)
+            case Predictions():
+                self._predictions(artefact, record)
             case Tables():
                 self._tables(artefact)
         self.proven |= artefact.vouches(record)
@@ -141,34 +141,41 @@ class Verifier:
             if again != {name: value for name, value in record.items() if name != "seal"}:
                 raise Broken(f"{choice.record}: is not the choice that its candidates' validation accuracies make")
 
-    def _evaluation(self, evaluation: Evaluation, metrics: MetricsRecord) -> None:
+    def _predictions(self, evaluation: Predictions[Any], metrics: MetricsRecord) -> None:
         from collabpipe.jobs.evaluate import metrics_of, outcome
 
-        path = evaluation.record
+        path, recipe = evaluation.record, evaluation.recipe
+        trained = recipe.trained if isinstance(recipe, FurtherRecipe) else recipe
         check_same(path, "key", metrics["key"], metrics["digest"])
         check_same(path, "key", metrics["digest"], evaluation.store_key(metrics))
-        check_same(path, "outcome", metrics["status"], outcome(evaluation.recipe, metrics))
-        if self.statuses.get(evaluation.key) == "diverged":
+        check_same(path, "outcome", metrics["status"], outcome(trained, metrics))
+        if self.statuses.get(str(trained.run)) == "diverged":
             check_same(path, "outcome", metrics["status"], "diverged")
-        if self.follows and not alike(json_text(metrics_of(path.parent)), json_text(metrics["last"])):
+        if self.follows and not _same(metrics_of(path.parent), metrics):
             raise Broken(f"{path}: its metrics are not those of its predictions")
         if self.recomputed and self._made_of_proven(evaluation):
-            self._predict_again(evaluation.recipe, metrics)
+            self._predict_again(recipe, trained, evaluation.folder, metrics)
 
-    def _predict_again(self, recipe: TrainRecipe, metrics: MetricsRecord) -> None:
+    def _predict_again(
+        self, recipe: TrainRecipe | FurtherRecipe, trained: TrainRecipe, evaluation: Path, metrics: MetricsRecord
+    ) -> None:
         from collabpipe.data.prepared import group_names, open_images
         from collabpipe.jobs.evaluate import evaluated
+        from collabpipe.jobs.further import tested
         from collabpipe.results.records import training_record
 
-        folder = self.paths.run(recipe.run)
-        record = training_record(recipe, folder)
-        if record.get("kept", "all") == "all":
-            data = recipe.labels.data, self.paths.dataset(recipe.run.dataset), "test"
+        folder = self.paths.run(trained.run)
+        record = training_record(trained, folder)
+        if record.get("kept", "all") != "all":
+            return
+        if isinstance(recipe, FurtherRecipe):
+            _, again, _ = tested(recipe, record, self.paths)
+        else:
+            data = trained.labels.data, self.paths.dataset(trained.run.dataset), "test"
             images, groups = open_images(*data), group_names(*data)
-            _, again, _ = evaluated(recipe.decided(record), record, folder, images, groups)
-            recorded = {name: value for name, value in metrics.items() if name in again}
-            if not alike(json_text(again), json_text(recorded)):
-                raise Broken(f"{self.paths.evaluation(recipe.run)}: its checkpoint has other metrics on the test set")
+            _, again, _ = evaluated(trained.decided(record), record, folder, images, groups)
+        if not _same(again, metrics):
+            raise Broken(f"{evaluation}: its checkpoint has other metrics on the test set")
 
     def _tables(self, tables: Tables) -> None:
         path = tables.record
@@ -190,6 +197,11 @@ class Verifier:
                         raise Broken(f"{path.parent / file.name}: cannot be read: {error}") from error
                     if not same:
                         raise Broken(f"{path.parent / file.name}: is not the table that the evaluated runs make")
+
+
+def _same(again: Mapping[str, Any], metrics: Mapping[str, Any]) -> bool:
+    """Whether a record says what was computed again."""
+    return alike(json_text(again), json_text({name: metrics.get(name) for name in again}))
 
 
 def _text(table: Path) -> str:

@@ -19,7 +19,10 @@ def run(arguments: Namespace) -> None:
     """Evaluate the runs that are not in the store."""
     from collabpipe.jobs.blocks import for_each
     from collabpipe.jobs.evaluate import evaluate
+    from collabpipe.plan.recipes import TrainRecipe
 
     for_each(
-        arguments.recipes, lambda recipe: evaluate(recipe, arguments.results, arguments.keep, arguments.jobs_per_gpu)
+        arguments.recipes,
+        TrainRecipe,
+        lambda recipe: evaluate(recipe, arguments.results, arguments.keep, arguments.jobs_per_gpu),
     )

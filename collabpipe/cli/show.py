@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shlex
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -59,7 +59,7 @@ def show_study(study: Study) -> None:
 def show_tables(paths: Paths) -> None:
     """Print the main table, the claims, and the paths of the other tables and figures."""
     lines = (paths.tables / MAIN).read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    rows = _cells(lines)
     table = Table(*rows[0])
     for before, row in zip([rows[0], *rows[2:]], rows[2:], strict=False):
         if before[:3] != row[:3]:
@@ -68,10 +68,29 @@ def show_tables(paths: Paths) -> None:
     out = console()
     out.print(table)
     out.print(lines[-1], soft_wrap=False)
+    if (further := paths.tables / "robustness.md").exists():
+        _show_robustness(further.read_text(encoding="utf-8").splitlines(), out)
     _show_claims(paths, out)
     out.print("Tables: " + ", ".join(str(paths.tables / file) for file in TABLE_FILES[:-1]))
     figures = [path for figure in FIGURES if (path := paths.figures / figure.files[-1]).is_file()]
     out.print("Figures: " + (", ".join(map(str, figures)) or "none"))
+
+
+def _cells(lines: Iterable[str]) -> list[list[str]]:
+    """The cells of the rows of a table in Markdown."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def _show_robustness(lines: list[str], console: Console) -> None:
+    """The accuracies on further test sets, without those of each corruption."""
+    rows = _cells(lines)
+    if not rows:
+        return
+    columns = rows[0].index("− baseline") + 1
+    table = Table(*rows[0][:columns], title="further test sets (each corruption: robustness.md)", title_justify="left")
+    for row in rows[2:]:
+        table.add_row(*row[:columns])
+    console.print(table)
 
 
 def _progress(study: Study, state: State) -> str:

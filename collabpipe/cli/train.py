@@ -46,11 +46,13 @@ def run(arguments: Namespace) -> None:
     """Train the runs that are not in the store."""
     from collabpipe.jobs.blocks import for_each
     from collabpipe.jobs.train import train
+    from collabpipe.plan.recipes import TrainRecipe
 
     keys = ("save_seconds", "save_epochs", "jobs_per_gpu", "stage")
     execution = ExecutionSettings(**{key: getattr(arguments, key) for key in keys})
     for_each(
         arguments.recipes,
+        TrainRecipe,
         lambda recipe: train(recipe, arguments.results, execution, arguments.interruption),
         arguments.at_once,
     )

@@ -201,5 +201,5 @@ READERS: dict[str, Reader] = {
     "stl10": read_stl10,
     "imagenet32": lambda _recipe, files: read_imagenet32(files),
     IMAGE_FOLDER: read_image_folder,
-    NPZ: lambda _recipe, files: read_npz(files[NPZ]),
+    NPZ: lambda recipe, files: read_npz(files[NPZ], recipe.test_only),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from collabpipe.common.errors import CollabpipeError, listed, unreadable
@@ -25,10 +25,10 @@ OTHER_NAMES = ("valid", "validation", "dev")
 """What others call a folder of validation images."""
 
 
-def image_files(folder: Path, quality: Quality | None) -> dict[str, Path]:
+def image_files(folder: Path, quality: Quality | None, splits: Sequence[SplitName] = SPLITS) -> dict[str, Path]:
     """The images of {train,test,val}/[QUALITY/]CLASS/**/FILE below `folder`, by their names relative to it, sorted.
 
-    The folder val/ may be missing.
+    The folder val/ may be missing. Only the folders of `splits` are read.
 
     Names are in Unicode's composed form (NFC), in which one name has one spelling.
 
@@ -38,7 +38,7 @@ def image_files(folder: Path, quality: Quality | None) -> dict[str, Path]:
     """
     walk = _Walk(folder, quality)
     try:
-        for split in SPLITS:
+        for split in splits:
             if split != "val" or walk.has_validation():
                 walk.split(split)
     except OSError as error:
@@ -92,7 +92,10 @@ class _Walk:
         """Take in train, test or val."""
         place = self.folder / split
         if not place.is_dir():
-            self.faults.append(f"{place}: is missing. data_dir must hold train/ and test/, in them a folder per class.")
+            self.faults.append(
+                f"{place}: is missing. data_dir must hold train/ and test/ (of one of test_sets only test/), in them a "
+                "folder per class."
+            )
             return
         for level in levels_of(self.quality, split):
             if level is None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from collabpipe.common.errors import CollabpipeError, nearest
 from collabpipe.data.split import Split
 
-REQUIRED = ("train_images", "train_labels", "test_images", "test_labels")
+TEST_ALONE = ("test_images", "test_labels")
+REQUIRED = ("train_images", "train_labels", *TEST_ALONE)
 VALIDATION = ("val_images", "val_labels")
 CLASS_NAMES = "class_names"
 CHANNELS = 4
@@ -22,8 +23,8 @@ WRITE = "np.savez_compressed(FILE, train_images=…, train_labels=…, test_imag
 Arrays = dict[str, NDArray[Any]]
 
 
-def read_npz(path: Path) -> tuple[Split, ...]:
-    """Training and test set and, if the file has one, the validation set.
+def read_npz(path: Path, test_only: bool = False) -> tuple[Split, ...]:
+    """Training and test set and, if the file has one, the validation set; or the test set alone.
 
     Images are uint8 of shape (N, H, W) or (N, H, W, C), labels whole numbers of shape (N,) or (N, 1). Without
     `class_names` (texts) the classes are called by their numbers.
@@ -31,10 +32,11 @@ def read_npz(path: Path) -> tuple[Split, ...]:
     Raises:
         CollabpipeError: no such file; the file, the array, the row and what to do are named.
     """
-    arrays = _arrays(path)
-    names = ["train", "test", *(["val"] if "val_images" in arrays else [])]
+    arrays = _arrays(path, test_only)
+    names = ["test"] if test_only else ["train", "test", *(["val"] if "val_images" in arrays else [])]
     splits = {name: (_images(path, arrays, f"{name}_images"), _labels(path, arrays, name)) for name in names}
-    shape = splits["train"][0].shape[1:]
+    first = names[0]
+    shape = splits[first][0].shape[1:]
     for name, (images, _) in splits.items():
         if images.shape[1:] != shape:
             _refuse(
@@ -43,7 +45,7 @@ def read_npz(path: Path) -> tuple[Split, ...]:
                 f"has images of shape {images.shape[1:]} and train_images of {shape} (channels, height, width)",
                 "Bring all images to one size",
             )
-    classes = _classes(path, arrays, splits["train"][1])
+    classes = _classes(path, arrays, splits[first][1], f"{first}_labels")
     for name, (_, labels) in splits.items():
         wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
         if len(wrong):
@@ -51,7 +53,7 @@ def read_npz(path: Path) -> tuple[Split, ...]:
                 path,
                 f"{name}_labels",
                 f"row {wrong[0]} is {labels[wrong[0]]} where 0 to {len(classes) - 1} belong ({len(wrong)} such rows)",
-                "Number the classes from 0, and give each class a training image",
+                "Number the classes from 0, and give each class a name or a training image",
             )
     return tuple(Split.of(*splits[name], classes=classes) for name in names)
 
@@ -60,13 +62,13 @@ def _refuse(path: Path, array: str, fault: str, remedy: str) -> NoReturn:
     raise CollabpipeError(f"{path}: {array}: {fault}. {remedy}.")
 
 
-def _arrays(path: Path) -> Arrays:
+def _arrays(path: Path, test_only: bool) -> Arrays:
     """All arrays of the file that are read, by name."""
     try:
         if not zipfile.is_zipfile(path):
             raise CollabpipeError(f"{path}: is no npz file. Write one with {WRITE}.")
         with np.load(path, allow_pickle=False) as file:
-            _check_names(path, file.files)
+            _check_names(path, file.files, TEST_ALONE if test_only else REQUIRED)
             found: Arrays = {}
             for name in (*REQUIRED, *VALIDATION, CLASS_NAMES):
                 if name in file.files:
@@ -93,7 +95,7 @@ def _array(path: Path, file: Any, name: str) -> NDArray[Any]:
     return found
 
 
-def _check_names(path: Path, names: list[str]) -> None:
+def _check_names(path: Path, names: list[str], required: tuple[str, ...]) -> None:
     known = (*REQUIRED, *VALIDATION, CLASS_NAMES)
     # An array that looks like a split and is none would be left out unseen.
     odd = [name for name in names if name not in known and name.endswith(("_images", "_labels"))]
@@ -104,7 +106,7 @@ def _check_names(path: Path, names: list[str]) -> None:
             f"is no array that is read. Read are: {', '.join(known)}",
             f"Rename it or leave it out{nearest(odd[0], known) or '.'}".removesuffix("."),
         )
-    wanted = (*REQUIRED, *(VALIDATION if set(VALIDATION) & set(names) else ()))
+    wanted = (*required, *(VALIDATION if set(VALIDATION) & set(names) else ()))
     if missing := [name for name in wanted if name not in names]:
         _refuse(path, missing[0], f"is missing. There are: {', '.join(names) or 'none'}", f"Write it: {WRITE}")
 
@@ -166,10 +168,10 @@ def _labels(path: Path, arrays: Arrays, split: str) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def _classes(path: Path, arrays: Arrays, train: NDArray[np.int64]) -> tuple[str, ...]:
+def _classes(path: Path, arrays: Arrays, labels: NDArray[np.int64], array: str) -> tuple[str, ...]:
     names = arrays.get(CLASS_NAMES)
     if names is None:
-        classes = tuple(map(str, range(int(train.max()) + 1)))
+        classes = tuple(map(str, range(int(labels.max()) + 1)))
     else:
         if names.dtype.kind != "U" or names.ndim != 1:
             _refuse(path, CLASS_NAMES, "is no list of texts", "Write it as np.array([...], dtype=str)")
@@ -178,13 +180,14 @@ def _classes(path: Path, arrays: Arrays, train: NDArray[np.int64]) -> tuple[str,
             twice = next(name for name in classes if classes.count(name) > 1)
             _refuse(path, CLASS_NAMES, f"names {twice!r} twice", "Give each class a name of its own")
     if len(classes) < 2:
-        _refuse(path, CLASS_NAMES if names is not None else "train_labels", "has fewer than two classes", "Add classes")
-    present = set(train.tolist())
-    if lacking := [name for number, name in enumerate(classes) if number not in present]:
+        _refuse(path, CLASS_NAMES if names is not None else array, "has fewer than two classes", "Add classes")
+    present = set(labels.tolist())
+    lacking = [name for number, name in enumerate(classes) if number not in present]
+    if lacking and (names is None or array != "test_labels"):  # a test set need not have every class
         _refuse(
             path,
-            "train_labels",
+            array,
             f"has no image of class {', '.join(lacking[:10])}",
-            "Give each class a training image, and number the classes from 0 without gaps",
+            "Give each class an image, and number the classes from 0 without gaps",
         )
     return classes

@@ -61,7 +61,10 @@ def prepare(recipe: DataRecipe, raw: Path, folder: Path) -> None:
     files = verified_files(recipe, raw)
     source = SOURCES[recipe.source]
     read = source.read or READERS[recipe.source]
-    splits = dict(zip(("train", "test", "val"), read(recipe, files), strict=False))
+    # The prepared form has training images: those of a set that is only tested on are its test images.
+    names = ("test",) if recipe.test_only else ("train", "test", "val")
+    splits = dict(zip(names, read(recipe, files), strict=False))
+    splits.setdefault("train", splits["test"])
     if recipe.image_size is not None:
         splits = {name: split.shrunk(recipe.image_size) for name, split in splits.items()}
     classes = source.classes or splits["train"].classes

@@ -12,6 +12,7 @@ from collabpipe.data.image_files import image_files, list_digest
 from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
 from collabpipe.plan.record_types import FetchedRecord
+from collabpipe.settings.data import SPLITS, SplitName
 
 FETCH = "Run Snakemake, or fetch the data set by hand: collabpipe fetch RECIPE."
 AGAIN = (
@@ -76,6 +77,11 @@ def lacking(recipe: DataRecipe, data_dir: Path) -> str:
     )
 
 
+def splits_of(recipe: DataRecipe) -> tuple[SplitName, ...]:
+    """The splits of a source of the user's own that are read."""
+    return ("test",) if recipe.test_only else SPLITS
+
+
 def unlisted_files(recipe: DataRecipe, data_dir: Path) -> dict[str, Path]:
     """The files of a source of the user's own, by name: of an image folder relative to data_dir.
 
@@ -86,7 +92,7 @@ def unlisted_files(recipe: DataRecipe, data_dir: Path) -> dict[str, Path]:
         if not data_dir.is_file():
             raise CollabpipeError(f"{data_dir}: is no file. The data_dir of an npz source is the npz file itself.")
         return {NPZ: data_dir}
-    files = image_files(data_dir, recipe.quality)
+    files = image_files(data_dir, recipe.quality, splits_of(recipe))
     if recipe.group_file is not None:
         path = data_dir / recipe.group_file
         if not path.is_file():

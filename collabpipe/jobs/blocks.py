@@ -10,14 +10,17 @@ from pathlib import Path
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.plugins import faults_with_lines
-from collabpipe.plan.recipes import TrainRecipe, read_recipe
+from collabpipe.plan.recipes import AnyRecipe, read_recipe
 
 
-def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None], at_once: int = 1) -> None:
-    """Do `work` for every training recipe; one that fails does not keep the others from finishing.
+def for_each(
+    paths: Sequence[Path], model: type[AnyRecipe], work: Callable[[AnyRecipe], None], at_once: int = 1
+) -> None:
+    """Do `work` for every recipe; one that fails does not keep the others from finishing.
 
     Args:
         paths: of the recipes.
+        model: their kind.
         work: what to do.
         at_once: for how many at a time, each in a thread of its own.
 
@@ -25,19 +28,19 @@ def for_each(paths: Sequence[Path], work: Callable[[TrainRecipe], None], at_once
         CollabpipeError: what went wrong, for all that failed.
     """
     if at_once == 1:
-        failures = [_failure(path, work) for path in paths]
+        failures = [_failure(path, model, work) for path in paths]
     else:
         with ThreadPoolExecutor(at_once) as pool:
-            failures = list(pool.map(_failure, paths, repeat(work)))
+            failures = list(pool.map(_failure, paths, repeat(model), repeat(work)))
     if told := [failure for failure in failures if failure]:
         raise CollabpipeError("\n".join(told))
 
 
-def _failure(path: Path, work: Callable[[TrainRecipe], None]) -> str:
+def _failure(path: Path, model: type[AnyRecipe], work: Callable[[AnyRecipe], None]) -> str:
     """What went wrong with one recipe; empty if nothing did."""
     try:
         with faults_with_lines():
-            work(read_recipe(path, TrainRecipe))
+            work(read_recipe(path, model))
     except CollabpipeError as error:
         return str(error) if str(path) in str(error) else f"{path}: {error}"
     except OSError as error:

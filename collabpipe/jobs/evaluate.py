@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,13 +17,14 @@ from collabpipe.common.whereabouts import whereabouts
 from collabpipe.data.prepared import GROUP, Images, data_record, file_names, group_names, open_images
 from collabpipe.host.gpu_lease import lease_device
 from collabpipe.plan.paths import METRICS, PREDICTIONS, Paths
-from collabpipe.plan.recipes import TrainRecipe
+from collabpipe.plan.recipes import FurtherRecipe, TrainRecipe
 from collabpipe.plan.record_types import (
     EvaluationProvenance,
     EvaluationResult,
     Keep,
     Metrics,
     MetricsRecord,
+    Scores,
     Status,
     StoredEvaluation,
     TrainingRecord,
@@ -47,7 +48,39 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
     record = training_record(recipe, folder)
     dataset = paths.dataset(recipe.run.dataset)
     inputs = evaluation_inputs(record["digest"], recipe.labels.data, data_record(recipe.labels.data, dataset))
-    key = evaluation_key(inputs)
+
+    def make(predictions: Path) -> tuple[Metrics, str]:
+        images = open_images(recipe.labels.data, dataset, "test")
+        groups = group_names(recipe.labels.data, dataset, "test")
+        names = {"file": file_names(recipe.labels.data, dataset, "test"), GROUP: groups}
+        logits, metrics, device = evaluated(recipe, record, folder, images, groups)
+        write_predictions(predictions, prediction_table(images.labels[: len(logits)], logits, names), inputs)
+        return metrics, device
+
+    keep_evaluation(recipe, inputs, paths.evaluation(recipe.run), paths, jobs_per_gpu, make)
+    thin(recipe.run, paths, keep)
+
+
+def keep_evaluation(
+    recipe: TrainRecipe | FurtherRecipe,
+    inputs: dict[str, str],
+    folder: Path,
+    paths: Paths,
+    jobs_per_gpu: int,
+    make: Callable[[Path], tuple[Metrics, str]],
+) -> None:
+    """Put an evaluation into `folder`: the one that the store has, or else the one that is made now.
+
+    Args:
+        recipe: what is asked for.
+        inputs: digests of what the evaluation is made from.
+        folder: where its files belong.
+        paths: of the study.
+        jobs_per_gpu: how many jobs may share a GPU.
+        make: writes the predictions to a path, and returns the metrics and the device.
+    """
+    further = recipe if isinstance(recipe, FurtherRecipe) else None
+    key = evaluation_key(inputs, further.corruptions if further else None)
     store = Store(paths.store)
     with store.writing(key):
         stored = store.find(key) is not None
@@ -56,26 +89,23 @@ def evaluate(recipe: TrainRecipe, paths: Paths, keep: Keep = "all", jobs_per_gpu
     with store.writing(key) as writer:
         result: StoredEvaluation | None = store.find(key)
         if result is None:
-            images = open_images(recipe.labels.data, dataset, "test")
-            groups = group_names(recipe.labels.data, dataset, "test")
-            names = {"file": file_names(recipe.labels.data, dataset, "test"), GROUP: groups}
             from collabpipe.training.device import enough_memory
 
             with enough_memory(str(recipe.run)):
-                logits, metrics, device = evaluated(recipe, record, folder, images, groups)
-            _write_predictions(writer.folder / PREDICTIONS, images.labels[: len(logits)], logits, names, inputs)
+                metrics, device = make(writer.folder / PREDICTIONS)
             writer.check()
             about: EvaluationResult = {"inputs": inputs, **metrics, "where": whereabouts(device)}
             result = cast(StoredEvaluation, store.finish(key, [PREDICTIONS], about))
-        folder = paths.evaluation(recipe.run)
         store.place(key, result, folder)
-        _record(recipe, result, folder)
+        record = _record(recipe, result)
+        if further:
+            record["test_set"] = further.name
+        write_json(folder / METRICS, sealed(record))
         where: EvaluationProvenance = {**result["where"], "evaluation": key}
         note(paths, folder, where)
-    thin(recipe.run, paths, keep)
 
 
-def _record(recipe: TrainRecipe, result: StoredEvaluation, folder: Path) -> None:
+def _record(recipe: TrainRecipe | FurtherRecipe, result: StoredEvaluation) -> MetricsRecord:
     record: MetricsRecord = {
         "recipe": recipe.digest,
         "run": recipe.run.model_dump(),
@@ -88,9 +118,13 @@ def _record(recipe: TrainRecipe, result: StoredEvaluation, folder: Path) -> None
         "digest": result["key"],
         "files": result["files"],
     }
-    write_json(folder / METRICS, sealed(record))
+    if "corruptions" in result:
+        record["corruptions"] = result["corruptions"]
+    return record
 
 
+CORRUPTION = "corruption"
+"""The column of predictions on corrupted images that names the corruption."""
 SMALL: dict[str, Any] = {
     "compression": "zstd",
     "use_dictionary": ["label", "prediction"],
@@ -118,12 +152,7 @@ def evaluated(
         return nothing, {"status": "diverged", "last": None, "best": None, "collapsed": None}, "cpu"
     from collabpipe.training import device as devices
 
-    if record.get("kept", "all") != "all":
-        raise CollabpipeError(
-            f"{folder}: its weights were not kept (keep_weights: {record['kept']}), so it cannot be evaluated again. "
-            "Train it again: collabpipe train RECIPE."
-        )
-    logits = {which: _logits(recipe, record, folder, images, which) for which in scored(recipe)}
+    logits = {which: predict(images) for which, predict in predictors(recipe, record, folder, images).items()}
     scores = {which: score(found, images.labels, groups) for which, found in logits.items()}
     status = outcome(recipe, scores)
     last, best = scores["last"], scores.get("best")
@@ -144,41 +173,91 @@ def outcome(recipe: TrainRecipe, metrics: Mapping[str, object]) -> Status:
     return "diverged" if any(metrics[which] is None for which in scored(recipe)) else "finished"
 
 
-def _logits(
-    recipe: TrainRecipe, record: TrainingRecord, folder: Path, images: Images, which: str
-) -> NDArray[np.float32]:
+def predictors(
+    recipe: TrainRecipe, record: TrainingRecord, folder: Path, like: Images
+) -> dict[str, Callable[[Images], NDArray[np.float32]]]:
+    """For the last and the best weights of a run what gives images their logits (N, K).
+
+    Args:
+        recipe: of the run.
+        record: of its training.
+        folder: the run's.
+        like: images of the shape and with the classes of those that are predicted.
+
+    Raises:
+        CollabpipeError: weights that were not kept or are not those of the record.
+    """
     from collabpipe.training.batches import Pixels
     from collabpipe.training.checkpoint import load_network, read_weights
     from collabpipe.training.device import be_deterministic, choose_device
     from collabpipe.training.measure import predict
 
+    if record.get("kept", "all") != "all":
+        raise CollabpipeError(
+            f"{folder}: its weights were not kept (keep_weights: {record['kept']}), so it cannot be evaluated again. "
+            "Train it again: collabpipe train RECIPE."
+        )
     be_deterministic(recipe.training.threads)
     device = choose_device()
-    weights = read_weights(folder, which, record)
-    network = load_network(recipe, weights, images.images.shape[1], len(images.classes))
-    logits = predict(network.to(device), Pixels.of(images, None, device), recipe.training.precision)
-    found: NDArray[np.float32] = logits.cpu().numpy()
-    return found
+
+    def predictor(which: str) -> Callable[[Images], NDArray[np.float32]]:
+        weights = read_weights(folder, which, record)
+        network = load_network(recipe, weights, like.images.shape[1], len(like.classes)).to(device)
+
+        def logits(images: Images) -> NDArray[np.float32]:
+            found = predict(network, Pixels.of(images, None, device), recipe.training.precision)
+            return np.asarray(found.cpu().numpy())
+
+        return logits
+
+    return {which: predictor(which) for which in scored(recipe)}
 
 
-def metrics_of(folder: Path) -> dict[str, float] | None:
-    """The metrics of the last epoch from the predictions in `folder`, None if it diverged."""
+def metrics_of(folder: Path) -> dict[str, Any]:
+    """What metrics.json says of the last epoch, from the predictions in `folder`."""
     table = pq.read_table(folder / PREDICTIONS)
+    if not len(table):
+        return {"last": None}
+    if CORRUPTION in table.column_names:
+        found = by_corruption(table)
+        return {"last": mean_of(found), "corruptions": found}
     labels = table["label"].to_numpy()
     logits = table["logits"].combine_chunks().flatten().to_numpy()
     groups = table[GROUP].to_pylist() if GROUP in table.column_names else None
-    return score(logits.reshape(len(labels), -1), labels, groups) if len(labels) else None
+    return {"last": score(logits.reshape(len(labels), -1), labels, groups)}
 
 
-def _write_predictions(
-    path: Path,
-    labels: NDArray[np.int64],
-    logits: NDArray[np.float32],
-    names: dict[str, list[str] | None],
-    inputs: dict[str, str],
-) -> None:
+def by_corruption(table: pa.Table) -> dict[str, dict[str, float]]:
+    """The accuracy by corruption and severity, from predictions."""
+    hits = pa.array(table["label"].to_numpy() == table["prediction"].to_numpy()).cast("int8")
+    groups = table.append_column("hit", hits).group_by([CORRUPTION, "severity"], use_threads=False)
+    found: dict[str, dict[str, float]] = {}
+    for row in groups.aggregate([("hit", "mean")]).to_pylist():
+        found.setdefault(row[CORRUPTION], {})[str(row["severity"])] = row["hit_mean"]
+    return found
+
+
+def mean_of(accuracies: dict[str, dict[str, float]]) -> Scores:
+    """The mean over corruptions of the mean over severities.
+
+    1 - accuracy is the mean corruption error of Hendrycks and Dietterich (2019) without its division by AlexNet's
+    errors.
+    """
+    return {"accuracy": float(np.mean([np.mean(list(of_kind.values())) for of_kind in accuracies.values()]))}
+
+
+def prediction_table(
+    labels: NDArray[np.int64], logits: NDArray[np.float32], names: dict[str, list[str] | None]
+) -> pa.Table:
+    """A row per test image: its number, file and group (where known), label, prediction and logits.
+
+    Args:
+        labels: (N,).
+        logits: (N, K) of the last epoch.
+        names: files and groups of the images, None where they have none.
+    """
     size, classes = logits.shape
-    table = pa.table(
+    return pa.table(
         {
             "index": np.arange(size),
             **{column: of_images[:size] for column, of_images in names.items() if of_images},
@@ -187,5 +266,9 @@ def _write_predictions(
             "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), classes),
         }
     )
+
+
+def write_predictions(path: Path, table: pa.Table, inputs: dict[str, str]) -> None:
+    """Write predictions with the digests of what they were made from."""
     with atomic_path(path) as temporary:
         pq.write_table(table.replace_schema_metadata(inputs), temporary, **SMALL)

@@ -62,6 +62,12 @@ FIGURES = (
         "replicates. Below the diagonal a network is too confident. Bins with fewer than ten predictions are left out.",
     ),
     FigureKind(
+        "robustness",
+        "Robustness",
+        "Test accuracy at the last epoch against the severity of corruptions: the mean over the corruptions that the "
+        "study names, then over replicates, with 95% t intervals. Severity 0 are the data set's own test images.",
+    ),
+    FigureKind(
         "classes",
         "Accuracy per class",
         "Test accuracy at the last epoch per true class and method, in percent, over up to five replicates.",

@@ -46,6 +46,8 @@ TABLE_FILES = (
     "claims.md",
     "claims.json",
     "noise.csv",
+    "robustness.csv",
+    "robustness.md",
     "variance.csv",
     "variance.md",
     "summary.json",
@@ -63,18 +65,28 @@ def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
 
 SHARED_JOBS = ("fetch_dataset", "prepare_dataset")
 """What makes the data sets: these jobs belong to no study."""
-STUDY_JOBS = ("noisy_labels", "train", "choose", "evaluate", "measure_overhead", "assemble_tables", "draw_figures")
+STUDY_JOBS = (
+    "noisy_labels",
+    "train",
+    "choose",
+    "evaluate",
+    "test",
+    "measure_overhead",
+    "assemble_tables",
+    "draw_figures",
+)
 STUDY_FOLDERS = ("labels", "runs", "selection", "evaluations", "overhead", "tables", "figures")
 SHARED_FOLDERS = ("datasets", "raw", "recipes", "store", "studies", "provenance", "logs", "benchmarks")
 PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 SUFFIXED = re.compile(r".*-[0-9a-f]{8}")
 RECORDS = {
-    "runs": ("*/*/*/*/*", RECORD),
-    "evaluations": ("*/*/*/*/*", METRICS),
-    "labels": ("*/*/*.json", ""),
-    "selection": ("*/*/*/*.json", ""),
+    "runs": ("runs/*/*/*/*/*", RECORD),
+    "evaluations": ("evaluations/*/*/*/*/*", METRICS),
+    "further evaluations": ("evaluations/*/*/*/*/*/on/*", METRICS),
+    "labels": ("labels/*/*/*.json", ""),
+    "selection": ("selection/*/*/*/*.json", ""),
 }
-"""What lies in the folders of a study, one for each of many artefacts: what is found there, and its record in it."""
+"""What a study has many of: where each is found in its folder, and its record in that place."""
 
 
 def study_folder(name: str) -> str:
@@ -111,12 +123,12 @@ class Paths:
         return [Paths(self.root, folder.name) for folder in folders if folder.name not in taken]
 
     def records(self, kind: str) -> list[Path]:
-        """The record of everything that lies in the study's folder `kind`; what was not finished may lack it."""
+        """The record of everything of a kind in the study's folder; what was not finished may lack it."""
         pattern, name = RECORDS[kind]
-        return [found / name for found in sorted((self.folder / kind).glob(pattern))]
+        return [found / name for found in sorted(self.folder.glob(pattern))]
 
     def around(self, kind: str, record: Path) -> list[Path]:
-        """All that belongs to the artefact with a record in the study's folder `kind`."""
+        """All that belongs to the artefact of a kind with a record in the study's folder."""
         if kind == "selection":
             return [record]
         if kind == "labels":
@@ -134,9 +146,10 @@ class Paths:
         named = [] if self.study is None else ["--study", self.study]
         return ["--results", str(self.root), *named]
 
-    def command(self, verb: str, recipe: Recipe) -> str:
-        """The command that makes what a recipe asks for, as it is typed."""
-        return self._typed(verb, str(self.recipe(recipe.digest)))
+    def command(self, verb: str, recipe: Recipe | str) -> str:
+        """The command that makes what a recipe (or that with a digest) asks for, as it is typed."""
+        digest = recipe if isinstance(recipe, str) else recipe.digest
+        return self._typed(verb, str(self.recipe(digest)))
 
     @property
     def status(self) -> str:
@@ -237,6 +250,14 @@ class Paths:
     def evaluation_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str) -> Path:
         """The folder of a run's evaluation, by its entities (or wildcards)."""
         return self.folder.joinpath("evaluations", dataset, noise, network, method, f"seed{seed}")
+
+    def test(self, run: RunName, test_set: str) -> Path:
+        """The folder of a run's evaluation on a further test set: in that of its evaluation."""
+        return self.test_folder(run.dataset, run.noise, run.network, run.method, run.seed, test_set)
+
+    def test_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str, test_set: str) -> Path:
+        """The folder of a run's evaluation on a further test set, by its entities (or wildcards)."""
+        return self.evaluation_folder(dataset, noise, network, method, seed) / "on" / test_set
 
     def provenance(self, artefact: Path) -> Path:
         """Where, when and by which versions a data set, label file, run, evaluation or the tables were made.

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from collabpipe.catalogue.noises import NOISES
-from collabpipe.catalogue.sources import SOURCES
+from collabpipe.catalogue.sources import OWN, SOURCES
 from collabpipe.catalogue.stages import LAYOUTS
 from collabpipe.common.seeds import Purpose, derive_seed
 from collabpipe.common.validation import Place, lasting, merge_files, option_places, place_of
@@ -28,6 +28,7 @@ from collabpipe.plan.recipes import (
     Candidate,
     ChoiceOf,
     DataRecipe,
+    FurtherRecipe,
     LabelSeeds,
     LabelsRecipe,
     RunName,
@@ -38,6 +39,7 @@ from collabpipe.plan.recipes import (
 )
 from collabpipe.plan.study_recipes import MeasuredMethod, OverheadRecipe, StudyRecipe
 from collabpipe.settings.study import Settings, check_settings
+from collabpipe.settings.test_sets import GENERATED
 
 Cell = tuple[str, str, str]
 """Data set, noise, network."""
@@ -106,7 +108,7 @@ class Plan:
 
     @cached_property
     def data(self) -> dict[str, DataRecipe]:
-        """The recipe of each data set, by its name."""
+        """The recipe of each data set and of each set that runs are only tested on, by its name."""
         return {
             name: DataRecipe(
                 dataset=name,
@@ -115,16 +117,17 @@ class Plan:
                 quality=data.quality,
                 group_pattern=data.group_pattern,
                 group_file=data.group_file,
-                human_labels=data.human_labels,
+                human_labels=getattr(data, "human_labels", False),
+                test_only=data.source in OWN and name not in self.settings.datasets,
                 accept=data.accept,
                 plugins=SOURCES.plugins(data.source),
             )
-            for name, data in self.settings.datasets.items()
+            for name, data in self.settings.image_sets.items()
         }
 
     def data_dir(self, dataset: str) -> Path | None:
         """The folder with the user's own copies of a data set's files; None: they are downloaded."""
-        folder = self.settings.datasets[dataset].data_dir
+        folder = self.settings.image_sets[dataset].data_dir
         return None if folder is None else Path(folder).expanduser().resolve()
 
     def place(self, *keys: str) -> str:
@@ -261,6 +264,21 @@ class Plan:
         return {str(recipe.run): recipe for of_method in recipes for recipe in of_method}
 
     @cached_property
+    def tests(self) -> dict[str, FurtherRecipe]:
+        """The recipe of each evaluation on a further test set, by run and test set, in the order of the runs."""
+        recipes = (
+            FurtherRecipe(
+                name=name,
+                trained=run,
+                data=run.labels.data if name == GENERATED else self.data[name],
+                corruptions=self.settings.corruptions if name == GENERATED else None,
+            )
+            for run in self.runs.values()
+            for name in self.settings.datasets[run.run.dataset].test_on
+        )
+        return {str(recipe): recipe for recipe in recipes}
+
+    @cached_property
     def _selected(self) -> dict[tuple[Cell, str], tuple[SelectionRecipe, list[TrainRecipe]]]:
         return {}  # filled by _selection, members before those that build on them
 
@@ -316,6 +334,7 @@ class Plan:
             controls=matched_controls(self.settings, self._variants, self.compositions),
             selections=tuple(recipe.digest for recipe in self.selections.values()),
             tuned_controls=tuned_controls(self.settings.methods),
+            tests=tuple((recipe.run, recipe.name, recipe.digest) for recipe in self.tests.values()),
             claims=declared_claims(self.settings, {r.run.method: r.composition for r in self.runs.values()}),
             overhead=self.overhead.digest,
         )

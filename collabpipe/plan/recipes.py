@@ -23,6 +23,7 @@ from collabpipe.common.validation import Strict, Wrong, explain
 from collabpipe.methods.composition import problem
 from collabpipe.methods.registry import AnyComposition, read_composition
 from collabpipe.settings.data import NAME, NoiseSettings, Quality, SourceName
+from collabpipe.settings.test_sets import CorruptionSettings
 from collabpipe.settings.training import NetworkSettings, TrainingSettings
 
 NUMERICS = 4
@@ -87,6 +88,8 @@ class DataRecipe(Recipe):
     """The regular expression that finds the group of an image folder's images in CLASS/**/FILE."""
     group_file: str | None = Field(default=None, exclude_if=_is_none)
     """A CSV file in the image folder that names the group of each image."""
+    test_only: bool = Field(default=False, exclude_if=lambda alone: not alone)
+    """Whether only the test images of the user's own files are read; there need be no others."""
     human_labels: bool = False
     """Whether the annotators' labels (CIFAR-10N, CIFAR-100N) are prepared together with the images."""
     accept: dict[str, str] = Field(default_factory=dict)
@@ -217,6 +220,27 @@ class TrainRecipe(Recipe):
         return self.model_copy(update={"composition": composition, "training": training, "undecided": None})
 
 
+class FurtherRecipe(Recipe):
+    """The evaluation of one training on a further test set."""
+
+    kind: Literal["test"] = "test"
+    name: FolderName
+    """Of the test set."""
+    trained: TrainRecipe
+    data: DataRecipe
+    """Whose test images; for corruptions the data set that was trained on."""
+    corruptions: CorruptionSettings | None = None
+    """What the test images are corrupted with, if they are."""
+
+    @property
+    def run(self) -> RunName:
+        """The run that is evaluated."""
+        return self.trained.run
+
+    def __str__(self) -> str:
+        return f"{self.run} on {self.name}"
+
+
 class Candidate(Strict):
     """One setting of a searched method and the trainings that speak for it."""
 
@@ -261,7 +285,7 @@ def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
             f"{path}: was edited, so its name is no longer its digest. Save your version under another name, or "
             "remove it: collabpipe plan --write makes it again."
         )
-    part: object = recipe
+    part: object = getattr(recipe, "trained", recipe)
     while isinstance(part, DataRecipe | LabelsRecipe | TrainRecipe):
         if part.numerics != NUMERICS:
             raise CollabpipeError(
@@ -274,7 +298,7 @@ def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
 
 def _plugins_of(value: Mapping[str, Any]) -> set[str]:
     """The plugins of a recipe that is not checked yet, and of those in it."""
-    inner = [part for key in ("labels", "data") if isinstance(part := value.get(key), dict)]
+    inner = [part for key in ("trained", "labels", "data") if isinstance(part := value.get(key), dict)]
     own = {digest for digest in value.get("plugins") or () if DIGEST.fullmatch(str(digest))}
     return own.union(*map(_plugins_of, inner))
 

@@ -205,6 +205,9 @@ class Metrics(TypedDict):
     last: Scores | None
     best: Scores | None
     collapsed: bool | None
+    """Of a run on corruptions None."""
+    corruptions: NotRequired[dict[str, dict[str, float]]]
+    """Of a run on corruptions: the last weights' accuracy by corruption and severity."""
 
 
 class EvaluationResult(Metrics):
@@ -225,6 +228,8 @@ class MetricsRecord(Stored, Metrics):
     digest: str
     recipe: str
     run: Json
+    test_set: NotRequired[str]
+    """The further test set that it is of."""
 
 
 class CandidateScores(TypedDict):

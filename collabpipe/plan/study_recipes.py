@@ -33,6 +33,8 @@ class StudyRecipe(Recipe):
     """The controls of each method that have rates of their own."""
     selections: tuple[str, ...] = ()
     """The digests of the selections' recipes."""
+    tests: tuple[tuple[RunName, str, str], ...] = Field(default=(), exclude_if=lambda tests: not tests)
+    """The evaluations on further test sets: run, name of the test set, digest of the recipe."""
     claims: Claims | None = None
     overhead: str = ""
     """The digest of the recipe of the overhead table that belongs to the study."""

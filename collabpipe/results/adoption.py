@@ -9,11 +9,23 @@ from collabpipe.plan.paths import ASKED_FILE, RESULT_FILE, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.record_types import Asked, MetricsRecord, TrainingRecord
 from collabpipe.results.artefact import AnyArtefact
-from collabpipe.results.artefacts import Checkpoint, Evaluation, artefacts
+from collabpipe.results.artefacts import Checkpoint, Predictions, artefacts
 from collabpipe.results.state import State
 from collabpipe.results.store import Store
 
-OF_THE_RUN = ("recipe", "run", "inputs", "choices", "composition", "training", "digest", "seal", "key", "files")
+OF_THE_RUN = (
+    "recipe",
+    "run",
+    "test_set",
+    "inputs",
+    "choices",
+    "composition",
+    "training",
+    "digest",
+    "seal",
+    "key",
+    "files",
+)
 """The fields of a record that belong to its run. All others belong to the result, which several runs may share."""
 
 
@@ -31,7 +43,7 @@ def adopt(plan: Plan, state: State) -> None:
             asked = artefact.recipe.decided(record).asked_digest
             about: Asked = {"asked": asked, "run": artefact.key}
             write_json(store.folder(record["key"]) / ASKED_FILE, about, durable=False)
-        elif isinstance(artefact, Evaluation) and record["key"] == artefact.store_key(record):
+        elif isinstance(artefact, Predictions) and record["key"] == artefact.store_key(record):
             _adopt(artefact, record, store, paths, {"inputs": record["inputs"]})
 
 
@@ -42,7 +54,7 @@ def link_again(plan: Plan) -> None:
     """
     store = Store(plan.paths.store)
     for artefact in artefacts(plan):
-        if isinstance(artefact, Checkpoint | Evaluation):
+        if isinstance(artefact, Checkpoint | Predictions):
             record: TrainingRecord | MetricsRecord = read_json(artefact.record)
             store.link_again(record["key"], artefact.folder, record["files"])
 

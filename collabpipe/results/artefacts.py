@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from collabpipe.common.files import json_digest, record_of
 from collabpipe.data.own import Sums, known_sums, unchanged
@@ -27,7 +27,14 @@ from collabpipe.plan.paths import (
     files_in,
 )
 from collabpipe.plan.plan import Plan
-from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, SelectionRecipe, TrainRecipe, Undecided
+from collabpipe.plan.recipes import (
+    DataRecipe,
+    FurtherRecipe,
+    LabelsRecipe,
+    SelectionRecipe,
+    TrainRecipe,
+    Undecided,
+)
 from collabpipe.plan.record_types import (
     ChoiceRecord,
     DataRecord,
@@ -41,6 +48,8 @@ from collabpipe.plan.study_recipes import OverheadRecipe, StudyRecipe
 from collabpipe.results.artefact import AnyArtefact, Artefact, Inputs, Known
 from collabpipe.results.records import evaluated_files, evaluation_key
 from collabpipe.settings.study import CANDIDATE
+
+AnyEvaluated = TypeVar("AnyEvaluated", bound=TrainRecipe | FurtherRecipe)
 
 
 class PreparedData(Artefact[DataRecipe, DataRecord]):
@@ -147,19 +156,25 @@ class Choice(Artefact[SelectionRecipe, ChoiceRecord]):
         return chosen == record["digest"] and chosen in [json_digest(one.definition) for one in self.recipe.candidates]
 
 
-class Evaluation(Artefact[TrainRecipe, MetricsRecord]):
-    """The predictions and metrics of a run on the test images."""
+class Predictions(Artefact[AnyEvaluated, MetricsRecord]):
+    """The predictions and metrics of a run on test images."""
 
-    def __init__(self, plan: Plan, training: Checkpoint):
-        recipe, data = training.recipe, training.data
-        job, folder = f"evaluate/{_block(plan, recipe)}", plan.paths.evaluation(recipe.run)
-        self.of_data = evaluated_files(data.recipe)
+    def __init__(
+        self,
+        recipe: AnyEvaluated,
+        key: str,
+        kind: str,
+        job: str,
+        folder: Path,
+        training: Checkpoint,
+        data: PreparedData,
+        stands_for_recipe: Path | None = None,
+    ):
+        self.of_data: tuple[str, ...] = evaluated_files(data.recipe)
         of_data = zip(("test set", "names of images"), files_in(data.folder, self.of_data), strict=False)
         inputs = [("training", training.record), *of_data]
-        super().__init__(
-            recipe, training.key, "evaluation", job, folder, EVALUATION_FILES, inputs, stands_for_recipe=training.record
-        )
-        self.about = [data.record]
+        super().__init__(recipe, key, kind, job, folder, EVALUATION_FILES, inputs, stands_for_recipe=stands_for_recipe)
+        self.about = list({data.record: None, training.data.record: None})
 
     def says(self, record: MetricsRecord) -> list[str | None]:
         """The digests of the training, of the test images and of their names."""
@@ -167,11 +182,29 @@ class Evaluation(Artefact[TrainRecipe, MetricsRecord]):
 
     def store_key(self, record: MetricsRecord) -> str:
         """The key of the evaluation, by the present numerics."""
-        return evaluation_key(record["inputs"])
+        return evaluation_key(record["inputs"], getattr(self.recipe, "corruptions", None))
 
     def agrees(self, record: MetricsRecord) -> bool:
         """Whether its digest is that of its inputs, and of the present numerics."""
         return bool(record["digest"] == self.store_key(record))
+
+
+class Evaluation(Predictions[TrainRecipe]):
+    """The evaluation of a run on the test images of its data set."""
+
+    def __init__(self, plan: Plan, training: Checkpoint):
+        recipe, data = training.recipe, training.data
+        job, folder = f"evaluate/{_block(plan, recipe)}", plan.paths.evaluation(recipe.run)
+        super().__init__(recipe, training.key, "evaluation", job, folder, training, data, training.record)
+
+
+class FurtherEvaluation(Predictions[FurtherRecipe]):
+    """The evaluation of a run on a further test set."""
+
+    def __init__(self, plan: Plan, recipe: FurtherRecipe, training: Checkpoint, data: PreparedData):
+        job = f"test/{recipe.name}/{_block(plan, recipe.trained)}"
+        folder = plan.paths.test(recipe.run, recipe.name)
+        super().__init__(recipe, str(recipe), "further evaluation", job, folder, training, data)
 
 
 class Overhead(Artefact[OverheadRecipe, OverheadRecord]):
@@ -212,7 +245,9 @@ class _Shown(Artefact[StudyRecipe, ShownRecord]):
 class Tables(_Shown):
     """The tables of the study."""
 
-    def __init__(self, plan: Plan, evaluations: Iterable[Evaluation], choices: Iterable[Choice], overhead: Overhead):
+    def __init__(
+        self, plan: Plan, evaluations: Iterable[Predictions[Any]], choices: Iterable[Choice], overhead: Overhead
+    ):
         folder = plan.paths.tables
         inputs = [(f"evaluation of {one.key}", one.record) for one in evaluations]
         waits_for = [*(one.record for one in choices), overhead.record]
@@ -266,9 +301,11 @@ def artefacts(plan: Plan) -> list[AnyArtefact]:
         searched += [*candidates, Choice(plan, selection, candidates)]
     trainings = [training(recipe) for recipe in plan.runs.values()]
     evaluations = [Evaluation(plan, one) for one in trainings]
+    of_run = {one.key: one for one in trainings}
+    tests = [FurtherEvaluation(plan, one, of_run[str(one.run)], data[one.data.dataset]) for one in plan.tests.values()]
     overhead = Overhead(plan, data[plan.overhead.data.dataset], evaluations)
     choices = [one for one in searched if isinstance(one, Choice)]
-    tables = Tables(plan, evaluations, choices, overhead)
+    tables = Tables(plan, [*evaluations, *tests], choices, overhead)
     tables.about = [
         *overhead.files,
         *(file for one in labels.values() for file in one.files),
@@ -280,6 +317,7 @@ def artefacts(plan: Plan) -> list[AnyArtefact]:
         *searched,
         *trainings,
         *evaluations,
+        *tests,
         overhead,
         tables,
         Figures(plan, tables),

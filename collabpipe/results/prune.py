@@ -88,9 +88,13 @@ def unasked(plans: Sequence[Plan], paths: Paths) -> Unasked:
 
 
 def _of_study(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:
+    gone: set[Path] = set()
     for kind in RECORDS:
         for record in (record for record in paths.records(kind) if not asked.needs(record)):
-            yield from ((KINDS.get(kind, kind), path) for path in paths.around(kind, record) if path.exists())
+            for path in paths.around(kind, record):
+                if path.exists() and gone.isdisjoint(path.parents):  # one folder may lie in another
+                    gone.add(path)
+                    yield KINDS.get(kind, kind), path
 
 
 def _shared(asked: _Asked, paths: Paths) -> Iterator[tuple[str, Path]]:

@@ -11,6 +11,7 @@ from collabpipe.common.files import json_digest, read_record
 from collabpipe.plan.paths import LABEL_INPUTS, RECORD, TEST
 from collabpipe.plan.recipes import EVALUATION_NUMERICS, DataRecipe, TrainRecipe
 from collabpipe.plan.record_types import DataRecord, TrainingRecord
+from collabpipe.settings.test_sets import CorruptionSettings
 
 ANNOTATIONS = LABEL_INPUTS[1]
 
@@ -40,8 +41,9 @@ def evaluation_inputs(training: str, data: DataRecipe, record: DataRecord) -> di
     return {"training": training} | {name: record["files"][name]["sha256"] for name in evaluated_files(data)}
 
 
-def evaluation_key(inputs: Mapping[str, str]) -> str:
-    """The digest that an evaluation is stored under, by its inputs."""
+def evaluation_key(inputs: Mapping[str, str], corruptions: CorruptionSettings | None = None) -> str:
+    """The digest that an evaluation is stored under, by its inputs and by what the test images are corrupted with."""
     names = {"names": inputs[ANNOTATIONS]} if ANNOTATIONS in inputs else {}
     asked = {"evaluation": EVALUATION_NUMERICS, "training": inputs["training"], "test": inputs[TEST]}
-    return json_digest(asked | names)
+    corrupted = {"corruptions": corruptions.model_dump(mode="json")} if corruptions else {}
+    return json_digest(asked | names | corrupted)

@@ -93,10 +93,11 @@ def check_own_files(plan: Plan, state: State) -> None:
     faults = []
     for name, data in plan.data.items():
         folder = plan.data_dir(name)
+        section = "datasets" if name in plan.settings.datasets else "test_sets"
         if name not in state.data and folder is not None:
             try:
                 own_files(data, folder)
             except CollabpipeError as error:
-                faults.append(f"{plan.place('datasets', name, 'data_dir')}: {error}")
+                faults.append(f"{plan.place(section, name, 'data_dir')}: {error}")
     if faults:
         raise CollabpipeError("\n".join(faults))

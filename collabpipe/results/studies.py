@@ -120,9 +120,10 @@ def _with_paths(plan: Plan) -> dict[str, Any]:
         config["claims"] = plan.settings.claims
     if plan.settings.plugins:
         config["plugins"] = list(plan.settings.plugins)
-    for name, data in plan.settings.datasets.items():
-        if data.data_dir:
-            config["datasets"][name]["data_dir"] = data.data_dir
+    for section, sets in (("datasets", plan.settings.datasets), ("test_sets", plan.settings.test_sets)):
+        for name, one in sets.items():
+            if one.data_dir:
+                config[section][name]["data_dir"] = one.data_dir
     if plan.settings.noise_files:
         config["noise_files"] = plan.settings.noise_files
     return config

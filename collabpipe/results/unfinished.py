@@ -16,7 +16,7 @@ from collabpipe.plan.paths import ASKED_FILE, RESULT_FILE, STATE_FILE
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import Asked
-from collabpipe.results.artefacts import Checkpoint, Evaluation, PreparedData
+from collabpipe.results.artefacts import Checkpoint, Predictions, PreparedData
 from collabpipe.results.state import State
 from collabpipe.results.under_way import UnderWay
 
@@ -110,6 +110,6 @@ def _to_do(state: State) -> dict[str, set[str]]:
         if not state.has(artefact):
             if isinstance(artefact, PreparedData):
                 jobs[f"fetch_dataset/{artefact.key}"] = set()
-            by_recipe = {artefact.recipe.digest} if isinstance(artefact, Checkpoint | Evaluation) else set()
+            by_recipe = {artefact.recipe.digest} if isinstance(artefact, Checkpoint | Predictions) else set()
             jobs.setdefault(artefact.job, set()).update(by_recipe)
     return jobs

@@ -20,7 +20,8 @@ from collabpipe.results.artefacts import artefacts
 
 ENTITIES = ("{dataset}", "{noise}", "{network}", "{method}")
 """The wildcards of a cell."""
-BLOCK_WORK = ("train", "evaluate")
+TEST_SET = "{test_set}"
+BLOCK_WORK = ("train", "evaluate", "test")
 """What each block has a rule for."""
 
 
@@ -76,15 +77,16 @@ class Block:
 
     def job(self, work: str) -> str:
         """The pattern of the names of its jobs, which their logs have too."""
-        return f"{work}/{'/'.join(ENTITIES)}/block{self.number}"
+        entities = (TEST_SET, *ENTITIES) if work == "test" else ENTITIES
+        return f"{work}/{'/'.join(entities)}/block{self.number}"
 
     def rule(self, work: str) -> str:
-        """The name of its rule for `train` or `evaluate`."""
+        """The name of its rule for `train`, `evaluate` or `test`."""
         return f"{work}_{self.name}" if self.name else work
 
 
 def for_all_blocks(given: MutableMapping[str, Any], blocks: Sequence[Block], named: Callable[[str], str]) -> None:
-    """Apply settings for `train` or `evaluate` to the rule of every block, except those that name a block's own rule.
+    """Apply settings for one of `BLOCK_WORK` to the rule of every block, except those that name a block's own rule.
 
     Args:
         given: what is set, by rule.
@@ -175,6 +177,11 @@ class Workflow:
         folders = [self.plan.paths.evaluation_folder(*ENTITIES, seed) for seed in seeds]
         return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
 
+    def tests(self, seeds: Sequence[int | str]) -> list[str]:
+        """Patterns of the evaluations of some seeds on further test sets."""
+        folders = [self.plan.paths.test_folder(*ENTITIES, seed, TEST_SET) for seed in seeds]
+        return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
+
     @property
     def gpu_slots(self) -> int:
         """How many of Snakemake's resource `gpu` a job asks for that trains or predicts."""
@@ -212,7 +219,7 @@ class Workflow:
 
     def fetch_options(self, dataset: str) -> str:
         """The options of `collabpipe fetch` that say where files may come from."""
-        data = self.plan.settings.datasets[dataset]
+        data = self.plan.settings.image_sets[dataset]
         folder = self.plan.data_dir(dataset)
         options = Paths(self.plan.results).options
         if folder is not None:
@@ -251,6 +258,11 @@ class Workflow:
         """The options of `collabpipe evaluate`."""
         execution = self.plan.settings.execution
         return self._options("--keep", execution.keep_weights, "--jobs-per-gpu", str(execution.jobs_per_gpu))
+
+    @property
+    def test_options(self) -> str:
+        """The options of `collabpipe test`."""
+        return self._options("--jobs-per-gpu", str(self.plan.settings.execution.jobs_per_gpu))
 
     @property
     def overhead_options(self) -> str:

@@ -80,6 +80,10 @@ class Stated(Strict):
     """A gain smaller than this is none, in the unit of the reading. An analogue without one has its claim's."""
     rival: Annotated[Rivals | None, BeforeValidator(_rivals)] = None
     """In place of the file's own; an analogue without one has its claim's."""
+    # Left out where there is none: studies whose claims name no test set keep their digests.
+    test_set: Name | None = Field(default=None, exclude_if=lambda name: name is None)
+    """A further test set that accuracies are of (`test_on`); None: the data set's own test images. An analogue without
+    one has its claim's."""
     places: tuple[str, ...] = Field(min_length=1)
     """Each `dataset/noise/network`; the first is the declared one."""
 
@@ -143,6 +147,13 @@ class Claim(Stated):
                     raise Wrong(reading, allowed, f"reading of {self.metric}", (*place, position))
         if self.metric == "overhead" and self.expected is not None:
             raise Wrong(self.expected, ("no number: overhead is claimed to be less",), "value", ("expected",))
+        named = [
+            (("test_set",), self.test_set),
+            *((("analogues", a.name, "test_set"), a.test_set) for a in self.analogues),
+        ]
+        for place, test_set in named:
+            if test_set is not None and self.metric == "overhead":
+                raise Wrong(test_set, ("no test set: overhead is not measured on one",), "value", place)
         margins: list[tuple[tuple[str, ...], float | None]] = [(("margin",), self.margin)]
         margins += [(("analogues", a.name, "margin"), a.margin) for a in self.analogues]
         for place, margin in margins:
@@ -221,6 +232,7 @@ class Claims(Strict):
                     "readings": analogue.readings or claim.readings,
                     "margin": analogue.margin or claim.margin,
                     "rival": rival if analogue.rival is None else analogue.rival,
+                    "test_set": analogue.test_set or claim.test_set,
                     "analogues": (),
                 }
                 families[analogue.name] = (*families.get(analogue.name, ()), claim.model_copy(update=changes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -100,8 +100,8 @@ def _level_list(value: Any, place: Sequence[str]) -> tuple[str, ...]:
     return tuple(levels)
 
 
-class DatasetSettings(Strict):
-    """A data set as the study uses it."""
+class SourceSettings(Strict):
+    """Where images come from: all that a set has that is only tested on."""
 
     source: SourceName
     """Where it comes from (docs/data.md). Default: the name that the study gives it."""
@@ -123,33 +123,6 @@ class DatasetSettings(Strict):
     Subset and validation never cut such a group (docs/data.md)."""
     group_file: str | None = None
     """The same, as a CSV file in `data_dir` with the columns `file` and `group`."""
-    human_labels: bool = False
-    """`cifar10`, `cifar100`: also fetch the annotators' labels, which noise `human-…` needs."""
-    train_size: int | None = Field(default=None, ge=2)
-    """Images to train on, a stratified subset that the seed draws. None: all that validation leaves. `collabpipe
-    labels` refuses a number that leaves a class without an image."""
-    validation_size: int | None = Field(default=None, ge=1)
-    """Images that choose the best epoch and hyper-parameters. They are taken from the noisy training data, or from the
-    data set's own validation set if it has one (a folder `val`, or `val_images`). None: all of that set, for
-    `image_folder` and `npz` alone. A class without a validation image causes a warning."""
-    refit: bool | None = None
-    """As the study's key `refit`; None: as the study says."""
-    crop: int = Field(default=0, ge=0, le=16)
-    """Black padding of the random crop, in pixels; 0: no crop."""
-    flip: bool = False
-    """Random horizontal flip."""
-    noise: dict[str, NoiseSettings] | None = None
-    """The noise on this data set; None: the study's."""
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Keys of `training` that differ for this data set, such as `{epochs: 40}`."""
-
-    @field_validator("noise", mode="before", json_schema_input_type=list[str] | None)
-    @classmethod
-    def _noise_names(cls, value: Any) -> Any:
-        noises = None if value is None else parse_noises(value)
-        if noises is not None and not noises:
-            raise Wrong(value, ("at least one entry",), "value")
-        return noises
 
     @field_validator(
         "quality", mode="before", json_schema_input_type=str | list[str] | dict[str, str | list[str]] | None
@@ -195,14 +168,11 @@ class DatasetSettings(Strict):
         return value
 
     @model_validator(mode="after")
-    def _fits_source(self) -> DatasetSettings:
+    def _fits_source(self) -> Self:
         folder, own = self.source == IMAGE_FOLDER, self.source in OWN
         if own and (self.data_dir is None or self.image_size is None):
             key, what = "data_dir" if self.data_dir is None else "image_size", "image folder" if folder else "npz file"
             raise Wrong(None, (f"a value: an {what} has no default",), "value", (key,))
-        if not own and self.validation_size is None:
-            allowed = (f"a number of images; this key is missing, and {self.source} has no validation set of its own",)
-            raise Wrong(None, allowed, "value", ("validation_size",))
         # A key that would do nothing is a misunderstanding.
         for key in ("mirrors", "accept") if own else ("data_dir", "mirrors", "accept"):
             if not SOURCES[self.source].files and (value := getattr(self, key)):
@@ -218,6 +188,56 @@ class DatasetSettings(Strict):
                 "value",
                 ("group_file",),
             )
+        pixels = SOURCES[self.source].pixels
+        if self.image_size is not None and pixels and self.image_size > pixels:
+            raise Wrong(self.image_size, (f"up to {pixels}, the images' own size",), "value", ("image_size",))
+        return self
+
+    @property
+    def pixels(self) -> int:
+        """Pixels a side of the images that are trained on."""
+        return self.image_size or SOURCES[self.source].pixels or 0  # an image folder states its size
+
+
+class DatasetSettings(SourceSettings):
+    """A data set as the study uses it."""
+
+    human_labels: bool = False
+    """`cifar10`, `cifar100`: also fetch the annotators' labels, which noise `human-…` needs."""
+    train_size: int | None = Field(default=None, ge=2)
+    """Images to train on, a stratified subset that the seed draws. None: all that validation leaves. `collabpipe
+    labels` refuses a number that leaves a class without an image."""
+    validation_size: int | None = Field(default=None, ge=1)
+    """Images that choose the best epoch and hyper-parameters. They are taken from the noisy training data, or from the
+    data set's own validation set if it has one (a folder `val`, or `val_images`). None: all of that set, for
+    `image_folder` and `npz` alone. A class without a validation image causes a warning."""
+    refit: bool | None = None
+    """As the study's key `refit`; None: as the study says."""
+    crop: int = Field(default=0, ge=0, le=16)
+    """Black padding of the random crop, in pixels; 0: no crop."""
+    flip: bool = False
+    """Random horizontal flip."""
+    noise: dict[str, NoiseSettings] | None = None
+    """The noise on this data set; None: the study's."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `training` that differ for this data set, such as `{epochs: 40}`."""
+    test_on: tuple[str, ...] = ()
+    """Further test sets that its runs are evaluated on: names under `test_sets`, other data sets, or `corruptions`
+    (docs/robustness.md)."""
+
+    @field_validator("noise", mode="before", json_schema_input_type=list[str] | None)
+    @classmethod
+    def _noise_names(cls, value: Any) -> Any:
+        noises = None if value is None else parse_noises(value)
+        if noises is not None and not noises:
+            raise Wrong(value, ("at least one entry",), "value")
+        return noises
+
+    @model_validator(mode="after")
+    def _trains_on_source(self) -> DatasetSettings:
+        if self.source not in OWN and self.validation_size is None:
+            allowed = (f"a number of images; this key is missing, and {self.source} has no validation set of its own",)
+            raise Wrong(None, allowed, "value", ("validation_size",))
         if self.human_labels and self.source not in ANNOTATORS:
             raise Wrong("true", (f"false: only {' and '.join(ANNOTATORS)} have them",), "value", ("human_labels",))
         return self
@@ -225,8 +245,6 @@ class DatasetSettings(Strict):
     @model_validator(mode="after")
     def _enough_images(self) -> DatasetSettings:
         source = SOURCES[self.source]
-        if self.image_size is not None and source.pixels and self.image_size > source.pixels:
-            raise Wrong(self.image_size, (f"up to {source.pixels}, the images' own size",), "value", ("image_size",))
         least = max(2, len(source.classes))
         if self.train_size is not None and self.train_size < least:
             allowed = (f"from {least}: one image of each of the {least} classes",)
@@ -236,11 +254,6 @@ class DatasetSettings(Strict):
             allowed = (f"up to {source.images} training images, those for validation included",)
             raise Wrong(self.validation_size, allowed, "value", ("validation_size",))
         return self
-
-    @property
-    def pixels(self) -> int:
-        """Pixels a side of the images that are trained on."""
-        return self.image_size or SOURCES[self.source].pixels or 0  # an image folder states its size
 
     def refuses(self, noise: NoiseSettings) -> Wrong | None:
         """Why this data set cannot have `noise`, placed at its key that does not fit; None if it can."""

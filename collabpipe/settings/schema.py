@@ -77,10 +77,10 @@ def settings_schema() -> dict[str, Any]:
         said = section["properties"]["noise"]["description"]
         section["properties"]["noise"] = {**allowed, "description": said}
     # A network or data set named after its kind or source need not repeat it.
-    for model, key in (("NetworkSettings", "kind"), ("DatasetSettings", "source")):
+    for model, key in (("NetworkSettings", "kind"), ("DatasetSettings", "source"), ("SourceSettings", "source")):
         definitions[model]["required"] = [name for name in definitions[model].get("required", []) if name != key]
     # With plugins more names are allowed, which nothing but the plugins knows.
-    own = {name: settings["properties"][name] for name in ("datasets", "noise", "networks", "methods")}
+    own = {name: settings["properties"][name] for name in ("datasets", "test_sets", "noise", "networks", "methods")}
     for name, keys in own.items():
         settings["properties"][name] = {"type": keys["type"], "description": keys["description"]}
     settings |= {"if": {"not": {"required": ["plugins"]}}, "then": {"properties": own}}

@@ -27,8 +27,9 @@ from collabpipe.methods.composition import Composition, Passes, problem
 from collabpipe.methods.derived import Control
 from collabpipe.methods.resolve import candidate, compose, involved, read_methods
 from collabpipe.methods.search import Searched, Seeds
-from collabpipe.settings.data import NAME, DatasetSettings, NoiseSettings, parse_noises
+from collabpipe.settings.data import NAME, DatasetSettings, NoiseSettings, SourceSettings, parse_noises
 from collabpipe.settings.plugins import plugin_paths, use_plugins
+from collabpipe.settings.test_sets import CorruptionSettings, check_test_sets
 from collabpipe.settings.training import ExecutionSettings, NetworkSettings, TrainingSettings
 
 CANDIDATE = re.compile(r"\.candidate\d+$")
@@ -41,6 +42,10 @@ class Settings(Strict):
     """The study's name. Its results lie in a folder of that name below `results`."""
     datasets: dict[str, DatasetSettings]
     """The data sets by name, at least one."""
+    test_sets: dict[str, SourceSettings] = Field(default_factory=dict)
+    """Images that runs are only tested on, where a data set's `test_on` names them."""
+    corruptions: CorruptionSettings = CorruptionSettings()
+    """What the test set `corruptions` consists of."""
     noise: dict[str, NoiseSettings]
     """The label noise, at least one."""
     noise_files: dict[str, str] = Field(default_factory=dict)
@@ -67,11 +72,11 @@ class Settings(Strict):
     """A file of published claims to judge (docs/claims.md); a path is relative to the file that names it. None: no
     claims."""
 
-    @field_validator("datasets", "networks", mode="before")
+    @field_validator("datasets", "test_sets", "networks", mode="before")
     @classmethod
     def _name_is_default(cls, value: Any, info: Any) -> Any:
         """`resnet18: {}` is a network of kind resnet18: the name stands in for a missing kind."""
-        key = "source" if info.field_name == "datasets" else "kind"
+        key = "kind" if info.field_name == "networks" else "source"
         if not isinstance(value, Mapping):
             return value
         return {k: {key: k, **v} if isinstance(v, Mapping) else v for k, v in value.items()}
@@ -86,7 +91,7 @@ class Settings(Strict):
     def _method_kinds(cls, value: Any) -> Any:
         return read_methods(value) if isinstance(value, Mapping) else value
 
-    @field_validator("datasets", "noise", "noise_files", "networks", "methods")
+    @field_validator("datasets", "test_sets", "noise", "noise_files", "networks", "methods")
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         if not value:
@@ -185,6 +190,26 @@ class Settings(Strict):
             self.training_of(name)
         return self
 
+    @model_validator(mode="after")
+    def _test_sets_fit(self) -> Settings:
+        check_test_sets(self.datasets, self.test_sets, self.corruptions)
+        keep = self.execution.keep_weights
+        if keep != "all" and self.tests_further:
+            allowed = ("all: further test sets (test_on) are evaluated with the weights of finished runs",)
+            raise Wrong(keep, allowed, "value", ("execution", "keep_weights"))
+        return self
+
+    @property
+    def tests_further(self) -> bool:
+        """Whether any run is evaluated on a further test set."""
+        return any(data.test_on for data in self.datasets.values())
+
+    @property
+    def image_sets(self) -> Mapping[str, SourceSettings]:
+        """Data sets and the test sets that one of them is tested on, by name."""
+        named = {name for data in self.datasets.values() for name in data.test_on}
+        return self.datasets | {name: one for name, one in self.test_sets.items() if name in named}
+
     def noise_of(self, dataset: str) -> dict[str, NoiseSettings]:
         """The noise on a data set, by name."""
         own = self.datasets[dataset].noise
@@ -251,14 +276,17 @@ def check_settings(values: Mapping[str, Any], places: Mapping[Place, str]) -> Se
 
 
 def _with_paths_beside(settings: Settings, places: Mapping[Place, str]) -> Settings:
-    datasets = {
-        name: data.model_copy(update={"data_dir": beside(data.data_dir, ("datasets", name, "data_dir"), places)})
-        if data.data_dir
-        else data
-        for name, data in settings.datasets.items()
+    sets = {
+        section: {
+            name: one.model_copy(update={"data_dir": beside(one.data_dir, (section, name, "data_dir"), places)})
+            if one.data_dir
+            else one
+            for name, one in named.items()
+        }
+        for section, named in (("datasets", settings.datasets), ("test_sets", settings.test_sets))
     }
     claims = beside(settings.claims, ("claims",), places) if settings.claims else None
     files = {name: beside(path, ("noise_files", name), places) for name, path in settings.noise_files.items()}
     plugins = plugin_paths(settings.plugins, places)
-    own = {"datasets": datasets, "claims": claims, "noise_files": files, "plugins": plugins}
+    own = {**sets, "claims": claims, "noise_files": files, "plugins": plugins}
     return settings.model_copy(update=own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -835,3 +836,25 @@ def test_the_declared_contrasts_that_were_run_are_shown(tmp_path: Path, capsys: 
     assert shown.count("claim0") == 1, "one reading, and not the claim that was not run"
     assert "claim1" not in shown
     assert "reproduced" in shown
+
+
+# --- further test sets ------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_on_a_further_test_set_is_judged_there(tmp_path: Path) -> None:
+    seeds = range(10)
+    clean = runs_of({"baseline": [80.0 + s % 3 for s in seeds], "combined": [81.0 + s % 2 for s in seeds]})
+    corrupted = runs_of({"baseline": [60.0 + s % 3 for s in seeds], "combined": [50.0 + s % 2 for s in seeds]})
+    runs = [replace(run, further={"corruptions": other}) for run, other in zip(clean, corrupted, strict=True)]
+    claims = claims_of({}, {"test_set": "corruptions"}, {"test_set": "elsewhere"})
+
+    own, on_corruptions, elsewhere = assess(claims, study_of(runs), runs, None, Paths(tmp_path, "made-up"))
+
+    assert own["estimate"] == pytest.approx(np.mean([1 + s % 2 - s % 3 for s in seeds]))
+    assert own["comparison"] == f"combined - baseline, {PLACE}"
+    assert on_corruptions["estimate"] == pytest.approx(own["estimate"] - 11.0)
+    assert on_corruptions["verdict"] == "not reproduced"
+    assert on_corruptions["comparison"] == f"combined - baseline, {PLACE} on corruptions"
+    assert on_corruptions["runs"].endswith("on corruptions")
+    assert elsewhere["verdict"] == "not run"
+    assert elsewhere["n"] == 0

@@ -23,6 +23,8 @@ HERE = Path(__file__).parent
 NOISE = "[noise name](../config/README.md#noise)"
 LINKS = {
     "DatasetSettings": "[data set](#datasetsname)",
+    "SourceSettings": "[source](#test_setsname)",
+    "CorruptionSettings": "[keys](#corruptions)",
     "NetworkSettings": "[network](#networksname)",
     "Select": "[keys](#select)",
     "TrainingSettings": "[keys](#training)",
@@ -32,6 +34,8 @@ METHOD = "[method](#methodsname)"
 SECTIONS = {
     "Top level": "",
     "datasets.NAME": "DatasetSettings",
+    "test_sets.NAME": "SourceSettings",
+    "corruptions": "CorruptionSettings",
     "networks.NAME": "NetworkSettings",
     "training": "TrainingSettings",
     "execution": "ExecutionSettings",

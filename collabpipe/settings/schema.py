@@ -15,13 +15,16 @@ from collabpipe.common.validation import Strict
 from collabpipe.methods.derived import Control
 from collabpipe.methods.registry import KINDS
 from collabpipe.methods.search import Select
-from collabpipe.settings.data import ALL_ANNOTATORS, NAME, RATE, DatasetSettings
+from collabpipe.settings.data import ALL_ANNOTATORS, NAME, RATE, DatasetSettings, SourceSettings
 from collabpipe.settings.study import Settings
+from collabpipe.settings.test_sets import CorruptionSettings
 from collabpipe.settings.training import ExecutionSettings, NetworkSettings, TrainingSettings
 
 SECTIONS: tuple[type[Strict], ...] = (
     Settings,
     DatasetSettings,
+    SourceSettings,
+    CorruptionSettings,
     NetworkSettings,
     Select,
     TrainingSettings,

@@ -20,9 +20,11 @@ class CorruptionSettings(Strict):
     """Which corruptions the test set `corruptions` consists of."""
 
     kinds: tuple[Annotated[str, Among(CORRUPTIONS)], ...] = Field(default=tuple(CORRUPTIONS), min_length=1)
+    """Their names; the default are all fifteen (docs/robustness.md)."""
     severities: tuple[Annotated[int, Field(ge=SEVERITIES[0], le=SEVERITIES[-1])], ...] = Field(
         default=SEVERITIES, min_length=1
     )
+    """How strong they are, from 1 to 5."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """What the draws of all corruptions are derived from: all runs are tested on the same images."""
 

@@ -81,7 +81,8 @@ class ExecutionSettings(Strict):
     None: no copy."""
     keep_weights: Literal["all", "half", "none"] = "all"
     """What stays of a run's weights once it is evaluated. `all`: those of the last and the best epoch. `half`: those of
-    the last epoch, in half precision. `none`: nothing. Except with `all`, candidates keep no weights."""
+    the last epoch, in half precision. `none`: nothing. Except with `all`, candidates keep no weights.
+    `test_on` needs `all`."""
     overhead_seconds: Positive = 10.0
     """Seconds to spend on the overhead of each network's methods; at least five rounds are timed."""
     offline: bool = False

@@ -36,6 +36,7 @@ rule all:
     default_target: True
     input:
         rules.tables.input,
+        rules.report.input,
 
 
 # Snakemake silently ignores settings for a rule that does not exist, so this warns about them.

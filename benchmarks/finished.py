@@ -29,8 +29,11 @@ def run_command(name: str, recipe: Path, *options: str) -> None:
         raise RuntimeError(f"collabpipe {name} {recipe} failed")
 
 
-def finish(plan: Plan) -> None:
-    """Put all artefacts of the plan into its results folder, up to the overhead table; the tables are left to make."""
+def finish(plan: Plan, drawn: bool = False) -> None:
+    """Put all artefacts of the plan into its results folder, up to the overhead table; the tables are left to make.
+
+    Figures show labels: they need all label files `drawn`, not linked to one of them.
+    """
     paths, shared = plan.paths, Paths(plan.results).options
     for data in plan.data.values():
         run_command("fetch", data.write(paths.recipes), *shared)
@@ -40,7 +43,7 @@ def finish(plan: Plan) -> None:
     run_command("train", first.write(paths.recipes), *paths.options)
     run_command("evaluate", first.write(paths.recipes), *paths.options)
     run_command("overhead", plan.overhead.write(paths.recipes), *paths.options, "--seconds", "0.1")
-    sums = _record_labels(plan, first)
+    sums = _draw_labels(plan) if drawn else _record_labels(plan, first)
     record = read_json(paths.run(first.run) / RECORD)
     metrics = read_json(paths.evaluation(first.run) / METRICS)
     generator = np.random.default_rng(0)
@@ -50,6 +53,15 @@ def finish(plan: Plan) -> None:
         _record_run(plan, first, recipe, record, labels)
         _record_evaluation(plan, first, recipe, metrics, float(generator.normal(0.9, 0.02)))
     plan.study.write(paths.recipes)
+
+
+def _draw_labels(plan: Plan) -> dict[tuple[str, int], str]:
+    """Draw every label file; returns sums by noise and seed."""
+    sums = {}
+    for recipe in plan.labels.values():
+        run_command("labels", recipe.write(plan.paths.recipes), *plan.paths.options)
+        sums[recipe.noise_name, recipe.replicate] = read_json(plan.paths.label_files(recipe)[1])["sha256"]
+    return sums
 
 
 def _record_labels(plan: Plan, first: TrainRecipe) -> dict[tuple[str, int], str]:

@@ -18,7 +18,7 @@ def finished_default_study(folder: Path) -> Path:
     working_folder(folder)
     plan = Plan.from_files([folder / "config" / "config.yaml"], folder / "results")
     finish(plan)
-    for command in ("tables", "figures"):
+    for command in ("tables", "figures", "report"):
         run(folder, "collabpipe", command, str(plan.paths.recipe(plan.study.digest)), *plan.paths.options)
     run(folder, *DRY)  # what the store lacks is taken in once
     return folder

@@ -8,6 +8,7 @@ from collabpipe.plan.paths import (
     DATA_FILES,
     FETCHED,
     OVERHEAD_FILES,
+    REPORT_FILES,
     RECORD,
     TABLE_FILES,
     Paths,

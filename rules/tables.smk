@@ -6,7 +6,13 @@ rule measure_overhead:
         recipe=FILES.recipes("measure_overhead"),
         made_from=FILES.reads("measure_overhead"),
     output:
-        [PATHS.overhead / name for name in OVERHEAD_FILES],
+        report(
+            PATHS.overhead / OVERHEAD_FILES[0],
+            caption="report/costs.rst",
+            category="Tables",
+            labels={"table": "overhead"},
+        ),
+        [PATHS.overhead / name for name in OVERHEAD_FILES[1:]],
     log:
         PATHS.log("measure_overhead"),
     benchmark:
@@ -20,27 +26,33 @@ rule measure_overhead:
         "collabpipe overhead {input.recipe} {params.options} > {log} 2>&1"
 
 
+# By file: what the report that Snakemake writes calls them.
+SHOWN_TABLES = {
+    "main": "methods",
+    "claims": "claims",
+    "noise": "label noise",
+    "variance": "variance",
+}
+
+
 rule assemble_tables:
     input:
         study=FILES.recipes("assemble_tables"),
         made_from=FILES.reads("assemble_tables"),
     output:
-        report(
-            PATHS.tables / "main.csv",
-            caption="report/main.rst",
-            category="Tables",
-            labels={"table": "methods"},
-        ),
-        report(
-            PATHS.tables / "claims.csv",
-            caption="report/claims.rst",
-            category="Tables",
-            labels={"table": "claims"},
-        ),
+        [
+            report(
+                PATHS.tables / f"{name}.csv",
+                caption=f"report/{name}.rst",
+                category="Tables",
+                labels={"table": title},
+            )
+            for name, title in SHOWN_TABLES.items()
+        ],
         [
             PATHS.tables / name
             for name in TABLE_FILES
-            if name not in ("main.csv", "claims.csv")
+            if name.removesuffix(".csv") not in SHOWN_TABLES
         ],
     log:
         PATHS.log("assemble_tables"),
@@ -85,3 +97,31 @@ rule tables:
     input:
         rules.assemble_tables.output,
         rules.draw_figures.output,
+
+
+rule write_report:
+    input:
+        study=FILES.recipes("write_report"),
+        shown=FILES.reads("write_report"),
+    output:
+        report(
+            PATHS.report,
+            caption="report/page.rst",
+            category="Page",
+            labels={"page": "verdicts, tables, figures, runs"},
+        ),
+        PATHS.folder / REPORT_FILES[1],
+    log:
+        PATHS.log("write_report"),
+    benchmark:
+        PATHS.benchmark("write_report")
+    localrule: True
+    params:
+        options=FILES.options,
+    shell:
+        "collabpipe report {input.study} {params.options} > {log} 2>&1"
+
+
+rule report:
+    input:
+        rules.write_report.output,

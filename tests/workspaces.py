@@ -21,7 +21,7 @@ from collabpipe.cli import main
 from collabpipe.common.files import read_json
 from collabpipe.data.labels import LabelFile, make_labels, read_labels
 from collabpipe.data.prepared import Images, data_record, open_images
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import STAGES, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.settings.study import check_settings
@@ -201,8 +201,8 @@ def jobs(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     for line in table.group(1).splitlines() if table else ():
         name, count = line.split()
         rule = re.sub(r"_\d+$", "", name)
-        # Figures are drawn whenever tables are made; alone they have their own test.
-        if rule not in ("draw_figures", "all", "tables", "evaluations", "checkpoints", "labels", "datasets"):
+        # Figures and the page are made whenever tables are; alone they have their own tests.
+        if rule not in {"draw_figures", "write_report", "all", *STAGES}:
             counts[rule] = counts.get(rule, 0) + int(count)
     return counts
 

@@ -35,6 +35,7 @@ from collabpipe.results.artefacts import (
     Labels,
     Predictions,
     PreparedData,
+    Report,
     Tables,
     artefacts,
 )
@@ -183,7 +184,7 @@ class Verifier:
         made_with = where.get("overhead")
         if tables.overhead in self.proven and made_with is not None:
             check_same(path, "overhead", made_with, seal_of(tables.overhead), Stale)
-        below = [one for one in self.artefacts if not isinstance(one, Tables | Figures)]
+        below = [one for one in self.artefacts if not isinstance(one, Tables | Figures | Report)]
         if self.follows and all(one.record in self.proven for one in below):
             from collabpipe.analysis.runs import read_runs
             from collabpipe.analysis.tables import assemble_tables

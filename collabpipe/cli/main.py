@@ -26,6 +26,7 @@ from collabpipe.cli import (
     predict,
     prepare,
     prune,
+    report,
     restore,
     schema,
     share,
@@ -57,7 +58,7 @@ class Command(Protocol):
         """Do what the command says; what takes long to import is imported here. Returns an exit code that is not 0."""
 
 
-OF_A_STUDY: tuple[Command, ...] = (labels, train, evaluate, test, choose, overhead, tables, figures)
+OF_A_STUDY: tuple[Command, ...] = (labels, train, evaluate, test, choose, overhead, tables, figures, report)
 """Commands that make something of a study."""
 WRITING: tuple[Command, ...] = (fetch, prepare, *OF_A_STUDY)
 """Commands that must not meet a restore."""

@@ -1,4 +1,4 @@
-"""Print the main tables of studies, whether they are up to date, and the paths of tables and figures."""
+"""Print the main tables of studies, whether they are up to date, and the paths of tables, figures and report."""
 
 from __future__ import annotations
 
@@ -54,6 +54,8 @@ def show_study(study: Study) -> None:
     show_tables(paths)
     for line in _standing(study, state):
         print(line)
+    if paths.report.exists():
+        print(f"Report: {paths.report}{'' if state.report else ' (OUT OF DATE)'}. Open it in a browser.")
 
 
 def show_tables(paths: Paths) -> None:
@@ -111,6 +113,8 @@ def _standing(study: Study, state: State) -> Iterator[str]:
         yield f"The tables are what study {study.name} ({study.label}) asks for."
         if not state.figures:
             yield f"The figures are missing or OUT OF DATE. Draw them: {study.command}"
+        elif not state.report:
+            yield f"The report is missing or OUT OF DATE. Write it: {study.command}"
         return
     if record.get("study") != study.plan.study.digest:
         yield f"OUT OF DATE: study {study.name} ({study.label}) was changed after these tables were made."

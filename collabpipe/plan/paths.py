@@ -53,9 +53,10 @@ TABLE_FILES = (
     "summary.json",
     RECORD,
 )
-STAGES = ("datasets", "labels", "checkpoints", "evaluations", "tables")
+STAGES = ("datasets", "labels", "checkpoints", "evaluations", "tables", "report")
 """The stages of dvc.yaml, which are targets of the Snakefile."""
 FIGURE_FILES = (*(name for figure in FIGURES for name in figure.files), RECORD)
+REPORT_FILES = ("report.html", "report.json")
 
 
 def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
@@ -74,6 +75,7 @@ STUDY_JOBS = (
     "measure_overhead",
     "assemble_tables",
     "draw_figures",
+    "write_report",
 )
 STUDY_FOLDERS = ("labels", "runs", "selection", "evaluations", "overhead", "tables", "figures")
 SHARED_FOLDERS = ("datasets", "raw", "recipes", "store", "studies", "provenance", "logs", "benchmarks")
@@ -214,6 +216,11 @@ class Paths:
     def figures(self) -> Path:
         """The study's figures."""
         return self.folder / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The study's page."""
+        return self.folder / REPORT_FILES[0]
 
     def raw(self, dataset: str) -> Path:
         """Verified source files of a data set, and the record of their sums."""

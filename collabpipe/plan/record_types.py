@@ -284,6 +284,17 @@ class ShownRecord(TypedDict):
     """Of figures: their texts for readers of screens."""
 
 
+class ReportRecord(TypedDict):
+    """report.json of a study's page."""
+
+    study: str
+    name: str
+    numerics: int
+    shows: dict[str, str | None]
+    """The digests of tables, figures and overhead."""
+    files: dict[str, str]
+
+
 class PlannedStudy(TypedDict):
     """The record of a study that was planned here."""
 

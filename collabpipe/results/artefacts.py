@@ -21,6 +21,7 @@ from collabpipe.plan.paths import (
     FIGURE_FILES,
     LABEL_INPUTS,
     OVERHEAD_FILES,
+    REPORT_FILES,
     TABLE_FILES,
     TEST,
     TRAIN,
@@ -41,10 +42,11 @@ from collabpipe.plan.record_types import (
     LabelsRecord,
     MetricsRecord,
     OverheadRecord,
+    ReportRecord,
     ShownRecord,
     TrainingRecord,
 )
-from collabpipe.plan.study_recipes import OverheadRecipe, StudyRecipe
+from collabpipe.plan.study_recipes import REPORT_NUMERICS, OverheadRecipe, StudyRecipe
 from collabpipe.results.artefact import AnyArtefact, Artefact, Inputs, Known
 from collabpipe.results.records import evaluated_files, evaluation_key
 from collabpipe.settings.study import CANDIDATE
@@ -276,6 +278,32 @@ class Figures(_Shown):
         return [self.tables]
 
 
+class Report(Artefact[StudyRecipe, ReportRecord]):
+    """The study's page."""
+
+    asked_by = "study"
+
+    def __init__(self, plan: Plan, tables: Tables, figures: Figures):
+        shown = [tables, figures]
+        inputs = [(one.kind, one.record) for one in shown] + [("overhead", tables.overhead)]
+        # Verdicts, tables and figures come before the page, and each of these has its own job.
+        super().__init__(
+            plan.study, None, "report", "write_report", plan.paths.folder, REPORT_FILES, inputs, (), figures.record
+        )
+
+    def recipe_of(self, record: ReportRecord) -> Any:
+        """The digest of the recipe that a record names."""
+        return record["study"]
+
+    def says(self, record: ReportRecord) -> list[str | None]:
+        """The seals of what it shows."""
+        return [record["shows"][what] for what, _ in self.inputs]
+
+    def agrees(self, record: ReportRecord) -> bool:
+        """Whether the page would look the same today."""
+        return bool(record["numerics"] == REPORT_NUMERICS)
+
+
 def _choices(plan: Plan, undecided: Undecided | None, dataset: str, network: str) -> Inputs:
     choices = undecided.choices.items() if undecided else ()
     return [(f"choice of {method}", plan.paths.choice(dataset, of.noise, network, method)) for method, of in choices]
@@ -311,6 +339,7 @@ def artefacts(plan: Plan) -> list[AnyArtefact]:
         *(file for one in labels.values() for file in one.files),
         *(one.record for one in trainings),
     ]
+    figures = Figures(plan, tables)
     return [
         *data.values(),
         *labels.values(),
@@ -320,5 +349,6 @@ def artefacts(plan: Plan) -> list[AnyArtefact]:
         *tests,
         overhead,
         tables,
-        Figures(plan, tables),
+        figures,
+        Report(plan, tables, figures),
     ]

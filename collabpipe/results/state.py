@@ -29,6 +29,7 @@ class State:
     overhead: bool
     tables: bool
     figures: bool
+    report: bool
     artefacts: Mapping[AnyArtefact, Any]
     """All artefacts of the plan in the order of the work, each with its record; None if it has none of its recipe.
 
@@ -49,7 +50,7 @@ class State:
 
     def complete(self, plan: Plan) -> bool:
         """Whether nothing is left to be done."""
-        shown = self.tables and self.figures
+        shown = self.tables and self.figures and self.report
         return shown and len(self.data) == len(plan.data) and len(self.labels) == len(plan.labels)
 
 
@@ -79,6 +80,7 @@ def look(plan: Plan) -> State:
         overhead="overhead" in done,
         tables="tables" in done,
         figures="figures" in done,
+        report="report" in done,
         artefacts=found,
         known=known,
     )

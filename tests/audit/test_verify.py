@@ -36,8 +36,10 @@ from collabpipe.jobs.overhead import measure_study
 from collabpipe.jobs.train import train
 from collabpipe.plan.paths import PREDICTIONS, Paths
 from collabpipe.plan.recipes import LabelsRecipe, read_recipe, training_digest
+from collabpipe.report.write import write_report
 from collabpipe.results.records import evaluation_key
 from collabpipe.results.retention import thin
+from collabpipe.results.studies import Study
 from collabpipe.results.timestamps import settle
 from collabpipe.settings.training import ExecutionSettings
 from collabpipe.training.checkpoint import weights_digest
@@ -52,7 +54,7 @@ OTHER_RUN = f"{CELL}/output/seed1"
 LABELS = "small/labels/digits/symmetric-0.5/seed0.parquet"
 PROVEN = "Every cell of the tables follows from its data, labels, recipes and checkpoints."
 ADVICE = re.compile(r"(?:first break|out of date): (.*?)\n(?:Remove what is broken|Nothing of this needs to be) ", re.S)
-KINDS = ["data set", "label file", "checkpoint", "evaluation", "overhead", "tables", "figures"]
+KINDS = ["data set", "label file", "checkpoint", "evaluation", "overhead", "tables", "figures", "report"]
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def test_an_untouched_study_is_proven_at_each_depth_and_nothing_is_written(study
         verdict = verify(study, *options)
         assert (verdict.code, verdict.error) == (0, "")
         assert PROVEN in verdict.text
-        asked = dict(zip(KINDS, (1, 2, 6, 6, 1, 1, 1), strict=True))
+        asked = dict(zip(KINDS, (1, 2, 6, 6, 1, 1, 1, 1), strict=True))
         assert verdict.counts() == {kind: (number, number, 0, 0) for kind, number in asked.items()}
     assert study.times() == before
 
@@ -184,6 +186,7 @@ def test_a_study_with_a_diverged_run_is_proven(
     measure_study(plan.overhead, plan.paths, 0.05)
     write_tables(plan.study, plan.paths)
     write_figures(plan.study, plan.paths)
+    write_report(Study.of_files(plan))
 
     assert read_json(plan.paths.evaluation(explodes.run) / "metrics.json")["status"] == "diverged"
     for options in ([], ["--recompute"]):
@@ -201,6 +204,7 @@ def test_a_run_whose_logits_overflow_counts_as_diverged_and_is_proven(
     evaluate(plan.runs[RUN], plan.paths)
     write_tables(plan.study, plan.paths)
     write_figures(plan.study, plan.paths)
+    write_report(Study.of_files(plan))
 
     found = read_json(metrics(Path("results")))
     assert (found["status"], found["last"], found["collapsed"]) == ("diverged", None, None)
@@ -533,6 +537,7 @@ def test_tables_of_other_evaluations_are_named(study: Workspace, verify: Verify)
         "small/overhead/overhead.json",
         "small/tables/record.json",
         "small/figures/record.json",
+        "small/report.json",
     ],
 )
 def test_a_sealed_record_that_leaves_something_out_is_named(
@@ -543,6 +548,8 @@ def test_a_sealed_record_that_leaves_something_out_is_named(
         key = "inputs"
     if record.startswith(("small/tables", "small/figures")) and key == "recipe":
         key = "evaluations"
+    if record == "small/report.json" and key == "recipe":
+        key = "shows"
     content = read_json(path)
     if record.startswith("small/overhead") and key == "recipe":
         del content["about"]

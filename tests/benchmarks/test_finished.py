@@ -7,7 +7,9 @@ from pathlib import Path
 from benchmarks.finished import finish
 from collabpipe.cli import main
 from collabpipe.plan.plan import Plan
+from collabpipe.report.write import write_report
 from collabpipe.results.state import look
+from collabpipe.results.studies import Study
 from collabpipe.settings.study import check_settings
 from tests.workspaces import altered
 
@@ -24,4 +26,5 @@ def test_a_generated_study_is_current_and_its_tables_can_be_made(tmp_path: Path)
     study = plan.paths.recipe(plan.study.digest)
     for command in ("tables", "figures"):
         assert main([command, str(study), *plan.paths.options]) == 0
+    write_report(Study(plan, "of this test"))
     assert look(plan).complete(plan)

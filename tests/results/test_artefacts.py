@@ -45,6 +45,7 @@ def test_artefacts_hold_every_file_that_the_jobs_made_and_name_the_jobs(finished
     every = artefacts(finished.plan)
     parts = [finished.results / "datasets", *(finished.folder / name for name in STUDY_FOLDERS)]
     made = {path for part in parts for path in part.rglob("[!.]*") if path.is_file()}
+    made |= {path for path in finished.folder.iterdir() if path.is_file()}
     jobs = {
         str(path.relative_to(root / "benchmarks").with_suffix(""))
         for root in (finished.results, finished.folder)

@@ -263,7 +263,7 @@ def test_a_table_is_shown_with_its_study_and_whether_it_is_what_that_asks_for(he
     assert "study small" in shown.splitlines()[0]
     assert "OUT OF DATE: study small (config/config.yaml) was changed after these tables were made.\n" in shown
     assert "Of the 9 runs of study small (config/config.yaml) 6 are trained and 6 evaluated. " in shown
-    assert shown.endswith("Make what is missing, and the tables again: snakemake --cores all\n")
+    assert "Make what is missing, and the tables again: snakemake --cores all\n" in shown
 
 
 def test_tables_of_other_results_than_those_here_are_out_of_date(here: Here) -> None:
@@ -377,7 +377,8 @@ def test_figures_that_could_not_be_drawn_are_told_beside_their_tables(here: Here
     shown = here("show")
     assert "curves.png" not in shown
     assert "The tables are what study small (config/config.yaml) asks for.\n" in shown
-    assert shown.endswith("The figures are missing or OUT OF DATE. Draw them: snakemake --cores all\n")
+    assert "The figures are missing or OUT OF DATE. Draw them: snakemake --cores all\n" in shown
+    assert shown.endswith("report.html (OUT OF DATE). Open it in a browser.\n")
     assert "tables are current, figures not" in here("plan")
     shutil.rmtree(here.folder / "figures")
     assert "Figures: none\n" in here("show")

@@ -290,6 +290,7 @@ def test_results_of_a_search_are_adopted_with_what_was_chosen(searched: searches
         "datasets/digits/train.arrow",
         "small/tables/main.csv",
         "small/figures/curves.png",
+        "small/report.html",
         "small/overhead/overhead.md",
     ],
 )

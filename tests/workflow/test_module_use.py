@@ -74,6 +74,7 @@ def test_a_module_with_a_prefix_makes_the_study_there_and_deleted_weights_again(
         "study_measure_overhead",
         "study_assemble_tables",
         "study_draw_figures",
+        "study_write_report",
         "all",
     ]
     assert jobs[3].endswith(f"here/results/small/logs/train/{Path(RUN).parent}/block0.log")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from collabpipe.analysis.figures.run_curve import QUANTITIES, run_curve
 from collabpipe.common.files import record_of
-from collabpipe.plan.paths import CHECKPOINT_FILES, WEIGHTS
+from collabpipe.plan.paths import HISTORY, WEIGHTS
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import TrainingRecord
@@ -22,7 +22,6 @@ from collabpipe.results.artefacts import Checkpoint, Evaluation
 from collabpipe.results.state import State
 from collabpipe.results.unfinished import Failed, begun, failed
 
-HISTORY = CHECKPOINT_FILES[2]
 WAITING, WORKING, STOPPED, FAILED, TRAINED = "waiting", "at work", "stopped", "failed", "trained"
 FINISHED, DIVERGED, COLLAPSED = "finished", "diverged", "collapsed"
 STATUSES = (FINISHED, DIVERGED, COLLAPSED, TRAINED, WORKING, STOPPED, FAILED, WAITING)
@@ -95,7 +94,7 @@ class _Reader:
             cost = about.pop("cost", {})
             row["seconds"] = cost.get("seconds")
             row["provenance"] = self._shared({key: value for key, value in about.items() if key != "training"})
-            there = [folder / file for file in WEIGHTS if (folder / file).is_file()]
+            there = [folder / file for file in WEIGHTS.values() if (folder / file).is_file()]
             kept = record.get("kept", "all") if record else "all"
             row["weights"] = [str(path) for path in there] if kept != "none" else []
             row["kept"] = kept

@@ -301,7 +301,12 @@ def branches(**keys: Any) -> Branches:
     def refuse(*asked: object) -> Composition:
         raise KeyError(asked)
 
-    passes = KINDS["multi_head"].model_validate(keys).compose(NETWORK.stages_of(8, 128), refuse).passes
+    passes = (
+        KINDS["multi_head"]
+        .model_validate({"drop": 0, "channel_drop": 0, **keys})
+        .compose(NETWORK.stages_of(8, 128), refuse)
+        .passes
+    )
     assert isinstance(passes, Branches)
     return passes
 

@@ -34,7 +34,7 @@ def composed(network: NetworkSettings, pattern: str, **keys: Any) -> Composition
     def refuse(*asked: object) -> Composition:
         raise KeyError(asked)
 
-    kind = KINDS["multi_head"].model_validate({"pattern": pattern, "heads": 4, **keys})
+    kind = KINDS["multi_head"].model_validate({"pattern": pattern, "heads": 4, "drop": 0, "channel_drop": 0, **keys})
     return kind.compose(network.stages_of(8, 128), refuse)
 
 

@@ -327,7 +327,7 @@ def test_batches_in_numbers(images: int, sizes: list[int]) -> None:
         {"kind": "baseline"},
         {"kind": "representation", "variant": "pooled", "weight": 0.1},
         {"kind": "representation", "variant": "spatial", "weight": 0.1},
-        {"kind": "intermediate", "variant": "partition"},
+        {"kind": "intermediate", "variant": "partition", "weight": 5.0},
     ],
     ids=lambda keys: keys.get("variant", keys["kind"]),
 )

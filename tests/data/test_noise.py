@@ -358,7 +358,7 @@ def test_the_listed_superclasses_are_20_of_5_classes() -> None:
 
 
 def test_legacy_superclasses_that_five_does_not_divide_are_refused() -> None:
-    with pytest.raises(Unfit, match="5 divides, not 12"):
+    with pytest.raises(Unfit, match="divisible by 5, not 12"):
         noisy("superclass_legacy", np.arange(12), 0.2, 12, 0)
 
 

@@ -28,7 +28,7 @@ BUSY = "Snakemake or a command of collabpipe is at work here, and"
 TAKEN = "is being restored, shared or pruned by another process. Wait until it has finished."
 WRITING = [command.__name__.rpartition(".")[2] for command in WRITERS]
 RESTORING = ("restore", "share", "prune")
-READING = ("plan", "show", "verify", "schema")
+READING = ("plan", "status", "show", "verify", "schema")
 
 
 class Held:
@@ -161,7 +161,7 @@ def arguments(command: str) -> list[str]:
 
 
 def test_every_command_is_one_that_writes_works_alone_or_reads() -> None:
-    elsewhere = {"doctor", "predict", "export"}  # look at the machine, or at one finished run
+    elsewhere = {"doctor", "init", "predict", "export"}  # look at the machine, a new folder or one finished run
     assert set(commands()) - elsewhere == {*WRITING, *RESTORING, *READING}
 
 

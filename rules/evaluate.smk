@@ -42,7 +42,7 @@ for block in FILES.blocks if PLAN.tests else ():
             method=block.methods,
         threads: lambda w: PLAN.settings.training_of(w.dataset).threads
         resources:
-            gpu=FILES.gpus,
+            gpu=FILES.gpu_slots,
         params:
             options=FILES.test_options,
         shell:

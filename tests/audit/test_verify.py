@@ -357,7 +357,7 @@ def edited_predictions(results: Path) -> None:
 def edited_predictions_in_sealed_metrics(results: Path) -> None:
     edited_predictions(results)
     folder = metrics(results).parent
-    reseal(metrics(results), last=metrics_of(folder), files={PREDICTIONS: file_digest(folder / PREDICTIONS)})
+    reseal(metrics(results), **metrics_of(folder), files={PREDICTIONS: file_digest(folder / PREDICTIONS)})
 
 
 def write_tables_again(results: Path) -> None:

@@ -86,7 +86,7 @@ def test_groups_are_scored_beside_their_images(tmp_path: Path) -> None:
     assert last["group_accuracy"] == ((videos["share"] > 0.5) == videos["label"]).mean()
     fake, real = (videos["share"][videos["label"] == label] for label in (0, 1))
     assert last["group_auc"] == pytest.approx(np.mean([f < r for f in fake for r in real]))
-    assert metrics_of(folder) == last
+    assert metrics_of(folder) == {"last": last}
     assert set(metrics["inputs"]) == {"training", "test.arrow", ANNOTATIONS}, "other names are another evaluation"
 
 

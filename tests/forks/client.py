@@ -2,27 +2,35 @@
 
 It imports little, and runs without `site`, to start in milliseconds.
 """
-# ruff: noqa: PTH109, PTH123, S606 (pathlib takes as long to import as all the rest)
+# ruff: noqa: PTH109, PTH110, PTH123, S606 (pathlib takes as long to import as all the rest)
 
 import json
 import os
 import socket
 import sys
 
-# Read when they are needed, or set by importing scikit-learn. Any other variable may be read on import.
+# Read when they are needed. Any other variable may be read on import.
 LATE = (
-    *("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"),
     *("PATH", "PWD", "OLDPWD", "SHLVL", "_", "no_proxy", "TMPDIR", "TMP", "TEMP", "TEMPDIR"),
     *("AWS_", "COLLABPIPE_", "CUDA_VISIBLE_DEVICES", "DVC_", "GIT_", "PYTEST_", "SNAKEMAKE_"),
 )
+# What the package and its libraries set, in the tests' own process too.
+SET = {
+    ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
+    ("KINETO_LOG_LEVEL", "99"),
+    ("KMP_DUPLICATE_LIB_OK", "True"),
+    ("KMP_INIT_AT_FORK", "FALSE"),
+    ("MPLBACKEND", "agg"),
+}
 
 
 def read_early(environment: dict[str, str]) -> dict[str, str]:
     """The variables that libraries may read on import."""
+    prefixes = tuple(name for name in LATE if name.endswith("_"))
     return {
         name: value
         for name, value in environment.items()
-        if name not in LATE and not name.startswith(tuple(prefix for prefix in LATE if prefix.endswith("_")))
+        if name not in LATE and not name.startswith(prefixes) and (name, value) not in SET
     }
 
 
@@ -32,7 +40,8 @@ def main(server: str, command: str, *arguments: str) -> int:
     with open(f"{server}.environment", encoding="utf-8") as file:
         known = json.load(file)
     threads = {name: value for name, value in known.items() if name.endswith("_THREADS")}
-    if read_early(threads | environment) != read_early(known):
+    # matplotlib reads its file when it is imported.
+    if read_early(threads | environment) != read_early(known) or os.path.exists("matplotlibrc"):
         os.execv(command, [command, *arguments])
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from collabpipe.cli import main
 from tests import forks
-from tests.workspaces import Workspace, altered
+from tests.workspaces import Lab, Workspace, altered
 
 ABOUT = """
 import json, os, sys
@@ -42,6 +44,20 @@ def test_arguments_folder_variables_streams_and_exit_code_are_the_callers(
     assert (done.returncode, done.stderr) == (7, "told\n")
     # What a library reads on import is as the caller has it: else it is imported anew.
     assert json.loads(done.stdout) == [["a b", "ü"], str(fresh.root), "this one", "asked", forked]
+
+
+def test_what_commands_in_this_process_set_keeps_no_later_one_from_a_fork(lab: Lab, study: Workspace) -> None:
+    lab.trained(lab.recipe({}))
+    shutil.rmtree(study.results / "store")
+    for command, recipe in (("overhead", study.plan.overhead), ("figures", study.plan.study)):
+        file = recipe.write(study.plan.paths.recipes)
+        assert main([command, str(file), "--results", str(study.results)]) == 0
+    assert json.loads(in_a_fork(study, ABOUT).stdout)[-1]
+
+
+def test_a_style_of_matplotlib_in_the_folder_takes_the_installed_command(fresh: Workspace) -> None:
+    (fresh.root / "matplotlibrc").write_text("figure.dpi: 20\n")
+    assert not json.loads(in_a_fork(fresh, ABOUT).stdout)[-1]
 
 
 def test_who_is_killed_by_a_signal_is_so_for_the_caller(fresh: Workspace) -> None:

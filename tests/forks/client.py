@@ -13,6 +13,7 @@ import sys
 LATE = (
     *("PATH", "PWD", "OLDPWD", "SHLVL", "_", "no_proxy", "TMPDIR", "TMP", "TEMP", "TEMPDIR"),
     *("AWS_", "COLLABPIPE_", "CUDA_VISIBLE_DEVICES", "DVC_", "GIT_", "PYTEST_", "SNAKEMAKE_"),
+    "TORCHINDUCTOR_CACHE_DIR",
 )
 # What the package and its libraries set, in the tests' own process too.
 SET = {

@@ -156,7 +156,19 @@ def commands() -> Sequence[str]:
 
 def arguments(command: str) -> list[str]:
     """Enough for a command to begin."""
-    takes = ("fetch", "prepare", "labels", "train", "choose", "evaluate", "overhead", "tables", "figures", "report", "test")
+    takes = (
+        "fetch",
+        "prepare",
+        "labels",
+        "train",
+        "choose",
+        "evaluate",
+        "overhead",
+        "tables",
+        "figures",
+        "report",
+        "test",
+    )
     return [command, *(["recipe.json"] if command in takes else [])]
 
 

@@ -20,7 +20,7 @@ import yaml
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, read_record, record_of, write_text
 from collabpipe.common.validation import Place
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import RECORD, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.record_types import PlannedStudy
 from collabpipe.settings.study import check_settings
@@ -191,6 +191,11 @@ def study_here(paths: Paths, name: str | None = None) -> Study:
     found = recorded(paths)
     for one in found:
         if name in (None, one.about["study"], one.path.stem):
+            made = record_of(one.study.plan.paths.tables / RECORD).get("study")
+            if made is not None and not one.is_gone and made != one.study.plan.study.digest:
+                by_files = Study.of_files(Plan.from_files(one.files, paths.root))
+                if made == by_files.plan.study.digest:
+                    return by_files  # the values of --config were those of a dry run, say
             return one.study
     default = Study.of_files(Plan.from_files([DEFAULT], paths.root)) if name is None or DEFAULT.exists() else None
     if default is None or name not in (None, default.name, default.plan.paths.study):

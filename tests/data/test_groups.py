@@ -131,7 +131,7 @@ def test_a_mistake_in_the_file_is_told_with_its_line(
 def test_a_file_that_is_missing_or_no_such_file_is_told(frames: Path, tmp_path: Path) -> None:
     path = frames / "groups.csv"
     assert refused(frames, tmp_path, group_file="groups.csv") == (
-        f"{path}: is missing. group_file names a CSV file in data_dir."
+        f"{path}: is missing. Put it there: group_file names a CSV file in data_dir."
     )
     path.write_text("name,video\n")
     told = refused(frames, tmp_path, group_file="groups.csv")

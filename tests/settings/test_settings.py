@@ -603,7 +603,7 @@ def test_a_key_that_is_named_twice_is_refused(text: str, line: int, words: str, 
     file = tmp_path / "twice.yaml"
     file.write_text(text)
 
-    assert message(file) == f"{file}:{line}: {words}."
+    assert message(file) == f"{file}:{line}: {words}. Remove one of the two."
 
 
 @pytest.mark.parametrize(

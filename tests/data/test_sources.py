@@ -201,7 +201,7 @@ def test_imagenet32_of_other_sums_is_told_file_by_file_with_the_way_to_accept_it
 
     for name, content in small.files.items():
         assert f"accept: {{{name}: {md5(content)}}}" in str(caught.value)
-    assert "a third party's" in str(caught.value)
+    assert "or, if you trust this one, accept its sum" in str(caught.value)
     assert not (tmp_path / "raw" / "fetched.json").exists()
 
 
@@ -287,7 +287,7 @@ def test_a_refused_preparation_leaves_nothing_that_could_be_opened(tmp_path: Pat
         (tmp_path / "own" / name).write_bytes(content)
     fetch(broken.recipe(), tmp_path / "raw", tmp_path / "own")
 
-    with pytest.raises(CollabpipeError, match=r"has not 40 images of shape \(3, 32, 32\), one a label"):
+    with pytest.raises(CollabpipeError, match=r"does not have 40 images of shape \(3, 32, 32\), one per label"):
         prepare(broken.recipe(), tmp_path / "raw", tmp_path)
 
     for either in (recipe, broken.recipe()):

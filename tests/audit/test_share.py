@@ -57,16 +57,17 @@ def test_two_runs_of_a_study_give_equal_hashes_and_a_second_repro_does_nothing(
         again.dvc("repro")
     lock = again.lock
     with again.trains():
-        assert again.dvc("repro").stdout.splitlines()[:5] == SKIPS_ALL
+        assert again.dvc("repro").stdout.splitlines()[: len(SKIPS_ALL)] == SKIPS_ALL
     assert again.lock == lock
 
     first: Project = request.getfixturevalue("project")
     hashes, others = again.hashes(), first.hashes()
     assert set(hashes) == set(others)
     differing = {name for name, md5 in hashes.items() if md5 != others[name]}
-    # Host, time and commit, and measured times with their figure; nothing else.
+    # Host, time and commit, measured times with their figure, and the report that shows them; nothing else.
     figures = {f"results/small/figures/{name}" for name in ("overhead.png", "overhead.svg", "record.json")}
-    assert {name for name in differing if "/provenance/" not in name} == {"results/small/overhead"} | figures
+    report = {"results/small/report.html", "results/small/report.json"}
+    assert {name for name in differing if "/provenance/" not in name} == {"results/small/overhead"} | figures | report
 
 
 # --- restored, then changed ------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def test_in_a_restored_clone_a_seed_more_trains_alone_and_a_seed_less_trains_not
         assert NOTHING in clone.snakemake("-n").stdout
     assert clone.lock != lock
     with clone.trains():
-        assert clone.dvc("repro").stdout.splitlines()[:5] == SKIPS_ALL
+        assert clone.dvc("repro").stdout.splitlines()[: len(SKIPS_ALL)] == SKIPS_ALL
 
     clone.configure(altered({"seeds": [0, 2]}))
     with clone.trains():
@@ -135,7 +136,7 @@ def test_a_weight_that_is_changed_after_a_restore_trains_its_runs_and_leaves_no_
     assert {"results/small/runs", "results/small/evaluations", "results/small/tables/main.csv"} < changed
     assert not changed & {"results/datasets", "results/small/labels"}
     with clone.trains():
-        assert clone.dvc("repro").stdout.splitlines()[:5] == SKIPS_ALL
+        assert clone.dvc("repro").stdout.splitlines()[: len(SKIPS_ALL)] == SKIPS_ALL
 
     # Back to the weight that was shared: its checkpoints come from the store or the remote.
     clone.configure(SMALL)

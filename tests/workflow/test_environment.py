@@ -196,7 +196,7 @@ def test_results_behind_a_link_are_refused_to_dvc_at_once_and_the_remedy_works(e
     assert (elsewhere.folder / "runs").is_symlink()
     assert "Nothing to be done" in elsewhere.snakemake("-n").stdout
     elsewhere.collabpipe("share", "--no-push")
-    assert elsewhere.dvc("repro").stdout.splitlines()[:5] == SKIPS_ALL
+    assert elsewhere.dvc("repro").stdout.splitlines()[: len(SKIPS_ALL)] == SKIPS_ALL
     assert (elsewhere.folder / "runs").is_symlink()
 
 

@@ -171,7 +171,7 @@ def test_a_second_study_is_kept_beside_the_first_and_each_is_restored_alone_or_b
     text = text.replace("small: config/config.yaml\n", "small: config/config.yaml\n      second: config/second.yaml\n")
     stages.write_text(text.replace(line, f"{line}\n{line.replace('studies.small', 'studies.second')}"))
     with project.trains():
-        project.dvc("repro", "tables@second")
+        project.dvc("repro", "report@second")
     assert lock.items() <= project.hashes().items()
     project.collabpipe("share")
     assert lock.items() <= project.hashes().items()

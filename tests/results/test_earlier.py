@@ -20,6 +20,8 @@ NOTHING = "Nothing to be done"
 def in_the_earlier_layout(study: Workspace) -> None:
     """Move a study's results to where they lay before studies had folders, with the record that it had then."""
     folder = study.folder
+    for path in (study.paths.report, study.paths.report.with_suffix(".json")):
+        path.unlink()  # there was no report yet
     for path in sorted(folder.iterdir()):
         if path.name in STUDY_FOLDERS:
             path.rename(study.results / path.name)

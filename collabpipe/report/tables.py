@@ -74,6 +74,9 @@ def study_tables(folder: Path, costs: pd.DataFrame | None, overhead: Path, mater
         _wrong(material),
         _noise(folder / "noise.csv", noise),
     ]
+    further = further_sets_table(folder / "robustness.csv")
+    if further.rows:
+        tables.insert(1, further)
     if costs is not None:
         tables.append(_costs(costs, overhead))
     return tables
@@ -109,6 +112,35 @@ def _methods(path: Path, noise: pd.DataFrame) -> ShownTable:
         "points, paired over replicates, with 95% t intervals: to the baseline; to the matched control, which has the "
         "same passes and dropout without the collaboration; and to the rival, the best method of one pass.",
         [*ENTITIES.values(), *names, "matched control", "rival", "collapsed", "diverged"],
+        rows,
+        str(path),
+    )
+
+
+def further_sets_table(path: Path) -> ShownTable:
+    """The accuracies on further test sets; without such sets it has no rows."""
+    table = read_table(path)
+    severities = [name for name in table if name.startswith("severity_")]
+    rows = [
+        [
+            *entities(row, (*ENTITIES, "test_set")),
+            number(row["n"], "d"),
+            number(row["clean_mean"]),
+            number(row["accuracy_mean"], plus_minus=row["accuracy_std"]),
+            interval(row["diff_baseline"], row["diff_baseline_low"], row["diff_baseline_high"]),
+            *(number(row[name]) for name in severities),
+        ]
+        for row in table.to_dict("records")
+    ]
+    names = ["test set", "n", "own test images, %", "accuracy, %", "− baseline"]
+    return ShownTable(
+        "robustness",
+        "Further test sets",
+        "Accuracy of the same trained networks on further test sets, beside that on the data set's own test images; "
+        "means over n replicates at the last epoch ± their standard deviation. Differences to the baseline are "
+        "percentage points, paired over replicates, with 95% t intervals. Of corruptions the accuracy is the mean over "
+        "all of them, and over those of each severity; the file has each corruption's.",
+        [*ENTITIES.values(), *names, *(f"{name.replace('_', ' ')}, %" for name in severities)],
         rows,
         str(path),
     )

@@ -83,6 +83,7 @@ def test_runs_are_tested_on_corruptions_and_on_images_of_the_user(tmp_path: Path
     assert row["clean_mean"] == pytest.approx(table["baseline", "other"]["accuracy_mean"])
     shown = workspace.collabpipe("show").stdout
     assert "further test sets" in shown
+    assert "Further test sets</h3>" in plan.paths.report.read_text(encoding="utf-8")
 
     # Another test set: only it is evaluated again.
     before = workspace.evaluations()

@@ -116,10 +116,12 @@ class Status:
 
     @property
     def shown(self) -> str:
-        """How tables and figures stand, for a person."""
+        """How tables, figures and report stand, for a person."""
         if not self.state.tables:
             return "tables are to be made"
-        return "tables are current" if self.state.figures else "tables are current, figures not"
+        if not self.state.figures:
+            return "tables are current, figures not"
+        return "tables are current" if self.state.report else "tables and figures are current, the report is not"
 
     @property
     def share(self) -> float:
@@ -159,6 +161,7 @@ class Status:
             "counts": self.counts,
             "tables": self.state.tables,
             "figures": self.state.figures,
+            "report": self.state.report,
             "failed_jobs": jobs,
             "trainings": [one.as_record() for one in self.trainings],
         }

@@ -183,6 +183,13 @@ def test_a_finished_study_is_complete_and_watching_it_ends(study: Workspace) -> 
     )
 
 
+def test_a_report_that_is_to_be_written_again_is_told(study: Workspace) -> None:
+    study.paths.report.unlink()
+    found = record(study)
+    assert (found["tables"], found["figures"], found["report"], found["complete"]) == (True, True, False, False)
+    assert "6 done; tables and figures are current, the report is not\n" in text(study)
+
+
 def test_watching_without_a_terminal_prints_lines_until_the_study_is_finished(study: Workspace) -> None:
     tables = study.paths.tables / "record.json"
     text_of_tables = tables.read_text()

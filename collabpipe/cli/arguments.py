@@ -72,3 +72,17 @@ def add_study(parser: ArgumentParser, into: str) -> None:
     """The recipe of a study, and whether a part of it will do."""
     parser.add_argument("recipe", type=Path, help="a recipe of kind study")
     parser.add_argument("--partial", action="store_true", help=f"use only the finished runs, and write to {into}")
+
+
+def add_study_choice(parser: ArgumentParser) -> None:
+    """Which study is looked at: by its files, or by its name."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "config",
+        type=Path,
+        nargs="*",
+        default=[],  # without one the group would ask for a value
+        metavar="CONFIG",
+        help="the study's files, or its name (default: the study planned last)",
+    )
+    choice.add_argument("--study", metavar="STUDY", help="the study's name or folder, in place of its files")

@@ -7,7 +7,6 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -15,12 +14,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from collabpipe.cli.arguments import at_least
+from collabpipe.cli.arguments import add_study_choice, at_least
 from collabpipe.cli.console import console, duration, first_few
 from collabpipe.host.signals import Interrupted
-from collabpipe.plan.plan import Plan
 from collabpipe.results.status import Stage, Status, status_of
-from collabpipe.results.studies import study_here
+from collabpipe.results.studies import study_asked_for
 
 LISTED: tuple[Stage, ...] = ("running", "stopped", "diverged")
 """Trainings at these stages are listed one by one."""
@@ -31,10 +29,7 @@ FAILED_CODE = 3
 def arguments(parser: ArgumentParser) -> None:
     """The study, and how it is shown."""
     parser.epilog = f"exit codes: 0: no job failed; {FAILED_CODE}: a job failed; 1: there is no study to look at"
-    parser.add_argument(
-        "config", type=Path, nargs="*", metavar="CONFIG", help="the study's files (default: the study planned last)"
-    )
-    parser.add_argument("--study", metavar="STUDY", help="a study's name or folder, in place of its files")
+    add_study_choice(parser)
     parser.add_argument(
         "--watch",
         type=at_least(float, 1),
@@ -60,9 +55,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _look(arguments: Namespace) -> Status:
-    root = arguments.results.root
-    named = Plan.from_files(arguments.config, root) if arguments.config else None
-    return status_of(named or study_here(arguments.results, arguments.study).plan)
+    return status_of(study_asked_for(arguments.results, arguments.config, arguments.study).plan)
 
 
 def _print(found: Status, as_json: bool) -> None:

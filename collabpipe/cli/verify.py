@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from collabpipe.cli.arguments import add_study_choice
 from collabpipe.cli.console import console
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.plan.plan import Plan
-from collabpipe.results.studies import Study, study_here
+from collabpipe.results.studies import Study, study_asked_for
 
 if TYPE_CHECKING:
     from collabpipe.audit.verify import Verifier
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
 
 def arguments(parser: ArgumentParser) -> None:
     """The study, and whether labels and predictions are made again."""
-    parser.add_argument(
-        "config", type=Path, nargs="*", metavar="CONFIG", help="the study (default: the one planned last)"
-    )
-    parser.add_argument("--study", metavar="STUDY", help="a study that was planned here, by its name")
+    add_study_choice(parser)
     parser.add_argument("--recompute", action="store_true", help="also draw the labels and predict the test sets again")
 
 
@@ -31,10 +27,7 @@ def run(arguments: Namespace) -> None:
     """Check every artefact of the study and print what was proven."""
     from collabpipe.audit.verify import Verifier
 
-    if arguments.config:
-        study = Study.of_files(Plan.from_files(arguments.config, arguments.results.root))
-    else:
-        study = study_here(arguments.results, arguments.study)
+    study = study_asked_for(arguments.results, arguments.config, arguments.study)
     show_proofs(Verifier(study.plan, "recomputed" if arguments.recompute else "follows"), study)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -202,6 +202,20 @@ def study_here(paths: Paths, name: str | None = None) -> Study:
         known = ", ".join(one.about["study"] for one in found) or "none"
         raise CollabpipeError(f"{paths.root}: no study {name} was planned here. Known: {known}.")
     return default
+
+
+def study_asked_for(paths: Paths, asked: Sequence[Path], name: str | None = None) -> Study:
+    """The study in the files `asked`, or the one that `study_here` finds; one name may stand in place of files.
+
+    Raises:
+        CollabpipeError: no such study is known here, or a file cannot be read.
+    """
+    if len(asked) == 1 and not asked[0].exists():
+        word = str(asked[0])
+        name = next((word for one in recorded(paths) if word in (one.about["study"], one.path.stem)), name)
+    if asked and name is None:
+        return Study.of_files(Plan.from_files(asked, paths.root))
+    return study_here(paths, name)
 
 
 def studies_in(folder: Path) -> list[Path]:

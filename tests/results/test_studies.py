@@ -93,7 +93,10 @@ def test_two_studies_lie_side_by_side_and_each_command_knows_both(here: Here, tm
     assert shown.startswith("study my other\n")
     assert f"The tables are what study my other ({mine}) asks for.\n" in shown
     assert shown.endswith("Other studies here: small. Show them: collabpipe show small\n")
-    assert "study small (config/config.yaml)\n" in here("verify", "--study", "small")
+    for named in (("--study", "small"), ("small",)):
+        assert "study small (config/config.yaml)\n" in here("verify", *named)
+        assert here("status", *named).startswith("study small: ")
+    assert "nobody: cannot be read" in here("status", "nobody", code=1)
     first, second = (here("show", name) for name in ("small", other.name))
     assert f"{other}/tables/main.csv" not in first
     assert "The tables are what study small (config/config.yaml) asks for.\n" in first

@@ -120,7 +120,7 @@ def _methods(path: Path, noise: pd.DataFrame) -> ShownTable:
 def further_sets_table(path: Path) -> ShownTable:
     """The accuracies on further test sets; without such sets it has no rows."""
     table = read_table(path)
-    severities = [name for name in table if name.startswith("severity_")]
+    severities = [name for name in map(str, table) if name.startswith("severity_")]
     rows = [
         [
             *entities(row, (*ENTITIES, "test_set")),

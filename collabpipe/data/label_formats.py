@@ -25,6 +25,7 @@ from collabpipe.data.labels import LabelFile
 INDEX = ("index", "idx")
 CLEAN = ("clean", "clean_label", "clean_labels", "clean_label_train", "true_label")
 LABEL = ("label", "labels", "noisy", "noisy_label", "noisy_labels", "noise_label", "noise_labels", "noise_label_train")
+NAMES = {*INDEX, *CLEAN, *LABEL}
 CONVERT = (
     "Save its labels as plain numbers in the order of the training images, for example with "
     "json.dump([int(label) for label in labels], open('labels.json', 'w')), and name that file."
@@ -84,7 +85,11 @@ def _read_csv(path: Path) -> Written:
         raise ValueError("it is empty")
     lines, rows = [number for number, _ in numbered], [row for _, row in numbered]
     header = rows[0]
-    if not {*INDEX, *CLEAN, *LABEL} & set(header):
+    for separator in (";", "\t"):
+        cells = {cell.strip() for cell in header[0].split(separator)}
+        if len(header) == 1 and len(cells) > 1 and NAMES & cells:
+            raise ValueError(f"line {lines[0]} is separated by {separator!r}. Separate the columns by commas")
+    if not NAMES & set(header):
         return _pairs(rows, lambda one: f"line {lines[one]}")
     for number, row in numbered:
         if len(row) != len(header):
@@ -93,8 +98,22 @@ def _read_csv(path: Path) -> Written:
     return Written.of(columns, lambda one: f"line {lines[one + 1]}")
 
 
+def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which Python would keep the last value of a key that occurs twice.
+
+    Raises:
+        ValueError: a key occurs twice.
+    """
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} occurs twice. Leave one")
+        found[key] = value
+    return found
+
+
 def _read_json(path: Path) -> Written:
-    value = json.loads(path.read_text(encoding="utf-8"))
+    value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_key_once)
     row = "entry {}".format
     if isinstance(value, dict) and any(isinstance(part, list) for part in value.values()):
         return Written.of({name: part for name, part in value.items() if isinstance(part, list)}, row)

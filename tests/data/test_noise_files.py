@@ -40,7 +40,7 @@ LABELS[::5] = (LABELS[::5] + 1) % 4
 def saved(path: Path, value: Any) -> Path:
     """`value` as its file's name says: text and JSON, arrays by numpy, columns as Parquet."""
     if path.suffix == ".json":
-        path.write_text(json.dumps(value))
+        path.write_text(value if isinstance(value, str) else json.dumps(value))
     elif path.suffix == ".npy":
         np.save(path, value)
     elif path.suffix == ".parquet":
@@ -120,6 +120,9 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "nothing in a line": ("a.csv", csv_of("7,"), "line 9: label '' is no class"),
     "NaN in a line": ("a.csv", csv_of("7,nan"), "line 9: label 'nan' is no class"),
     "index twice": ("a.csv", csv_of("3,0"), "line 9: index 3 occurs twice, first in line 5. Leave one."),
+    "a key twice": ("a.json", '{"3": 1, "4": 0, "3": 2}', "key '3' occurs twice. Leave one."),
+    "semicolons": ("a.csv", "index;label\n0;1\n", "line 1 is separated by ';'. Separate the columns by commas."),
+    "tabs": ("a.csv", "index\tlabel\n0\t1\n", "line 1 is separated by '\\t'. Separate the columns by commas."),
     "index beyond": ("a.csv", csv_of("80,0"), "line 9: index '80' is no image of toy. Allowed: 0 to 79."),
     "index below": ("a.csv", csv_of("-1,0"), "line 9: index '-1' is no image"),
     "no index": ("a.csv", csv_of("x,0"), "line 9: index 'x' is no image"),

@@ -79,6 +79,10 @@ def network(name: str, layout: Layout) -> Callable[[Builder], Builder]:
     """
 
     def register(build: Builder) -> Builder:
+        if len(layout.channels) != len(layout.strides):
+            counts = f"{len(layout.channels)} channels and {len(layout.strides)} strides"
+            raise CollabpipeError(f"network {name!r}: its layout has {counts}. Give one of each for each stage.")
+
         @wraps(build)
         def checked(width: int, channels: int, classes: int) -> StagedNetwork:
             made = build(width, channels, classes)
@@ -108,7 +112,18 @@ def kind(model: type[AnyKind]) -> type[AnyKind]:
     """Register a kind of method under the default of its field `kind`."""
     if not issubclass(model, Kind) or model.compose is Kind.compose:
         raise CollabpipeError(f"{model.__name__} is no kind. Derive it from plugin.Kind and give it compose.")
-    enter(KINDS, _default(model, "kind"), model)
+    name, composing = _default(model, "kind"), model.compose
+
+    @wraps(composing)
+    def checked(self: Kind, stages: Stages, resolve: Resolve) -> Composition:
+        made = composing(self, stages, resolve)
+        if not isinstance(made, Composition):
+            told = f"must return a plugin.Composition. It returned: {type(made).__name__}."
+            raise CollabpipeError(f"{_place(composing)}: compose of method kind {name!r} {told}")
+        return made
+
+    model.compose = checked  # type: ignore[method-assign]
+    enter(KINDS, name, model)
     return model
 
 

@@ -95,6 +95,6 @@ def _remedy(full: str, call: ast.Call, imported: bool) -> str:
             return "Leave it out: the recipe seeds all generators."
         if last in DRAWING and not given:
             return "Give it generator=step.generator (of a loss), or leave it out: initial weights are drawn for you."
-    if last in IN_PLACE and not given:
+    if (last in IN_PLACE or (last == "bernoulli" and not imported)) and not given:
         return "Leave it out, since initial weights are drawn for you, or give it generator=step.generator (of a loss)."
     return ""

@@ -117,7 +117,8 @@ def _compiled(plugin: Plugin) -> CodeType:
         if not found:
             return compile(tree, str(plugin.path), "exec")
     except SyntaxError as error:
-        raise CollabpipeError(f"{plugin.path}:{error.lineno}: is no valid Python: {error.msg}. Correct it.") from error
+        place = f"{plugin.path}:{error.lineno}" if error.lineno else f"{plugin.path}"
+        raise CollabpipeError(f"{place}: is no valid Python: {error.msg}. Correct it.") from error
     except ValueError as error:
         raise CollabpipeError(f"{plugin.path}: is no valid Python: {error}. Correct it.") from error
     raise CollabpipeError("\n".join(f"{plugin.path}:{line}: {fault}" for line, fault in found))

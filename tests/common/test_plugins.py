@@ -167,6 +167,13 @@ WRONG = {
         "needs a name",
     ),
     "a kind that composes nothing": (FIRST + "@plugin.kind\nclass K(plugin.Kind):\n    pass\n", 2, "give it compose"),
+    "a null byte": ("x = '\0'\n", None, "is no valid Python"),
+    "a tensor that draws": ("def f(p):\n    return p.bernoulli()\n", 2, "generator=step.generator"),
+    "a layout of two lengths": (
+        network().replace("strides=(1, 2)", "strides=(1,)"),
+        3,
+        "its layout has 2 channels and 1 strides",
+    ),
     "dropout": ("def f():\n    from torch import nn\n    return nn.Dropout(0.5)\n", 3, "keys drop and channel_drop"),
     "weights drawn in place": ("def f(w):\n    w.data.normal_(0, 1)\n", 2, "initial weights are drawn for you"),
 }
@@ -180,7 +187,7 @@ def test_what_is_wrong_in_a_plugin_is_told_with_its_line(name: str, write: Write
     with pytest.raises(CollabpipeError) as told:
         study(path)
 
-    assert str(told.value).startswith(f"{path}:{line}: ")
+    assert str(told.value).startswith(f"{path}:{line}: " if line else f"{path}: ")
     assert words in str(told.value)
     # Nothing of it is left behind.
     assert dict.keys(LAYOUTS) == LAYOUTS.own
@@ -253,6 +260,16 @@ def test_a_method_that_fails_while_planning_is_told_with_its_line(error: str, wr
     )
 
     with pytest.raises(CollabpipeError, match=rf"{path}:7: {error}: '?oh"):
+        study(path, methods={"bad": {}})
+
+
+def test_a_method_that_returns_no_composition_is_told_with_its_line(write: Write) -> None:
+    path = write(
+        FIRST + "from typing import Literal\n@plugin.kind\nclass Bad(plugin.Kind):\n    kind: Literal['bad'] = 'bad'\n"
+        "    def compose(self, stages, resolve):\n        plugin.Composition()\n"
+    )
+
+    with pytest.raises(CollabpipeError, match=rf"{path}:6: .*'bad' must return a plugin.Composition.*: NoneType"):
         study(path, methods={"bad": {}})
 
 

@@ -108,6 +108,8 @@ from pathlib import Path
 {body}
 
 {_scaling(run)}
+if len(sys.argv) != 2:
+    sys.exit("usage: python {SCRIPT} PATH/TO/{TEST}")
 table = pyarrow.ipc.open_file(pyarrow.memory_map(sys.argv[1])).read_all()
 images = table["image"].chunk(0).flatten().to_numpy().reshape(-1, {", ".join(map(str, run.data["shape"]))})
 labels = table["label"].to_numpy()

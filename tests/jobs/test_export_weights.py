@@ -99,6 +99,14 @@ def test_the_script_finds_the_test_accuracy_of_the_run(
     assert (folder / "accuracy.py").read_text() in readme
 
 
+def test_the_script_says_which_file_it_needs(plan: Plan, tmp_path: Path) -> None:
+    script = exported(plan, "resnet8", tmp_path / "out") / "accuracy.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert done.stderr == "usage: python accuracy.py PATH/TO/test.arrow\n"
+
+
 def test_the_readme_loads_the_weights_and_uses_them(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,8 +118,10 @@ def kind(model: type[AnyKind]) -> type[AnyKind]:
     def checked(self: Kind, stages: Stages, resolve: Resolve) -> Composition:
         made = composing(self, stages, resolve)
         if not isinstance(made, Composition):
-            told = f"must return a plugin.Composition. It returned: {type(made).__name__}."
-            raise CollabpipeError(f"{_place(composing)}: compose of method kind {name!r} {told}")
+            raise CollabpipeError(
+                f"{_place(composing)}: compose of method kind {name!r} returned a {type(made).__name__}. Return a "
+                "plugin.Composition."
+            )
         return made
 
     model.compose = checked  # type: ignore[method-assign]

@@ -38,8 +38,10 @@ def fetch(
         used: str | None = None
         if recipe.source in OWN and data_dir is None:
             where = "the folder that holds train/ and test/" if recipe.source == IMAGE_FOLDER else "the npz file"
-            told = f"an {recipe.source} needs data_dir: {where}. Set that key of {recipe.dataset}"
-            raise CollabpipeError(f"{told}; by hand, name it again: collabpipe fetch --data-dir PATH.")
+            raise CollabpipeError(
+                f"an {recipe.source} needs data_dir: {where}. Set that key of {recipe.dataset}; if you call collabpipe "
+                "fetch yourself, add --data-dir PATH."
+            )
         if data_dir is not None and (recipe.source in OWN or SOURCES[recipe.source].files):
             sums = _own(recipe, data_dir.resolve())
             note_sums(folder, sums)

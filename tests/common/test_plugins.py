@@ -269,7 +269,7 @@ def test_a_method_that_returns_no_composition_is_told_with_its_line(write: Write
         "    def compose(self, stages, resolve):\n        plugin.Composition()\n"
     )
 
-    with pytest.raises(CollabpipeError, match=rf"{path}:6: .*'bad' must return a plugin.Composition.*: NoneType"):
+    with pytest.raises(CollabpipeError, match=rf"{path}:6: .*'bad' returned a NoneType. Return a plugin.Composition"):
         study(path, methods={"bad": {}})
 
 

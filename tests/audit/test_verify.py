@@ -270,6 +270,13 @@ def forge_weights(results: Path, value: float = 0.0) -> None:
     write_json(evaluation / "metrics.json", sealed(metrics))
     evaluations = [metrics["digest"] if e == before else e for e in read_json(tables / "record.json")["evaluations"]]
     reseal(tables / "record.json", evaluations=evaluations)
+    report_those_tables(results)
+
+
+def report_those_tables(results: Path) -> None:
+    """Let the report's record say that it shows the tables that are there."""
+    report, tables = own(results) / "report.json", own(results) / "tables" / "record.json"
+    reseal(report, shows=read_json(report)["shows"] | {"tables": read_json(tables)["seal"]})
 
 
 def best_epoch(results: Path) -> None:
@@ -363,6 +370,7 @@ def edited_predictions_in_sealed_metrics(results: Path) -> None:
 def write_tables_again(results: Path) -> None:
     plan = Workspace(results.parent).plan
     write_tables(plan.study, Paths(Path("results"), plan.paths.study))
+    report_those_tables(results)
 
 
 def a_study_of_edited_predictions(results: Path) -> None:
@@ -648,8 +656,9 @@ def test_what_is_missing_is_told_as_missing_and_nothing_else_is_blamed(
 
 def test_tables_alone_are_told_from_what_is_missing(study: Workspace, verify: Verify) -> None:
     """As after a restore of the tables alone."""
-    for folder in ("datasets", "labels", "runs", "evaluations", "store", "recipes"):
-        shutil.rmtree(study.results / folder)
+    shared = [study.results / name for name in ("datasets", "store", "recipes")]
+    for folder in (*shared, *(study.folder / name for name in ("labels", "runs", "evaluations"))):
+        shutil.rmtree(folder)
     verdict = verify(study)
     assert (verdict.code, verdict.breaks) == (1, [])
     assert verdict.missing() == {"data set": 1, "label file": 2, "checkpoint": 6, "evaluation": 6}
@@ -665,7 +674,7 @@ def test_one_file_of_an_artefact_that_is_missing_is_named(study: Workspace, veri
 def test_a_study_that_was_never_run_is_missing(fresh: Workspace, verify: Verify) -> None:
     verdict = verify(fresh)
     assert (verdict.code, verdict.breaks) == (1, [])
-    assert "18 artefacts are missing" in verdict.error
+    assert "19 artefacts are missing" in verdict.error
     assert not fresh.results.exists()
 
 

@@ -15,7 +15,7 @@ from collabpipe.jobs.blocks import for_each
 from collabpipe.jobs.choose import decide
 from collabpipe.plan.paths import METRICS, RECORD, Paths
 from collabpipe.plan.plan import ChoiceKey, Plan
-from collabpipe.plan.recipes import Recipe, TrainRecipe
+from collabpipe.plan.recipes import DataRecipe, Recipe, TrainRecipe
 from collabpipe.results.state import look
 from collabpipe.settings.study import CANDIDATE
 from collabpipe.settings.training import ExecutionSettings
@@ -113,7 +113,9 @@ class StudyByHand:
 
     def _command(self, name: str, recipe: Recipe, *options: str | Path) -> bool:
         path = recipe.write(self.plan.paths.recipes)
-        done = main([name, str(path), *self.plan.paths.options, *map(str, options)])
+        shared = isinstance(recipe, DataRecipe)  # data sets belong to no study
+        paths = Paths(self.plan.results) if shared else self.plan.paths
+        done = main([name, str(path), *paths.options, *map(str, options)])
         if done != 0:
             self.worked.failed.append(f"{name} {getattr(recipe, 'run', path.stem[:12])}")
         return done == 0

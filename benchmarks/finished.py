@@ -13,7 +13,7 @@ import numpy as np
 
 from collabpipe.cli import main
 from collabpipe.common.files import read_json, sealed, write_json
-from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, LABEL_INPUTS, METRICS, RECORD, Paths
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, RECORD, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, training_digest
 from collabpipe.results.records import evaluation_key
@@ -29,21 +29,17 @@ def run_command(name: str, recipe: Path, *options: str) -> None:
         raise RuntimeError(f"collabpipe {name} {recipe} failed")
 
 
-def finish(plan: Plan, drawn: bool = False) -> None:
-    """Put all artefacts of the plan into its results folder, up to the overhead table; the tables are left to make.
-
-    Figures show labels: they need all label files `drawn`, not linked to one of them.
-    """
+def finish(plan: Plan) -> None:
+    """Put all artefacts of the plan into its results folder, up to the overhead table; the tables are left to make."""
     paths, shared = plan.paths, Paths(plan.results).options
     for data in plan.data.values():
         run_command("fetch", data.write(paths.recipes), *shared)
         run_command("prepare", data.write(paths.recipes), *shared)
     first = next(iter(plan.runs.values()))
-    run_command("labels", first.labels.write(paths.recipes), *paths.options)
+    sums = _draw_labels(plan)
     run_command("train", first.write(paths.recipes), *paths.options)
     run_command("evaluate", first.write(paths.recipes), *paths.options)
     run_command("overhead", plan.overhead.write(paths.recipes), *paths.options, "--seconds", "0.1")
-    sums = _draw_labels(plan) if drawn else _record_labels(plan, first)
     record = read_json(paths.run(first.run) / RECORD)
     metrics = read_json(paths.evaluation(first.run) / METRICS)
     generator = np.random.default_rng(0)
@@ -61,23 +57,6 @@ def _draw_labels(plan: Plan) -> dict[tuple[str, int], str]:
     for recipe in plan.labels.values():
         run_command("labels", recipe.write(plan.paths.recipes), *plan.paths.options)
         sums[recipe.noise_name, recipe.replicate] = read_json(plan.paths.label_files(recipe)[1])["sha256"]
-    return sums
-
-
-def _record_labels(plan: Plan, first: TrainRecipe) -> dict[tuple[str, int], str]:
-    """Record every label file as one like the first run's; returns sums by noise and seed."""
-    source = plan.paths.labels(first.labels)
-    about = read_json(source.with_suffix(".json"))
-    sums = {}
-    for recipe in plan.labels.values():
-        path = plan.paths.labels(recipe)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _link([path.name], [source], path.parent)
-        files = read_json(plan.paths.data_record(recipe.data))["files"]
-        inputs = {name: files[name]["sha256"] for name in LABEL_INPUTS}
-        recipe.write(plan.paths.recipes)
-        sums[recipe.noise_name, recipe.replicate] = about["sha256"]
-        write_json(path.with_suffix(".json"), sealed(about | {"recipe": recipe.digest, "inputs": inputs}), False)
     return sums
 
 

@@ -22,7 +22,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, browsing() as browser:
         root = working_folder(Path(folder) / "study", large_study(SEEDS, NOISES))
         plan = Plan.from_files([root / "config" / "config.yaml"], root / "results")
-        finish(plan, drawn=True)
+        finish(plan)
         for command in ("tables", "figures"):
             run(root, "collabpipe", command, str(plan.paths.recipe(plan.study.digest)), *plan.paths.options)
         used = run(root, "collabpipe", "report", *plan.paths.options)

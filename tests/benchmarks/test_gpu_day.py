@@ -91,7 +91,7 @@ def test_several_trainings_at_once_are_the_runs_that_they_are_alone(fresh: Works
 def test_what_finds_no_room_is_told_and_the_rest_is_taken_over(
     study: Workspace, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    smaller = 400_000
+    smaller = 250_000
     monkeypatch.setattr(carrying, "MOST_BYTES", smaller)
     monkeypatch.setattr(carrying, "MOST_FILES", 1)
     files, left = pack(study.plan, tmp_path / "out", "small")

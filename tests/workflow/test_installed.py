@@ -15,7 +15,17 @@ import yaml
 from tests.workspaces import REPOSITORY
 
 BIN = Path(sys.executable).parent
-SOURCES = ("collabpipe", "Snakefile", "rules", "profiles", "config", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = (
+    "collabpipe",
+    "Snakefile",
+    "rules",
+    "profiles",
+    "config",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "CITATION.cff",
+)
 
 
 @pytest.fixture(scope="module")

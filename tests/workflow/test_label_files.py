@@ -124,7 +124,8 @@ def test_a_missing_file_is_told_before_any_job_with_file_line_and_key(tmp_path: 
 )
 def test_a_noise_without_a_file_is_refused_with_its_place(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     config = {"noise": ["file-third"], "noise_files": {"third": "noise/third.json"}}
-    workspace = Workspace.create(tmp_path / "study", altered(changes, altered(config)))
+    workspace = Workspace.create(tmp_path / "study", altered({}))
+    workspace.configure(altered(changes, altered(config)))
 
     with pytest.raises(CollabpipeError) as caught:
         _ = workspace.plan

@@ -16,7 +16,7 @@ STUDY = altered(
         "methods": {
             "output_control": None,
             "kernel": {"weight": WEIGHTS, "learning_rate": 0.05, "select": {"seeds": [7]}},
-            "combined": {"of": "output+kernel"},
+            "combined": {"of": "output+kernel", "factor": 1},
         },
         "seeds": [0],
         "training": {"epochs": 1},

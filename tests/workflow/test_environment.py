@@ -78,7 +78,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture
-def only_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in no repository, and a home without settings."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
@@ -256,5 +256,5 @@ def test_variables_and_a_folder_of_another_kind_change_no_bit(finished_study: Pa
     workspace.run("sh", "-c", "umask 077 && unset HOME && snakemake --cores 2 && collabpipe verify", env=variables)
 
     wanted = equal_everywhere(finished_study / "results")
-    assert len(wanted) == 37
+    assert len(wanted) == 39
     assert equal_everywhere(workspace.results) == wanted

@@ -22,12 +22,16 @@ def run(arguments: Namespace) -> None:
     from collabpipe.plan.recipes import read_recipe
     from collabpipe.plan.study_recipes import StudyRecipe
     from collabpipe.report.write import write_report
-    from collabpipe.results.studies import study_here
+    from collabpipe.results.studies import known_studies, study_here
 
-    study = study_here(arguments.results, arguments.results.study)
-    if arguments.recipe and read_recipe(arguments.recipe, StudyRecipe).digest != study.plan.study.digest:
-        raise CollabpipeError(
-            f"{arguments.recipe}: study {study.name} was planned anew after this recipe. "
-            f"Write its page: {study.command} -- report"
-        )
+    last = study = study_here(arguments.results, arguments.results.study)
+    if arguments.recipe and (digest := read_recipe(arguments.recipe, StudyRecipe).digest) != last.plan.study.digest:
+        # While it ran, another configuration with its name was planned.
+        found = [one for one in known_studies(arguments.results) if one.plan.study.digest == digest]
+        if not found:
+            raise CollabpipeError(
+                f"{arguments.recipe}: study {last.name} was planned again with another configuration. "
+                f"Write the page of that one: {last.command} -- report"
+            )
+        study = found[0]
     print(f"Report: {write_report(study, arguments.partial)} (open it in a browser)")

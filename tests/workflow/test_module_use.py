@@ -38,7 +38,7 @@ use rule * from study as study_*
 rule all:
     default_target: True
     input:
-        rules.study_tables.input,
+        rules.study_all.input,
 """
 
 

@@ -122,7 +122,7 @@ def test_a_seed_a_job_is_one_rule_whose_jobs_train_a_seed_each(study: Workspace)
 
 def test_a_method_with_an_equal_composition_is_not_trained(study: Workspace) -> None:
     trained, evaluated = study.trainings(), study.evaluations()
-    twin = {"kind": "output", "heads": 2, "split": "stage2", "weight": 1.0}
+    twin = {"kind": "output", "heads": 2, "split": "stage2", "weight": 3.0}
     study.configure(altered({"methods": {"twin": twin}}))
     study.snakemake()
     assert (study.trainings(), study.evaluations()) == (trained, evaluated)

@@ -6,17 +6,19 @@ import atexit
 import gc
 import importlib
 import json
-import multiprocessing
 import os
 import pkgutil
 import runpy
+import select
+import signal
 import socket
-import socketserver
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+import traceback
 from pathlib import Path
+from typing import NoReturn
 
 import snakemake.cli
 
@@ -30,38 +32,47 @@ LATE = (
 )
 
 
-class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
-    """Answers each connection in a fork of its own, and ends when nobody can connect any more."""
-
-    request_queue_size = 64
-
-    def __init__(self, address: str):
-        super().__init__(address, Handler)
-        self.parent = os.getppid()
-
-    def service_actions(self) -> None:
-        super().service_actions()
-        if os.getppid() != self.parent:
-            sys.exit()
-
-
-class Handler(socketserver.BaseRequestHandler):
-    """Runs one command in a further fork, and answers with its exit code or the signal that ended it, negated."""
-
-    def handle(self) -> None:
-        streams = socket.recv_fds(self.request, 1, 3)[1]
-        with self.request.makefile("rb") as request:
-            asked = json.load(request)
-        process = multiprocessing.get_context("fork").Process(target=run, args=(streams, *asked))
-        process.start()
-        process.join()
-        self.request.sendall(str(process.exitcode).encode())
+def serve(address: str) -> None:
+    """Run a command in a fork per connection, until the process that started this one has ended."""
+    parent, links = os.getppid(), dict[int, socket.socket]()
+    asleep, awake = socket.socketpair()
+    awake.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(awake.fileno())
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        print("ready", flush=True)
+        while os.getppid() == parent:
+            ready = select.select([listener, asleep], [], [], 1.0)[0]
+            if listener in ready:
+                link = listener.accept()[0]
+                if (child := os.fork()) == 0:
+                    listener.close()
+                    answer(link)
+                links[child] = link
+            if asleep in ready:
+                asleep.recv(4096)
+                report_the_ended(links)
 
 
-def run(
-    streams: Sequence[int], command: str, arguments: Sequence[str], folder: str, environment: dict[str, str]
-) -> None:
-    """Run an installed command in this process."""
+def report_the_ended(links: dict[int, socket.socket]) -> None:
+    """Tell each caller the exit code of its command that has ended, or the signal that ended it, negated."""
+    while links:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if not child:
+            return
+        with links.pop(child) as link:
+            link.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def answer(link: socket.socket) -> NoReturn:
+    """Run the command that the caller asks for, as this process."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    streams = socket.recv_fds(link, 1, 3)[1]
+    with link.makefile("rb") as request:
+        command, arguments, folder, environment = json.load(request)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -74,14 +85,23 @@ def run(
     time.tzset()
     tempfile.tempdir = None
     sys.argv = [command, *arguments]
+    code = 0
     try:
         runpy.run_path(command, run_name="__main__")
-    finally:
-        atexit._run_exitfuncs()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else bool(end.code)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    # As Python ends, but for the objects, which need not be taken apart.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def main(address: str) -> None:
-    """Serve until the process that started this one has ended."""
+    """Import all, then serve."""
     sys.path[0] = str(Path(sys.executable).parent)
     for module in pkgutil.walk_packages(collabpipe.__path__, "collabpipe."):
         importlib.import_module(module.name)
@@ -89,9 +109,7 @@ def main(address: str) -> None:
         importlib.import_module(name)
     snakemake.cli.get_argument_parser()  # imports the plugins
     gc.freeze()
-    with Server(address) as server:
-        print("ready", flush=True)
-        server.serve_forever()
+    serve(address)
 
 
 if __name__ == "__main__":

@@ -113,8 +113,12 @@ PLAIN = {
 """The globals that a pickle of numbers, text, lists, dicts and arrays of numbers names, under numpy 1 and 2."""
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Reads numbers, text, bytes, lists, dicts and arrays of numbers; any other global is refused without a look."""
+class PlainUnpickler(pickle._Unpickler):
+    """Reads numbers, text, bytes, lists, dicts and arrays of numbers; any other global is refused without a look.
+
+    Its memo is a dict. That of the C code is a table as long as the highest number in the file: a few bytes take all
+    memory.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         try:

@@ -1,6 +1,6 @@
 """What a plugin registers, and what it builds on (docs/plugins.md). Importing it imports no torch.
 
-A plugin is a Python file that a configuration names under `plugins`. What it registers stands in the same registries as
+A plugin is a Python file that a configuration names under `plugins`. What it registers goes into the same registries as
 the package's own networks, terms, kinds of method, noises and sources.
 """
 

@@ -77,7 +77,7 @@ class Control(Kind):
     """The matched control of another method; with rates of its own where these are searched for it too."""
 
     control_of: str
-    """The name of the method that it controls. It stands in place of `kind`."""
+    """The name of the method that it controls. It replaces `kind`."""
     drop: Fraction | None = None
     """Rate of dropout before the classifier. None: that of the method."""
     channel_drop: Fraction | None = None

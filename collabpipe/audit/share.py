@@ -259,7 +259,8 @@ def share(plans: Sequence[Plan], remote: str | None, push: bool) -> None:
     with only_process(results, "sharing"):
         for plan in plans:
             _check_finished(plan)
-        if _dvc("commit", "--force", *targets) != 0:
+        # Relinking would replace each result by a copy from the cache: a killed share would leave some of them out.
+        if _dvc("commit", "--force", "--no-relink", *targets) != 0:
             raise CollabpipeError(
                 "dvc commit failed, as DVC says above. dvc.lock may be unchanged. "
                 "Remove the cause that DVC names, and share again: collabpipe share."

@@ -48,7 +48,9 @@ def adopt(plan: Plan, state: State) -> None:
 
 
 def link_again(plan: Plan) -> None:
-    """Replace the store's files by links to the runs' files: DVC replaced links by copies, which take twice the space.
+    """Replace the store's files by links to the runs' files.
+
+    `dvc repro`, `dvc commit` and `dvc checkout` replace links by copies, which take twice the space.
 
     Call it for a finished study whose files have the sums in their records, so that both are equal.
     """

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # most tests run the commands and need no torch of their own
     from collabpipe.training.engine import Training
 
 REPOSITORY = Path(__file__).parent.parent
+PLUGINS = REPOSITORY / "docs" / "examples" / "plugins"
 SMALL: dict[str, Any] = {
     "study": "small",
     "datasets": {"digits": {"train_size": 200, "validation_size": 50}},
@@ -213,6 +214,13 @@ def key_of(plan: Plan, run: str) -> str:
     data = data_record(recipe.labels.data, plan.paths.dataset(recipe.run.dataset))
     labels = read_labels(plan.paths.labels(recipe.labels), recipe.labels)
     return recipe.key({"train.arrow": data["files"]["train.arrow"]["sha256"], "labels": labels.sha256})
+
+
+def with_plugins(workspace: Workspace) -> None:
+    """Make the examples of plugins the workspace's default study."""
+    for plugin in PLUGINS.glob("*.py"):
+        shutil.copy(plugin, workspace.config.parent)
+    shutil.copy(PLUGINS / "study.yaml", workspace.config)
 
 
 @dataclass(frozen=True)

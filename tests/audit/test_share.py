@@ -22,6 +22,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from collabpipe.plan.recipes import NUMERICS
+from tests import forks
 from tests.dvc_projects import CELL, DVC_STAGES, SKIPS_ALL, Project, files_below, flip_a_bit, wait_for
 from tests.workspaces import SMALL, Workspace, altered
 
@@ -353,13 +354,13 @@ def test_results_that_a_linking_cache_protects_are_explained_and_the_advice_fixe
 class OrdinaryUser(Project):
     """A project whose commands are run by a user who is not root."""
 
-    USER = 12345
-    # The environment may lie in root's home, so he may read everything; he may write only what is his.
-    READ = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
-    BECOME = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *READ, "--")
+    def __init__(self, root: Path, user: forks.User):
+        super().__init__(root, **user.environment)
+        self.user = user
 
     def run(self, *command: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-        return super().run(*self.BECOME, *command, check=check, **options)
+        path = {"PATH": f"{forks.folder(self.user)}:{self.environment['PATH']}"}
+        return super().run(*self.user.become, *command, check=check, env=path | options.pop("env", {}), **options)
 
 
 @pytest.fixture
@@ -371,19 +372,16 @@ def elsewhere() -> Iterator[Path]:
 
 
 def test_an_ordinary_user_restores_adds_a_seed_and_shares(shared_study: Path, elsewhere: Path) -> None:
-    become = OrdinaryUser.BECOME
+    someone = forks.User(12345, 12345, elsewhere / "home")
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("becoming another user takes root and setpriv")
-    probe = [*become, "env", sys.executable, "-c", "import collabpipe"]
+    probe = [*someone.become, "env", sys.executable, "-c", "import collabpipe"]
     if subprocess.run(probe, check=False, cwd="/").returncode != 0:
         pytest.skip("the environment cannot be read by another user")
-    home = elsewhere / "home"
-    subprocess.run(["cp", "-a", str(shared_study), str(home)], check=True)
-    subprocess.run(["chown", "-R", f"{OrdinaryUser.USER}:{OrdinaryUser.USER}", str(home)], check=True)
-    who = {"HOME": str(home), "USER": "ordinary", "LOGNAME": "ordinary"}
-    user = OrdinaryUser(home / "project", **who)
-    user.run("git", "clone", "--quiet", user.root, home / "clone")
-    clone = OrdinaryUser(home / "clone", **who)
+    subprocess.run(["cp", "-a", str(shared_study), str(someone.home)], check=True)
+    subprocess.run(["chown", "-R", f"{someone.number}:{someone.group}", str(someone.home)], check=True)
+    OrdinaryUser(someone.home, someone).run("git", "clone", "--quiet", "project", "clone")
+    clone = OrdinaryUser(someone.home / "clone", someone)
 
     clone.collabpipe("restore")
     clone.configure(altered(BASELINE | {"seeds": [0, 1, 2]}))
@@ -392,8 +390,8 @@ def test_an_ordinary_user_restores_adds_a_seed_and_shares(shared_study: Path, el
     clone.collabpipe("share")
     clone.commit("a seed more")
 
-    clone.run("git", "clone", "--quiet", clone.root, home / "third")
-    third = OrdinaryUser(home / "third", **who)
+    clone.run("git", "clone", "--quiet", clone.root, someone.home / "third")
+    third = OrdinaryUser(someone.home / "third", someone)
     third.collabpipe("restore")
     assert NOTHING in third.snakemake("-n").stdout
     assert third.table()["n"].to_dict() == {"baseline": 3}

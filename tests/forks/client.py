@@ -47,7 +47,8 @@ def main(server: str, command: str, *arguments: str) -> int:
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(server)
         socket.send_fds(link, [b" "], [0, 1, 2])
-        link.sendall(json.dumps((command, arguments, os.getcwd(), environment)).encode())
+        os.umask(umask := os.umask(0))
+        link.sendall(json.dumps((command, arguments, os.getcwd(), umask, environment)).encode())
         link.shutdown(socket.SHUT_WR)
         return int(link.recv(16))
 

@@ -72,7 +72,7 @@ def answer(link: socket.socket) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     streams = socket.recv_fds(link, 1, 3)[1]
     with link.makefile("rb") as request:
-        command, arguments, folder, environment = json.load(request)
+        command, arguments, folder, umask, environment = json.load(request)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -80,6 +80,7 @@ def answer(link: socket.socket) -> NoReturn:
     sys.stdout = os.fdopen(1, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     sys.stderr = os.fdopen(2, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)
     os.chdir(folder)
+    os.umask(umask)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()

@@ -21,7 +21,7 @@ from collabpipe.model.networks import StagedNetwork, build_network, initialise
 from collabpipe.model.terms import build_term
 from collabpipe.model.terms.base import Step, TermLoss
 from collabpipe.settings.training import NetworkSettings
-from tests.workspaces import REPOSITORY
+from tests.workspaces import PLUGINS
 
 torch.set_num_threads(1)
 
@@ -29,7 +29,7 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def examples() -> Iterator[None]:
     """The plugins of the examples, in use."""
-    use([load(path) for path in sorted((REPOSITORY / "docs" / "examples" / "plugins").glob("*.py"))])
+    use([load(path) for path in sorted(PLUGINS.glob("*.py"))])
     yield
     use([])
 

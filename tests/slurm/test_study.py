@@ -13,7 +13,7 @@ import yaml
 from collabpipe.training.checkpoint import weights_digest
 from tests.slurm.cluster import Cluster
 from tests.slurm.sessions import Session
-from tests.workspaces import REPOSITORY, Lab, Workspace, altered
+from tests.workspaces import REPOSITORY, SMALL, Lab, Workspace, altered, with_plugins
 
 PACKED = altered({"methods": {"output_control": None}, "seeds": [0, 1, 2], "execution": {"seeds_per_job": 2}})
 
@@ -24,6 +24,18 @@ def test_a_packed_study_in_arrays(slurm: Cluster, tmp_path: Path, lab: Lab) -> N
     output = _run(workspace, slurm, 300)
     assert len(re.findall("Submitted array job", output)) >= 3  # labels, and two blocks of trainings
     _trained_as_here(workspace, workspace.plan.runs, lab)
+
+
+@pytest.mark.quick
+def test_a_study_with_plugins(slurm: Cluster, tmp_path: Path) -> None:
+    here, there = (Workspace.create(tmp_path / name, SMALL | {"study": "plugins"}) for name in ("here", "there"))
+    for workspace in (here, there):
+        with_plugins(workspace)
+    _run(there, slurm, 300)
+    here.snakemake("checkpoints")
+    weights = [{name: record["weights"] for name, record in one.records().items()} for one in (here, there)]
+    assert len(weights[0]) == 3 * 2
+    assert weights[0] == weights[1]
 
 
 def test_the_default_study(slurm: Cluster, tmp_path: Path, lab: Lab) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -13,16 +12,7 @@ from collabpipe.data.labels import read_labels
 from collabpipe.plan.plan import Plan
 from tests.conftest import Once
 from tests.dvc_projects import Project, copy_tree
-from tests.workspaces import REPOSITORY, SMALL, Workspace, jobs
-
-EXAMPLES = REPOSITORY / "docs" / "examples" / "plugins"
-
-
-def with_plugins(workspace: Workspace) -> None:
-    """Make the examples the workspace's default study."""
-    for plugin in EXAMPLES.glob("*.py"):
-        shutil.copy(plugin, workspace.config.parent)
-    shutil.copy(EXAMPLES / "study.yaml", workspace.config)
+from tests.workspaces import SMALL, Workspace, jobs, with_plugins
 
 
 @pytest.fixture(scope="module")

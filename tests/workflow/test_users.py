@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from collabpipe.common.files import read_json, write_json
-from tests.workspaces import REPOSITORY, Workspace, altered
+from tests import forks
+from tests.workspaces import Workspace, altered
 
 GROUP = 54320
 FIRST, SECOND = 54321, 54322
@@ -40,18 +41,19 @@ def checkout() -> Iterator[Workspace]:
         shutil.rmtree(parent)
 
 
-def by(user: int, checkout: Workspace, *command: str, umask: int = 0o002) -> subprocess.CompletedProcess[str]:
+def by(number: int, checkout: Workspace, *command: str, umask: int = 0o002) -> subprocess.CompletedProcess[str]:
     """A command of one of the users."""
-    home = checkout.root.parent / str(user)
-    if not home.exists():
-        home.mkdir()
-        os.chown(home, user, GROUP)
-    # They may read all (and only read), for Python itself may lie where nobody but root can see it.
-    reads = [option for kind in ("inh", "ambient") for option in (f"--{kind}-caps", "+dac_read_search")]
+    user = forks.User(number, GROUP, checkout.root.parent / str(number))
+    if not user.home.exists():
+        user.home.mkdir()
+        os.chown(user.home, number, GROUP)
+    environment = checkout.environment | user.environment
+    if command[0] == "snakemake":
+        environment["PATH"] = f"{forks.folder(user)}:{environment['PATH']}"
     return subprocess.run(
-        ["setpriv", "--reuid", str(user), "--regid", str(GROUP), "--clear-groups", *reads, *command],
+        [*user.become, *command],
         cwd=checkout.root,
-        env=checkout.environment | {"HOME": str(home), "LOGNAME": str(user), "PYTHONPATH": str(REPOSITORY)},
+        env=environment,
         umask=umask,
         capture_output=True,
         text=True,

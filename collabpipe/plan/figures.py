@@ -85,6 +85,14 @@ FIGURES = (
         "first 64 kernels. From the last epoch's weights of each method's first replicate whose weights are kept.",
     ),
     FigureKind(
+        "representations",
+        "Similarity of the representations",
+        "Gram matrices of the features that the loss on representations acts on, behind the last of its stages: "
+        "cosines, without signs, between the first 64 channels, as the loss takes them, over the first 256 test "
+        "images. From the last epoch's weights of each method's first replicate whose weights are kept: at most ten "
+        "rows.",
+    ),
+    FigureKind(
         "transitions",
         "Label noise",
         "Which labels each class has after the noise in the first replicate, with the true share of wrong labels.",
@@ -94,6 +102,14 @@ FIGURES = (
         "Images with corrupted labels",
         "Training images whose labels the noise changed in the first replicate, one per class: the true class, and the "
         "label that was given.",
+    ),
+    FigureKind(
+        "seen_images",
+        "Flipped labels that are seen through",
+        "Training images with a flipped label for which a method predicts the true class at the last epoch: the true "
+        "class, and the wrong label that it was trained on. First come images that the baseline memorises, one per "
+        "class. From the first replicate of which most methods' weights are kept: at most 24 rows, and at most 1,000 "
+        "flipped images, evenly spaced, in each.",
     ),
     FigureKind(
         "wrong",

@@ -8,8 +8,9 @@ import shutil
 import pytest
 import yaml
 
-from collabpipe.common.files import read_json
-from collabpipe.plan.paths import STUDY_FOLDERS
+from collabpipe.common.files import read_json, sealed, write_json
+from collabpipe.plan.figures import FORMATS
+from collabpipe.plan.paths import RECORD, STUDY_FOLDERS
 from collabpipe.results.earlier import earlier_results
 from tests.workspaces import Workspace, altered, jobs
 
@@ -88,3 +89,27 @@ def test_a_folder_that_the_study_has_already_is_left_alone(study: Workspace) -> 
     assert "earlier layout" not in planned.stdout + planned.stderr
     assert NOTHING in planned.stdout
     assert mine.read_text() == "mine"
+
+
+def test_figures_of_an_earlier_version_which_had_fewer_are_drawn_again_with_the_page_and_nothing_else(
+    study: Workspace,
+) -> None:
+    folder, made = study.paths.figures, {"trainings": study.trainings(), "evaluations": study.evaluations()}
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    tables = {path: path.read_bytes() for path in study.paths.tables.iterdir()}
+    later = ("representations", "seen_images")
+    for name in later:
+        for form in FORMATS:
+            (folder / f"{name}.{form}").unlink()
+    record = read_json(folder / RECORD)
+    for part in ("files", "alternatives"):
+        record[part] = {name: of for name, of in record[part].items() if name.partition(".")[0] not in later}
+    write_json(folder / RECORD, sealed(record))
+
+    told = study.snakemake()
+    assert "rule draw_figures" in told.stdout + told.stderr
+    assert jobs(told) == {}, "but for the figures and the page nothing"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in study.paths.tables.iterdir()} == tables
+    assert {"trainings": study.trainings(), "evaluations": study.evaluations()} == made
+    assert NOTHING in study.snakemake("-n").stdout

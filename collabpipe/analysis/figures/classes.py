@@ -65,7 +65,7 @@ def _panel(sheet: Sheet, axes: Axes, by_method: Mapping[str, Predicted], classes
     image = axes.imshow(shares, aspect="auto", cmap="cividis", vmin=low - 0.5, vmax=high + 0.5, interpolation="none")
     place = axes.get_position()
     bar = sheet.figure.add_axes((place.x1 + 0.08 / sheet.width, place.y0, 0.09 / sheet.width, place.height))
-    sheet.figure.colorbar(image, cax=bar, ticks=MaxNLocator(max(int(sheet.size[1] / 0.3), 1))).outline.set_visible(
+    sheet.figure.colorbar(image, cax=bar, ticks=MaxNLocator(max(int(sheet.heights[0] / 0.3), 1))).outline.set_visible(
         False
     )
     rows.label(axes, list(by_method))

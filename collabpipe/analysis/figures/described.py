@@ -57,7 +57,8 @@ def described(figure: Figure) -> str:
         return " ".join(_line(text.get_text()) for text in figure.texts)
     measured = {(axes.get_ylabel(), axes.get_xlabel()) for axes in panels}
     axes = [" against ".join(_line(label) for label in labels if label) for labels in sorted(measured)]
-    rows = [label.get_text() for panel in panels for label in panel.get_yticklabels() if not panel.get_ylabel()]
+    named = [panel for panel in panels if panel.axison and not panel.get_ylabel()]
+    rows = [label.get_text() for panel in named for label in panel.get_yticklabels()]
     legends = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     count = f"{len(panels)} panel{'s' * (len(panels) > 1)}"
     parts = [

@@ -1,4 +1,4 @@
-"""What figures are drawn from: tables, histories and predictions of a study's runs. Nothing is trained or predicted."""
+"""What figures are drawn from: tables, histories and predictions of a study's runs, and its images."""
 
 from __future__ import annotations
 
@@ -159,6 +159,13 @@ class Material:
 
     def images(self, dataset: str, split: str) -> Images | None:
         """The "train" or "test" images; None where a restore left them out."""
-        folder = self.paths.dataset(dataset)
-        there = (folder / {"train": TRAIN, "test": TEST}[split]).exists()
-        return open_images(self.data(dataset), folder, split) if there else None
+        if (dataset, split) not in self._opened:
+            folder = self.paths.dataset(dataset)
+            there = (folder / {"train": TRAIN, "test": TEST}[split]).exists()
+            self._opened[dataset, split] = open_images(self.data(dataset), folder, split) if there else None
+        return self._opened[dataset, split]
+
+    @cached_property
+    def _opened(self) -> dict[tuple[str, str], Images | None]:
+        """Images are compared with their sums as they are opened, which takes a second for a large set."""
+        return {}

@@ -1,4 +1,4 @@
-"""Rows of small images with a text below each: corrupted labels, and what all methods get wrong."""
+"""Rows of small images with a text below each: corrupted labels, those seen through, what all methods get wrong."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ ACROSS = 10
 """The most images in a row."""
 SIDE = 0.8
 GAP = 0.12
+EMPTY = 0.05
+"""The height of a row without images, of which the title alone is read."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ def draw_rows(rows: Sequence[Row]) -> Figure:
     texts = [[wrapped(line, SIDE, 6.5) for line in row.texts] for row in rows]
     below = height_of([text for row in texts for text in row], 6.5) + 0.1
     titles = [wrapped(row.title, ACROSS * (SIDE + GAP)) for row in rows]
-    sheet = Sheet(len(rows), 1, ACROSS * (SIDE + GAP), SIDE, left=0.15, bottom=below, titles=titles)
+    heights = [SIDE if row.texts else EMPTY for row in rows]
+    sheet = Sheet(len(rows), 1, ACROSS * (SIDE + GAP), heights, left=0.15, bottom=below, titles=titles)
     for at, (row, title, of_row) in enumerate(zip(rows, titles, texts, strict=True)):
         axes = sheet.axes(at, 0, title)
         axes.set_axis_off()

@@ -191,7 +191,7 @@ class Sheet:
 
     Args:
         rows, columns: of the places.
-        width, height: of a panel's axes.
+        width, height: of a panel's axes; the height for all rows, or one per row.
         left, bottom: room for labels of the axes.
         titles: of the panels, wrapped; the tallest gives the room above each panel.
         heads: further room above rows, by their numbers, for legends.
@@ -203,14 +203,15 @@ class Sheet:
         rows: int,
         columns: int,
         width: float,
-        height: float,
+        height: float | Sequence[float],
         left: float = 0.65,
         bottom: float = 0.55,
         titles: Sequence[str] = (),
         heads: Mapping[int, float] | None = None,
         right: float = 0.2,
     ):
-        self.size, self.left, heads = (width, height), left, heads or {}
+        self.heights = list(height) if isinstance(height, Sequence) else [height] * rows
+        self.inner, self.left, heads = width, left, heads or {}
         self.across = left + width + right
         self.width = self.across * columns
         self.tops: list[float] = []
@@ -218,9 +219,9 @@ class Sheet:
         below = 0.0
         self.title = height_of(titles) + 0.15
         self.heads = [heads.get(row, 0.0) for row in range(rows)]
-        for head in self.heads:
+        for head, high in zip(self.heads, self.heights, strict=True):
             self.tops.append(below)
-            below += head + self.title + height + bottom
+            below += head + self.title + high + bottom
         self.height = below
         self.figure = Figure(figsize=(self.width, self.height))
 
@@ -231,7 +232,8 @@ class Sheet:
     def axes(self, row: int, column: int, title: str = "") -> Axes:
         """The panel of a place."""
         top = self.tops[row] + self.heads[row] + self.title
-        axes = self.figure.add_axes(self.place(column * self.across + self.left, top, *self.size))
+        left = column * self.across + self.left
+        axes = self.figure.add_axes(self.place(left, top, self.inner, self.heights[row]))
         axes.set_title(title, loc="left", pad=4)
         return axes
 
@@ -244,7 +246,7 @@ class Sheet:
 
     def colour_bar(self, colours: ScalarMappable, label: str, **settings: Any) -> None:
         """A bar of colours in the head of the first row, which is to have `BAR` room."""
-        axes = self.figure.add_axes(self.place(self.left, 0.1, self.size[0], 0.09))
+        axes = self.figure.add_axes(self.place(self.left, 0.1, self.inner, 0.09))
         bar = self.figure.colorbar(colours, cax=axes, orientation="horizontal", **settings)
         bar.set_label(label, labelpad=1)
 

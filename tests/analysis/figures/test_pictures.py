@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from collabpipe.analysis.figures.kernels import draw_kernels, read_gram
+from collabpipe.analysis.figures.grams import draw_grams
+from collabpipe.analysis.figures.kernels import read_gram
 from collabpipe.analysis.figures.pictures import Row, draw_rows
 from collabpipe.analysis.figures.transitions import draw_transitions
 from collabpipe.analysis.figures.wrong import wrong_under_all
@@ -83,11 +84,11 @@ def test_the_gram_matrix_is_that_of_the_widest_convolution(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("rows", "methods"), [(1, 1), (2, 3), (20, 6)])
-def test_kernels_have_a_panel_per_method_with_long_names(rows: int, methods: int) -> None:
+def test_gram_matrices_have_a_panel_per_method_with_long_names(rows: int, methods: int) -> None:
     gram = np.eye(80) + 0.1 * np.eye(80, k=1)
     name = "kernel_" + "x" * 70
-    found = [((f"{row}{'d' * 78}", "none", "n"), [(f"{name}{n}", gram) for n in range(methods)]) for row in range(rows)]
-    figure = drawn(draw_kernels, found)
+    found = [(f"{row}{'d' * 78}, none, n", [(f"{name}{n}", gram) for n in range(methods)]) for row in range(rows)]
+    figure = drawn(draw_grams, found, "kernels")
 
     assert len(panels(figure)) == rows * methods
     assert panels(figure)[0].images[0].get_array().shape == (64, 64)
@@ -102,6 +103,16 @@ def test_images_have_texts_that_do_not_touch() -> None:
     first, second = panels(figure)
     assert (len(first.images), len(second.images)) == (10, 1)
     assert first.images[3].get_extent()[:2] == [pytest.approx(3 * 0.92), pytest.approx(3 * 0.92 + 0.8)]
+
+
+def test_a_row_without_images_takes_the_height_of_its_title() -> None:
+    image, nothing = np.zeros((1, 1, 4, 4), dtype=np.uint8), np.zeros((0, 1, 4, 4), dtype=np.uint8)
+    rows = [Row("none here", nothing, []), Row("one", image, ["a"]), Row("nor here", nothing, [])]
+    figure = drawn(draw_rows, rows)
+    assert [len(axes.images) for axes in panels(figure)] == [0, 1, 0]
+    assert [axes.get_title(loc="left") for axes in panels(figure)] == ["none here", "one", "nor here"]
+    heights = [axes.get_position().height * figure.get_figheight() for axes in panels(figure)]
+    assert heights == pytest.approx([0.05, 0.8, 0.05])
 
 
 def test_images_are_wrong_under_all_methods_only_if_no_method_is_right() -> None:

@@ -83,6 +83,8 @@ def test_pages_get_all_figures_with_titles_captions_and_alternatives(study: Work
     assert all(figure.svg.suffix == ".svg" and figure.png.suffix == ".png" for figure in shown)
     curves = next(figure for figure in shown if figure.name == "curves")
     assert "Legend: baseline; output; output_control." in curves.alternative
+    corrupted = next(figure for figure in shown if figure.name == "corrupted")
+    assert corrupted.alternative == "1 panel: digits, symmetric-0.5: true class → label given."
     sizes = {figure.name: figure.svg.stat().st_size for figure in shown}
     assert sum(sizes.values()) < 1_000_000, sizes
     assert shown_figures(tmp_path) == []

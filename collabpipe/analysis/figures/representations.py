@@ -1,0 +1,81 @@
+"""How similar the channels of an intermediate representation are, with and without the loss that lowers it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from collabpipe.analysis.figures.grams import compared, draw_grams
+from collabpipe.analysis.figures.material import Cell, Material, shown_cell
+from collabpipe.analysis.figures.networks import outputs
+from collabpipe.analysis.figures.style import message
+from collabpipe.methods.representation import RepresentationTerm
+
+MOST_ROWS = 10
+"""Each has up to six networks, which predict."""
+MOST_IMAGES = 256
+Measure = tuple[str, str]
+"""A variant of the loss, and the last of the stages that it acts on."""
+
+
+def draw(material: Material) -> Figure:
+    """A row per cell and measure: the baseline, each method with the loss on it, and its matched control."""
+    asked = [
+        (cell, measure, methods) for cell in material.by_method for measure, methods in measured(material, cell).items()
+    ]
+    if not asked:
+        return message("No method of this study trains with the loss on representations.")
+    rows = []
+    for cell, (variant, stage), methods in asked[:MOST_ROWS]:
+        images = material.images(cell[0], "test")
+        if images is None:
+            return message("The images are not in this results folder.")
+        index, found = np.arange(min(MOST_IMAGES, len(images.labels))), []
+        for name in compared(material.methods, methods):
+            runs = material.by_method[cell].get(name, ())
+            given = (outputs(run, material.paths, images, index, stage) for run in runs)
+            if (features := next((one for one in given if one is not None), None)) is not None:
+                found.append((name, gram(features, variant)))
+        if found:
+            rows.append((f"{shown_cell(cell)}: {variant}, {stage}", found))
+    return draw_grams(rows, "channels") if rows else message("No run keeps the weights that this figure is made from.")
+
+
+def measured(material: Material, cell: Cell) -> dict[Measure, list[str]]:
+    """The methods of a cell that train with the loss on representations, by what it measures."""
+    found: dict[Measure, list[str]] = {}
+    for name, (run, *_) in material.by_method[cell].items():
+        for term in run.recipe.composition.terms:
+            if isinstance(term, RepresentationTerm):
+                found.setdefault((term.variant, term.taps[-1]), []).append(name)
+    return found
+
+
+def gram(features: NDArray[np.float32], variant: str) -> NDArray[np.float64]:
+    """The cosines (C, C) between channels of features (n, C, H, W), as the loss of that variant takes them.
+
+    Of `per_sample`, which has a matrix per image, the mean without signs.
+    """
+    matrices = [np.abs(one) if variant == "per_sample" else one for one in cosines(features, variant)]
+    return np.asarray(np.mean(matrices, axis=0), dtype=np.float64)
+
+
+def cosines(features: NDArray[np.float32], variant: str) -> Iterator[NDArray[np.float64]]:
+    """Each matrix (C, C) whose entries off the diagonal the loss lowers: one, of `per_sample` one per image."""
+    from collabpipe.model.terms.base import EPSILON
+
+    for rows in _rows(features.astype(np.float64), variant):
+        scale = np.sqrt(np.square(rows).sum(1) + EPSILON)
+        yield (rows @ rows.T) / np.outer(scale, scale)
+
+
+def _rows(features: NDArray[np.float64], variant: str) -> Iterator[NDArray[np.float64]]:
+    """A row per channel; its length squared is the variance, or the squared norm."""
+    if variant == "per_sample":
+        yield from features.reshape(*features.shape[:2], -1)
+        return
+    rows = features.mean((2, 3)).T if variant == "pooled" else features.swapaxes(0, 1).reshape(features.shape[1], -1)
+    yield (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.shape[1])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from collabpipe.analysis.figures.described import shown_figures
 from collabpipe.common.files import read_json
 from collabpipe.data.labels import read_labels
 from collabpipe.plan.plan import Plan
@@ -56,6 +57,9 @@ def test_the_examples_bring_a_source_a_noise_a_network_a_term_and_a_method(plugg
     table = pd.read_csv(plan.paths.tables / "main.csv")
     assert set(table["method"]) == {"baseline", "confidence", "smoothed"}
     assert table["accuracy_mean"].max() > 50
+    # A plugin's network predicts for figures too.
+    shown = {figure.name: figure.alternative for figure in shown_figures(plan.paths.figures)}
+    assert shown["seen_images"].count("sees through") == 3
 
 
 def test_the_darkest_images_have_the_wrong_labels(plugged: Workspace) -> None:

@@ -8,10 +8,8 @@ from collabpipe.methods.composition import Composition
 from collabpipe.methods.derived import Control
 from collabpipe.methods.resolve import Variants, candidate, involved, own_training
 from collabpipe.methods.search import Searched
+from collabpipe.plan.composed import Compositions
 from collabpipe.settings.study import Settings
-
-Compositions = Mapping[tuple[str, str, str], Composition]
-"""By data set, network and the name of a method or candidate."""
 
 
 def matched_controls(settings: Settings, variants: Variants, compositions: Compositions) -> dict[str, str]:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from collabpipe.catalogue.noises import NOISES
-from collabpipe.catalogue.sources import OWN, SOURCES
-from collabpipe.catalogue.stages import LAYOUTS
-from collabpipe.common.seeds import Purpose, derive_seed
 from collabpipe.common.validation import Place, lasting, merge_files, option_places, place_of
 from collabpipe.methods.baselines import Baseline
-from collabpipe.methods.composition import Composition
-from collabpipe.methods.registry import KINDS, TERMS
-from collabpipe.methods.resolve import Methods, Variants, candidate, compose, involved, own_training, tuned_controls
+from collabpipe.methods.resolve import Variants, candidate, involved, own_training, tuned_controls
 from collabpipe.methods.search import Searched
+from collabpipe.plan.composed import Compositions, compositions_of, plugins_behind, variants_of
 from collabpipe.plan.controls import matched_controls
+from collabpipe.plan.data_recipes import LabelsKey, data_recipes, label_recipes
 from collabpipe.plan.declared import declared_claims
 from collabpipe.plan.noise_files import NoiseFiles
 from collabpipe.plan.paths import Paths, study_folder
@@ -29,7 +24,6 @@ from collabpipe.plan.recipes import (
     ChoiceOf,
     DataRecipe,
     FurtherRecipe,
-    LabelSeeds,
     LabelsRecipe,
     RunName,
     SelectionRecipe,
@@ -45,8 +39,6 @@ Cell = tuple[str, str, str]
 """Data set, noise, network."""
 ChoiceKey = tuple[str, str, str, str]
 """Data set, noise, network, method."""
-LabelsKey = tuple[str, str, int]
-"""Data set, noise, seed."""
 
 
 @dataclass(frozen=True)
@@ -109,21 +101,7 @@ class Plan:
     @cached_property
     def data(self) -> dict[str, DataRecipe]:
         """The recipe of each data set and of each set that runs are only tested on, by its name."""
-        return {
-            name: DataRecipe(
-                dataset=name,
-                source=data.source,
-                image_size=data.image_size,
-                quality=data.quality,
-                group_pattern=data.group_pattern,
-                group_file=data.group_file,
-                human_labels=getattr(data, "human_labels", False),
-                test_only=data.source in OWN and name not in self.settings.datasets,
-                accept=data.accept,
-                plugins=SOURCES.plugins(data.source),
-            )
-            for name, data in self.settings.image_sets.items()
-        }
+        return data_recipes(self.settings)
 
     def data_dir(self, dataset: str) -> Path | None:
         """The folder with the user's own copies of a data set's files; None: they are downloaded."""
@@ -142,32 +120,7 @@ class Plan:
     @cached_property
     def labels(self) -> dict[LabelsKey, LabelsRecipe]:
         """The recipe of each label file, by (data set, noise, seed): of the study's seeds, then of its searches'."""
-        return {
-            (name, noise_name, seed): LabelsRecipe(
-                data=self.data[name],
-                noise_name=noise_name,
-                noise=self.noise_files.with_digest(noise_name, noise, seed),
-                train_size=data.train_size,
-                validation_size=data.validation_size,
-                replicate=seed,
-                plugins=NOISES.plugins(noise.kind),
-                seeds=LabelSeeds(
-                    subset=self._seed(seed, "subset"),
-                    noise=self._seed(seed, "noise"),
-                    split=self._seed(seed, "split"),
-                ),
-            )
-            for name, data in self.settings.datasets.items()
-            for noise_name, noise in self.settings.noise_of(name).items()
-            for seed in (*self.settings.seeds, *self._search_seeds(noise_name))
-        }
-
-    def _seed(self, seed: int, purpose: Purpose) -> int:
-        return derive_seed(self.settings.seed_for(purpose, seed), purpose)
-
-    def _search_seeds(self, noise: str) -> list[int]:
-        selects = [kind.select for kind in self.settings.searches.values()]
-        return sorted({seed for select in selects if noise not in select.carry for seed in select.seeds})
+        return label_recipes(self.settings, self.data, self.noise_files)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -182,21 +135,12 @@ class Plan:
 
     @cached_property
     def _variants(self) -> Variants:
-        methods = self.settings.methods
-        found: dict[str, tuple[str, Methods]] = {name: (name, methods) for name in methods}
-        for name, kind in self.settings.searches.items():
-            for number, one in enumerate(kind.candidates):
-                found[f"{name}.candidate{number}"] = (name, {**methods, name: one})
-        return found
+        return variants_of(self.settings)
 
     @cached_property
-    def compositions(self) -> dict[tuple[str, str, str], Composition]:
+    def compositions(self) -> Compositions:
         """What each method and candidate asks of a training, by data set, network and name."""
-        return {
-            (dataset, network, name): compose(methods, method, self.settings.stages_of(dataset, network))
-            for dataset, network in product(self.settings.datasets, self.settings.networks)
-            for name, (method, methods) in self._variants.items()
-        }
+        return compositions_of(self.settings, self._variants)
 
     def undecided(self, cell: Cell, name: str) -> Undecided | None:
         """The choices that a method's (or candidate's) training waits for."""
@@ -219,6 +163,7 @@ class Plan:
     def _train_recipe(self, cell: Cell, name: str, undecided: Undecided | None, seed: int) -> TrainRecipe:
         dataset, noise, network = cell
         data, training = self.settings.datasets[dataset], self.settings.training_of(dataset)
+        composition = self.compositions[dataset, network, name]
         if undecided is None:
             method, methods = self._variants[name]
             training = training.model_copy(update=own_training(methods, method))
@@ -226,30 +171,21 @@ class Plan:
             run=RunName(dataset=dataset, noise=noise, network=network, method=name, seed=seed),
             labels=self.labels[dataset, noise, seed],
             network=self.settings.networks[network],
-            composition=self.compositions[dataset, network, name],
+            composition=composition,
             undecided=undecided,
             training=training,
-            plugins=self._plugins([network], [self.compositions[dataset, network, name]], undecided is not None),
+            plugins=plugins_behind(self.settings, [network], [composition], undecided is not None),
             crop=data.crop,
             flip=data.flip,
             refit=self.settings.refits(dataset) and name in self.settings.methods,
             seeds=TrainSeeds(
-                initialisation=self._seed(seed, "initialisation"),
-                order=self._seed(seed, "order"),
-                augmentation=self._seed(seed, "augmentation"),
-                dropout=self._seed(seed, "dropout"),
-                method=self._seed(seed, "method"),
+                initialisation=self.settings.derived_seed("initialisation", seed),
+                order=self.settings.derived_seed("order", seed),
+                augmentation=self.settings.derived_seed("augmentation", seed),
+                dropout=self.settings.derived_seed("dropout", seed),
+                method=self.settings.derived_seed("method", seed),
             ),
         )
-
-    def _plugins(
-        self, networks: Iterable[str], compositions: Iterable[Composition], undecided: bool
-    ) -> tuple[str, ...]:
-        """The plugins behind these networks and terms; what is undecided may come to any term of the study's."""
-        terms = {term.term for one in compositions for term in one.terms}
-        found = {*LAYOUTS.plugins(*(self.settings.networks[network].kind for network in networks))}
-        found |= {*TERMS.plugins(*(TERMS if undecided else terms))}
-        return tuple(sorted(found | {*KINDS.plugins(*(KINDS if undecided else ()))}))
 
     def _recipes(self, cell: Cell, name: str, seeds: Sequence[int]) -> list[TrainRecipe]:
         undecided = self.undecided(cell, name)
@@ -297,7 +233,7 @@ class Plan:
                 method=method,
                 on=kind.select.on,
                 candidates=tuple(candidates),
-                plugins=self._plugins([cell[2]], [], undecided=True),
+                plugins=plugins_behind(self.settings, [cell[2]], [], undecided=True),
             )
             self._selected[cell, method] = recipe, trainings
         return self._selected[cell, method][0]
@@ -343,10 +279,11 @@ class Plan:
     def overhead(self) -> OverheadRecipe:
         """The recipe of the overhead table: every method and network, on the first data set's images."""
         dataset, noise, _ = self.cells[0]
+        networks, searched = self.settings.networks, bool(self.settings.searches)
         return OverheadRecipe(
             data=self.data[dataset],
             training=self.settings.training_of(dataset),
-            plugins=self._plugins(self.settings.networks, self.compositions.values(), bool(self.settings.searches)),
+            plugins=plugins_behind(self.settings, networks, self.compositions.values(), searched),
             methods=tuple(
                 MeasuredMethod(
                     network_name=network,
@@ -355,7 +292,7 @@ class Plan:
                     composition=self.compositions[dataset, network, method],
                     undecided=self.undecided((dataset, noise, network), method),
                 )
-                for network, settings in self.settings.networks.items()
+                for network, settings in networks.items()
                 for method in self.settings.methods
             ),
         )

@@ -13,7 +13,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 from collabpipe.catalogue.stages import Stages
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.plugins import faults_with_lines
-from collabpipe.common.seeds import Purpose
+from collabpipe.common.seeds import Purpose, derive_seed
 from collabpipe.common.validation import (
     Place,
     Strict,
@@ -229,6 +229,10 @@ class Settings(Strict):
         """The seed that a purpose is derived from in the run of `seed`."""
         own = self.replicates.get(purpose)
         return own[self.seeds.index(seed)] if own and seed in self.seeds else seed
+
+    def derived_seed(self, purpose: Purpose, seed: int) -> int:
+        """The seed of a purpose's generator in the run of `seed`."""
+        return derive_seed(self.seed_for(purpose, seed), purpose)
 
     def refits(self, dataset: str) -> bool:
         """Whether the final trainings on a data set also use its validation images."""

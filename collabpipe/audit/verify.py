@@ -28,17 +28,9 @@ from collabpipe.plan.record_types import (
     TrainingRecord,
 )
 from collabpipe.results.artefact import AnyArtefact, Known
-from collabpipe.results.artefacts import (
-    Checkpoint,
-    Choice,
-    Figures,
-    Labels,
-    Predictions,
-    PreparedData,
-    Report,
-    Tables,
-    artefacts,
-)
+from collabpipe.results.artefacts import artefacts
+from collabpipe.results.run_artefacts import Checkpoint, Choice, Labels, Predictions, PreparedData
+from collabpipe.results.study_artefacts import Figures, Report, Tables
 
 Depth = Literal["sums", "follows", "recomputed"]
 """How much is proven.

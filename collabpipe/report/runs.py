@@ -18,7 +18,7 @@ from collabpipe.plan.paths import HISTORY, WEIGHTS
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import TrainingRecord
-from collabpipe.results.artefacts import Checkpoint, Evaluation
+from collabpipe.results.run_artefacts import Checkpoint, Evaluation
 from collabpipe.results.state import State
 from collabpipe.results.unfinished import Failed, begun, failed
 

@@ -26,9 +26,9 @@ from collabpipe.report.page import HERE, render
 from collabpipe.report.runs import COLLAPSED, DIVERGED, FINISHED, Runs, groups_of_provenance, read_page_runs
 from collabpipe.report.tables import ShownTable, study_tables
 from collabpipe.report.verdicts import claims_table, verdicts
-from collabpipe.results.artefacts import Report
 from collabpipe.results.state import State, look
 from collabpipe.results.studies import Study
+from collabpipe.results.study_artefacts import Report
 
 OUTCOMES = ("proven", "missing", "out of date", "broken")
 CITATION = HERE / "CITATION.cff"

@@ -9,7 +9,8 @@ from collabpipe.plan.paths import ASKED_FILE, RESULT_FILE, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.record_types import Asked, MetricsRecord, TrainingRecord
 from collabpipe.results.artefact import AnyArtefact
-from collabpipe.results.artefacts import Checkpoint, Predictions, artefacts
+from collabpipe.results.artefacts import artefacts
+from collabpipe.results.run_artefacts import Checkpoint, Predictions
 from collabpipe.results.state import State
 from collabpipe.results.store import Store
 

@@ -16,7 +16,8 @@ from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import training_digest
 from collabpipe.plan.record_types import TrainingRecord
 from collabpipe.results.artefact import AnyArtefact
-from collabpipe.results.artefacts import Checkpoint, PreparedData, artefacts
+from collabpipe.results.artefacts import artefacts
+from collabpipe.results.run_artefacts import Checkpoint, PreparedData
 from collabpipe.results.studies import known_studies
 
 Unasked = dict[str, list[Path]]

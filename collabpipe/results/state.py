@@ -11,10 +11,12 @@ from typing import Any
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.own import own_files
-from collabpipe.plan.plan import ChoiceKey, LabelsKey, Plan
+from collabpipe.plan.data_recipes import LabelsKey
+from collabpipe.plan.plan import ChoiceKey, Plan
 from collabpipe.plan.record_types import MetricsRecord
 from collabpipe.results.artefact import AnyArtefact, Known
-from collabpipe.results.artefacts import Evaluation, artefacts
+from collabpipe.results.artefacts import artefacts
+from collabpipe.results.run_artefacts import Evaluation
 
 
 @dataclass(frozen=True)

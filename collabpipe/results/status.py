@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from collabpipe.common.files import record_of
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
-from collabpipe.results.artefacts import Checkpoint, Evaluation
+from collabpipe.results.run_artefacts import Checkpoint, Evaluation
 from collabpipe.results.state import State, look
 from collabpipe.results.under_way import UnderWay
 from collabpipe.results.unfinished import Begun, Failed, begun, failed

@@ -19,7 +19,7 @@ from collabpipe.data.own import is_fetched, note_unchanged
 from collabpipe.plan.plan import Plan
 from collabpipe.results.adoption import adopt
 from collabpipe.results.artefact import AnyArtefact
-from collabpipe.results.artefacts import PreparedData
+from collabpipe.results.run_artefacts import PreparedData
 from collabpipe.results.state import State, look
 from collabpipe.results.studies import note_study
 

@@ -16,7 +16,7 @@ from collabpipe.plan.paths import ASKED_FILE, RESULT_FILE, STATE_FILE
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import Asked
-from collabpipe.results.artefacts import Checkpoint, Predictions, PreparedData
+from collabpipe.results.run_artefacts import Checkpoint, Predictions, PreparedData
 from collabpipe.results.state import State
 from collabpipe.results.under_way import UnderWay
 

@@ -10,7 +10,8 @@ import pytest
 from collabpipe.common.files import read_json, sealed, write_json
 from collabpipe.plan.paths import STUDY_FOLDERS
 from collabpipe.results.artefact import AnyArtefact
-from collabpipe.results.artefacts import PreparedData, artefacts
+from collabpipe.results.artefacts import artefacts
+from collabpipe.results.run_artefacts import PreparedData
 from collabpipe.results.state import look
 from tests.workspaces import Workspace
 

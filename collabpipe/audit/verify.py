@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from collabpipe.audit.compare import alike
 from collabpipe.audit.proofs import Broken, Check, Stale, check_same, check_sums, sealed_record
-from collabpipe.common.files import json_text, record_of, seal_of, sealed
+from collabpipe.common.files import json_text, sealed
 from collabpipe.data.labels import label_record, read_labels
-from collabpipe.data.own import known_sums, unchanged
+from collabpipe.data.own import unchanged
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import FurtherRecipe, TrainRecipe, training_digest
 from collabpipe.plan.record_types import (
@@ -24,7 +24,6 @@ from collabpipe.plan.record_types import (
     DataRecord,
     LabelsRecord,
     MetricsRecord,
-    TablesProvenance,
     TrainingRecord,
 )
 from collabpipe.results.artefact import AnyArtefact, Known
@@ -67,6 +66,8 @@ class Verifier:
         for (what, file), said in zip(artefact.inputs, artefact.says(record), strict=True):
             if (known := self.proven.get(file)) is not None:
                 check_same(path, what, said, known, Stale)
+        if all(file in self.proven for file in artefact.waits_for) and not artefact.agrees(record):
+            raise Stale(f"{path}: {artefact.disagrees}")
         if not isinstance(artefact, Labels | Choice):
             check_sums(record["files"], artefact.folder, path, artefact.names)
         match artefact:
@@ -88,11 +89,8 @@ class Verifier:
         return all(file in self.proven for _, file in artefact.inputs)
 
     def _data(self, data: PreparedData, record: DataRecord) -> None:
-        known = {} if self.follows else known_sums(data.raw)
-        if unchanged(data.recipe, data.data_dir, record["made_from"], known) is None:
-            raise Stale(
-                f"{data.record}: was prepared from other files than those that lie in data_dir {data.data_dir} now"
-            )
+        if self.follows and unchanged(data.recipe, data.data_dir, record["made_from"], {}) is None:
+            raise Stale(f"{data.record}: {data.disagrees}")
 
     def _labels(self, artefact: Labels, record: LabelsRecord) -> None:
         path, recipe = artefact.labels, artefact.recipe
@@ -140,7 +138,6 @@ class Verifier:
         path, recipe = evaluation.record, evaluation.recipe
         trained = recipe.trained if isinstance(recipe, FurtherRecipe) else recipe
         check_same(path, "key", metrics["key"], metrics["digest"])
-        check_same(path, "key", metrics["digest"], evaluation.store_key(metrics))
         check_same(path, "outcome", metrics["status"], outcome(trained, metrics))
         if self.statuses.get(str(trained.run)) == "diverged":
             check_same(path, "outcome", metrics["status"], "diverged")
@@ -172,10 +169,6 @@ class Verifier:
 
     def _tables(self, tables: Tables) -> None:
         path = tables.record
-        where: TablesProvenance = record_of(tables.provenance)
-        made_with = where.get("overhead")
-        if tables.overhead in self.proven and made_with is not None:
-            check_same(path, "overhead", made_with, seal_of(tables.overhead), Stale)
         below = [one for one in self.artefacts if not isinstance(one, Tables | Figures | Report)]
         if self.follows and all(one.record in self.proven for one in below):
             from collabpipe.analysis.runs import read_runs

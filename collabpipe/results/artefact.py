@@ -36,6 +36,8 @@ class Artefact(Generic[Asked, Found]):
 
     asked_by: ClassVar[str] = "recipe"
     """What messages call the recipe."""
+    disagrees = "was made by an earlier version of collabpipe, which would be done otherwise now"
+    """What messages say of one whose record does not agree."""
 
     def __init__(
         self,

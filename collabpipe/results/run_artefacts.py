@@ -42,6 +42,7 @@ class PreparedData(Artefact[DataRecipe, DataRecord]):
     def __init__(self, plan: Plan, recipe: DataRecipe):
         name = recipe.dataset
         self.raw, self.data_dir = plan.paths.raw(name), plan.data_dir(name)
+        self.disagrees = f"was prepared from other files than those that lie in data_dir {self.data_dir} now"
         folder = plan.paths.dataset(name)
         super().__init__(recipe, name, "data set", f"prepare_dataset/{name}", folder, DATA_FILES)
         self.fetched = self.raw / FETCHED
@@ -123,6 +124,7 @@ class Choice(Artefact[SelectionRecipe, ChoiceRecord]):
     """The chosen hyper-parameters of a searched method, for a data set, noise and network."""
 
     asked_by = "selection"
+    disagrees = "does not name one of the candidates"
 
     def __init__(self, plan: Plan, recipe: SelectionRecipe, candidates: Iterable[Checkpoint]):
         key = (recipe.dataset, recipe.noise, recipe.network, recipe.method)

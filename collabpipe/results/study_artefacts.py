@@ -53,6 +53,8 @@ class _Shown(Artefact[StudyRecipe, ShownRecord]):
 class Tables(_Shown):
     """The tables of the study."""
 
+    disagrees = "belongs to another overhead table than the one that is here"
+
     def __init__(
         self, plan: Plan, evaluations: Iterable[Predictions[Any]], choices: Iterable[Choice], overhead: Overhead
     ):

@@ -35,7 +35,8 @@ from collabpipe.jobs.evaluate import evaluate, metrics_of
 from collabpipe.jobs.overhead import measure_study
 from collabpipe.jobs.train import train
 from collabpipe.plan.paths import PREDICTIONS, Paths
-from collabpipe.plan.recipes import LabelsRecipe, read_recipe, training_digest
+from collabpipe.plan.recipes import EVALUATION_NUMERICS, LabelsRecipe, read_recipe, training_digest
+from collabpipe.plan.study_recipes import REPORT_NUMERICS
 from collabpipe.report.write import write_report
 from collabpipe.results.records import evaluation_key
 from collabpipe.results.retention import thin
@@ -624,6 +625,59 @@ def test_a_candidate_that_was_tampered_with_is_named_and_not_the_choice(
     assert (verdict.code, len(verdict.breaks)) == (1, 1)
     assert verdict.breaks[0].startswith(f"results/{candidate}: ")
     assert verdict.counts()["candidate"] == (2, 1, 0, 1)
+
+
+# --- out of date -----------------------------------------------------------------------------------------------------
+
+
+def an_earlier_page(study: Workspace) -> Path:
+    report = study.folder / "report.json"
+    reseal(report, numerics=REPORT_NUMERICS - 1)
+    return report
+
+
+def an_earlier_evaluation(study: Workspace) -> Path:
+    """Under the key that it had then, with metrics that are computed otherwise now."""
+    record = metrics(study.results)
+    inputs = read_json(record)["inputs"]
+    key = json_digest(
+        {"evaluation": EVALUATION_NUMERICS - 1, "training": inputs["training"], "test": inputs["test.arrow"]}
+    )
+    reseal(record, digest=key, key=key, last=read_json(record)["last"] | {"accuracy": 0.5})
+    return record
+
+
+def tables_with_another_overhead(study: Workspace) -> Path:
+    paths = study.plan.paths
+    where = paths.provenance(paths.tables)
+    write_json(where, read_json(where) | {"overhead": "0" * 64})
+    return paths.tables / "record.json"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (an_earlier_page, "was made by an earlier version of collabpipe"),
+        (an_earlier_evaluation, "was made by an earlier version of collabpipe"),
+        (tables_with_another_overhead, "belongs to another overhead table than the one that is here"),
+    ],
+    ids=name_of,
+)
+def test_what_is_made_otherwise_now_is_out_of_date_for_verify_as_for_snakemake(
+    make: Callable[[Workspace], Path], words: str, study: Workspace, verify: Verify
+) -> None:
+    record = make(study)
+    [told] = broken(study, "sums")
+    assert told.startswith(f"{record}: {words}")
+    verdict = verify(study)
+    assert (verdict.code, len(verdict.breaks)) == (1, 1)
+    assert verdict.breaks[0].startswith(f"{record.relative_to(study.root)}: {words}")
+    assert "Nothing of this needs to be removed. Make it again: snakemake" in verdict.error
+    assert "first break" not in verdict.error
+
+    # What the advice names, makes it again.
+    study.snakemake()
+    assert broken(study, "follows") == []
 
 
 # --- missing ---------------------------------------------------------------------------------------------------------

@@ -31,8 +31,9 @@ def run(arguments: Namespace) -> None:
     with only_process(paths.root, "pruning"):
         found = unasked([study.plan for study in named or known], paths)
         show_unasked(found, named or known)
-        if found and arguments.remove:
+        if arguments.remove:
             remove(found, paths)
+        if found and arguments.remove:
             print("Removed.")
         elif found:
             advise_removal(found, named, known, paths)

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from collabpipe.common.errors import CollabpipeError, unwritable
 
-CLAIM = "writer.json"
+CLAIM, LOCK = "writer.json", "lock"
 BEAT_SECONDS = 5.0
 SILENT_SECONDS = 60.0
 """More than the time that a busy file server may take to show a touch to another host."""
@@ -144,7 +144,7 @@ def writing(folder: Path) -> Iterator[Writer]:
     Raises:
         CollabpipeError: the folder cannot be written.
     """
-    writer, lock = Writer(folder), FileLock(folder / "lock")
+    writer, lock = Writer(folder), FileLock(folder / LOCK)
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -163,6 +163,11 @@ def claimed_elsewhere(folder: Path) -> bool:
     return bool(_read(folder / CLAIM).get("kernel", _this_kernel()) != _this_kernel())
 
 
+def is_unwritten(folder: Path) -> bool:
+    """Whether writers have left nothing in `folder` but their lock, as a job that failed at its start."""
+    return folder.is_dir() and all(file.name in (CLAIM, LOCK) for file in folder.iterdir())
+
+
 def at_work(folder: Path) -> str | None:
     """Who writes `folder` now, for a person; None if nobody does."""
     owner, claim = _read(folder / CLAIM), folder / CLAIM
@@ -172,7 +177,7 @@ def at_work(folder: Path) -> str | None:
         if owner.get("kernel") != _this_kernel():
             return described(owner) if time.time() - claim.stat().st_mtime < SILENT_SECONDS else None
         # A shared lock, as who may only read can take it too; closing the file gives it back.
-        with (folder / "lock").open("rb") as lock:
+        with (folder / LOCK).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return described(owner)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
+from collabpipe.host.writer import at_work, is_unwritten
 from collabpipe.plan.paths import ASKED_FILE, OVERHEAD_RECORD, RECORDS, RESULT_FILE, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import training_digest
@@ -119,7 +120,7 @@ def _stored(asked: _Asked, kept: Iterable[TrainingRecord], paths: Paths) -> list
     for record in kept:
         keys.add(record.get("key"))
         trainings.add(record.get("digest"))
-    for folder in paths.stored():
+    for folder in (folder for folder in paths.stored() if not is_unwritten(folder)):
         by, result = record_of(folder / ASKED_FILE), record_of(folder / RESULT_FILE)
         if not by and folder.name in keys:
             trainings.add(training_digest(result) if result else None)
@@ -175,8 +176,9 @@ def freed_bytes(found: Unasked) -> int:
 
 
 def remove(found: Unasked, paths: Paths) -> None:
-    """Remove what was found, and the folders that are empty then."""
-    for path in (path for of_kind in found.values() for path in of_kind):
+    """Remove what was found, the folders that are empty then, and those that failed jobs left empty in the store."""
+    unwritten = [folder for folder in paths.stored() if is_unwritten(folder) and not at_work(folder)]
+    for path in (path for paths_of in (*found.values(), unwritten) for path in paths_of):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -16,7 +16,7 @@ from typing import Any, cast
 from filelock import FileLock, Timeout
 
 from collabpipe.common.files import file_digest, link_or_copy, read_json, write_json
-from collabpipe.host.writer import Writer, claimed_elsewhere, writing
+from collabpipe.host.writer import LOCK, Writer, claimed_elsewhere, writing
 from collabpipe.plan.paths import RESULT_FILE
 from collabpipe.plan.record_types import Exchange, Stored
 
@@ -78,7 +78,7 @@ class Store:
         folder = self.folder(key)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(folder / "lock").acquire(blocking=False):
+            with FileLock(folder / LOCK).acquire(blocking=False):
                 if not (folder / RESULT_FILE).exists() and not claimed_elsewhere(folder):
                     _link(files, source, folder)
                     write_json(folder / RESULT_FILE, {**about, "key": key, "files": dict(files)}, durable=False)

@@ -18,6 +18,7 @@ from collabpipe.common.files import read_json
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.prune import freed_bytes, remove, unasked
+from collabpipe.results.store import Store
 from collabpipe.results.studies import studies_in
 from collabpipe.results.timestamps import settle
 from tests import searches
@@ -451,6 +452,24 @@ def test_what_users_put_beside_the_results_is_left_alone(study: Workspace, prune
     assert notes.exists()
     assert (study.folder / "tables" / "mine.csv").exists()
     assert (study.folder / "logs").exists()
+
+
+def test_what_a_failed_job_left_in_the_store_is_no_result_and_goes_unless_somebody_writes_there(
+    study: Workspace, prune: Prune
+) -> None:
+    store, key = Store(study.paths.store), "ab" + 62 * "0"
+    with pytest.raises(ZeroDivisionError), store.writing(key) as writer:
+        raise ZeroDivisionError
+    assert writer.folder.is_dir()
+
+    assert prune(study).startswith("Everything here is asked for")
+    with store.writing(key):
+        assert prune(study, "--remove").startswith("Everything here is asked for")
+        assert writer.claim.exists()
+    printed = prune(study, "--remove")
+    assert printed.startswith("Everything here is asked for")
+    assert "Removed" not in printed
+    assert not writer.folder.exists()
 
 
 def test_a_run_whose_record_cannot_be_read_is_kept_while_it_is_asked_for(study: Workspace, prune: Prune) -> None:

@@ -13,6 +13,7 @@ from collabpipe.catalogue.sources import SOURCES
 from collabpipe.cli.arguments import add_config
 from collabpipe.cli.console import console, duration, first_few
 from collabpipe.cli.status import failures
+from collabpipe.common.counts import counted
 from collabpipe.host.results_lock import occupy
 from collabpipe.plan.plan import Plan
 from collabpipe.results.earlier import take_over
@@ -80,14 +81,13 @@ def show_plan(plan: Plan, state: State) -> None:
                 "classes: some will have no part in the choice of the best epoch. Raise it to change that."
             )
     if plan.selections:
-        candidates = sum(name in state.trained for name in plan.candidates)
-        out.print(
-            f"{len(plan.selections)} choices: {len(state.chosen)} made; {len(plan.candidates)} candidates' trainings: "
-            f"{candidates} trained"
-        )
+        choices = counted(len(plan.selections), "choice", "choices")
+        candidates = counted(len(plan.candidates), "training of a candidate", "trainings of candidates")
+        done = sum(name in state.trained for name in plan.candidates)
+        out.print(f"{choices}: {len(state.chosen)} made; {candidates}: {done} done")
     now = status_of(plan, state)
-    done = f"{sum(trained.values())} trained, {len(state.evaluated)} evaluated"
-    out.print(f"{len(plan.runs)} runs: {done}; {now.shown}")
+    runs, evaluations = counted(len(plan.runs), "run", "runs"), len(state.evaluated)
+    out.print(f"{runs}: {trained.total()} trained, {evaluations} evaluated; {now.shown}")
     unfinished = now.of("running", "stopped")
     for text in (*first_few("Trainings that were begun and are not finished:", unfinished, str), *failures(now)):
         print(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
+from collabpipe.common.counts import counted
 from collabpipe.host.results_lock import only_process
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
@@ -49,7 +50,8 @@ def show_unasked(found: Unasked, studies: Sequence[Study]) -> None:
     if not number:
         print(f"Everything here is asked for by {asked}.")
         return
-    print(f"{number} files and folders that none of {asked} asks for; {decimal(freed_bytes(found))}.")
+    what = counted(number, "file or folder", "files and folders")
+    print(f"Not asked for by {asked}: {what}, {decimal(freed_bytes(found))}.")
 
 
 def advise_removal(found: Unasked, named: Sequence[Study], known: Sequence[Study], paths: Paths) -> None:
@@ -61,7 +63,7 @@ def advise_removal(found: Unasked, named: Sequence[Study], known: Sequence[Study
         kept = number - sum(len(of_kind) for of_kind in left.values())
         if kept:
             needed.append(study)
-            print(f"{kept} of them are asked for by study {study.name} ({study.label}).")
+            print(f"{counted(kept, 'of them is', 'of them are')} asked for by study {study.name} ({study.label}).")
     if needed:
         print(f"To list what no study asks for: {prune_command(paths)}")
     else:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from collabpipe.cli.console import console
+from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
 from collabpipe.plan.figures import FIGURES
@@ -98,10 +99,8 @@ def _show_robustness(lines: list[str], console: Console) -> None:
 def _progress(study: Study, state: State) -> str:
     plan = study.plan
     trained = sum(name in state.trained for name in plan.runs)
-    return (
-        f"Of the {len(plan.runs)} runs of study {study.name} ({study.label}) {trained} are trained and "
-        f"{len(state.evaluated)} evaluated."
-    )
+    runs, done = counted(len(plan.runs), "run", "runs"), counted(trained, "is trained", "are trained")
+    return f"Of {runs} of study {study.name} ({study.label}) {done} and {len(state.evaluated)} evaluated."
 
 
 def _standing(study: Study, state: State) -> Iterator[str]:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from collabpipe.cli.arguments import add_study_choice, at_least
 from collabpipe.cli.console import console, duration, first_few
+from collabpipe.common.counts import counted
 from collabpipe.host.signals import Interrupted
 from collabpipe.results.status import Stage, Status, status_of
 from collabpipe.results.studies import study_asked_for
@@ -96,8 +97,9 @@ def _drawn(found: Status) -> RenderableType:
 
 def lines(found: Status) -> Iterator[str]:
     """How far a study is, in lines for a person."""
+    trainings = counted(len(found.trainings), "training", "trainings")
     counts = [f"{number} {stage}" for stage, number in found.counts.items() if number]
-    yield f"study {found.plan.settings.study}: {100 * found.share:.0f}% of {len(found.trainings)} trainings"
+    yield f"study {found.plan.settings.study}: {100 * found.share:.0f}% of {trainings}"
     yield f"{', '.join(counts)}; {found.shown}"
     yield f"The study is finished: collabpipe show {found.plan.paths.study}" if found.complete else _left(found)
     for stage in LISTED:
@@ -117,4 +119,4 @@ def _left(found: Status) -> str:
         return "Time left: not known before a training has finished. collabpipe plan --estimate measures it."
     if seconds and running:
         return f"Time left: about {duration(seconds / running)} of training, with {running} at once as now."
-    return f"Time left: about {duration(seconds)} of training, one after the other." if seconds else "All are trained."
+    return f"Time left: about {duration(seconds)} of training, one after the other." if seconds else "Time left: none."

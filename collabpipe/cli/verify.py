@@ -10,6 +10,7 @@ from rich.table import Table
 
 from collabpipe.cli.arguments import add_study_choice
 from collabpipe.cli.console import console
+from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.results.studies import Study, study_asked_for
 
@@ -64,8 +65,8 @@ def show_proofs(verifier: Verifier, study: Study) -> None:
         messages.append(f"out of date: {lines}\nNothing of this needs to be removed. Make it again: {study.command}")
     missing = sum(of_kind["missing"] for of_kind in counts.values())
     if missing and not messages:
-        many = "1 artefact is" if missing == 1 else f"{missing} artefacts are"
-        messages.append(f"{many} missing, so the tables are not proven. Make what is missing: {study.command}")
+        artefacts = counted(missing, "artefact", "artefacts")
+        messages.append(f"missing: {artefacts}, so the tables are not proven. Make what is missing: {study.command}")
     if messages:
         raise CollabpipeError("\n".join(messages))
     print("Every cell of the tables follows from its data, labels, recipes and checkpoints.")

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from collabpipe.analysis.figures.run_curve import QUANTITIES, run_curve
+from collabpipe.common.counts import counted
 from collabpipe.common.files import record_of
 from collabpipe.plan.paths import HISTORY, WEIGHTS
 from collabpipe.plan.plan import Plan
@@ -127,7 +128,7 @@ def _curve(folder: Path, name: str) -> dict[str, Any]:
     table = pq.ParquetFile(file).read(use_threads=False)
     wanted = [column for column in ("epoch", *(column for column, *_ in QUANTITIES)) if column in table.column_names]
     history: dict[str, Sequence[float | None]] = {column: table.column(column).to_pylist() for column in wanted}
-    said = [f"{table.num_rows} epochs"]
+    said = [counted(table.num_rows, "epoch", "epochs")]
     for column, _, _, label in QUANTITIES:
         values = [value for value in history.get(column, ()) if value is not None and math.isfinite(value)]
         if values:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
 from collabpipe.host.writer import at_work, is_unwritten
@@ -153,7 +154,7 @@ def left_over(plan: Plan) -> str:
         left = [record for record in left if not asked.needs(record)]
     if not left:
         return ""
-    runs = "1 run lies" if len(left) == 1 else f"{len(left):,} runs lie"
+    runs = counted(len(left), "run lies", "runs lie")
     return f"{runs} in {plan.paths.folder} that the study does not ask for any more. See: {prune_command(plan.paths)}"
 
 

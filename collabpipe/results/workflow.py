@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError, nearest
 from collabpipe.host.gpus import MASK, find_gpus, visible_devices
 from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, Paths
@@ -198,8 +199,9 @@ class Workflow:
             return ""
         asked = f"--resources gpu={limit}" if limit is not None else "no --resources gpu=N"
         return (
-            f"{gpus} GPUs here, {jobs} training{'s' * (jobs > 1)} each (execution.jobs_per_gpu), and {asked}. "
-            f"--resources gpu={gpus * jobs} uses all of them, and no training occupies a core while it waits for a GPU."
+            f"{counted(gpus, 'GPU', 'GPUs')} here, {counted(jobs, 'training', 'trainings')} each "
+            f"(execution.jobs_per_gpu), and {asked}. "
+            f"--resources gpu={gpus * jobs} leaves none idle, and no training occupies a core while it waits for a GPU."
         )
 
     # The options of the commands, quoted for a shell.

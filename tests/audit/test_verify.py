@@ -702,9 +702,9 @@ def test_what_is_missing_is_told_as_missing_and_nothing_else_is_blamed(
     number = 2 if kind == "label file" else 1
     assert verdict.missing() == {kind: number}
     assert verdict.code == 1
-    many = "1 artefact is" if number == 1 else f"{number} artefacts are"
+    many = "1 artefact" if number == 1 else f"{number} artefacts"
     make = "Make what is missing: snakemake --cores all\n"
-    assert f"error: {many} missing, so the tables are not proven. {make}" in verdict.error
+    assert f"error: missing: {many}, so the tables are not proven. {make}" in verdict.error
     assert PROVEN not in verdict.text
 
 
@@ -716,7 +716,7 @@ def test_tables_alone_are_told_from_what_is_missing(study: Workspace, verify: Ve
     verdict = verify(study)
     assert (verdict.code, verdict.breaks) == (1, [])
     assert verdict.missing() == {"data set": 1, "label file": 2, "checkpoint": 6, "evaluation": 6}
-    assert "15 artefacts are missing" in verdict.error
+    assert "missing: 15 artefacts" in verdict.error
 
 
 def test_one_file_of_an_artefact_that_is_missing_is_named(study: Workspace, verify: Verify) -> None:
@@ -728,7 +728,7 @@ def test_one_file_of_an_artefact_that_is_missing_is_named(study: Workspace, veri
 def test_a_study_that_was_never_run_is_missing(fresh: Workspace, verify: Verify) -> None:
     verdict = verify(fresh)
     assert (verdict.code, verdict.breaks) == (1, [])
-    assert "19 artefacts are missing" in verdict.error
+    assert "missing: 19 artefacts" in verdict.error
     assert not fresh.results.exists()
 
 

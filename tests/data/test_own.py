@@ -119,7 +119,7 @@ def test_a_missing_data_dir_is_told_before_any_job_with_file_line_and_key(pictur
         assert f"config/config.yaml:{line}: datasets.own.data_dir: {tmp_path / 'frames' / 'train'}: is missing." in told
         assert "CalledProcessError" not in told
         assert "Traceback" not in told
-    assert "1 runs: 0 trained" in told, "the plan is shown all the same"
+    assert "1 run: 0 trained" in told, "the plan is shown all the same"
 
 
 def test_what_is_prepared_needs_no_data_dir(pictures: Workspace, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_what_a_configuration_no_longer_asks_for_is_listed_and_then_removed_and_
     printed = prune(study)
     assert listed(study, printed) == gone
     megabytes = decimal(freed)
-    assert f"{len(gone)} files and folders that none of config/config.yaml asks for; {megabytes}.\n" in printed
+    assert f"Not asked for by config/config.yaml: {len(gone)} files and folders, {megabytes}.\n" in printed
     assert printed.endswith("Remove them with: collabpipe prune --remove\n")
     assert study.times() == times, "nothing is removed that was only listed"
 

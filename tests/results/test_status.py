@@ -153,7 +153,7 @@ def test_a_failed_evaluation_is_no_failed_training(study: Workspace) -> None:
     assert (found["share"], found["seconds_left"]) == (1.0, 0.0)
     study.paths.log(job).unlink()
     assert counts(record(study)) == {"done": 4, "trained": 2}
-    assert "All are trained." in text(study)
+    assert "Time left: none." in text(study)
 
 
 def test_a_diverged_training_says_where(lab: Lab, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_ends_watching(study: Workspace)
     )
     os.close(theirs)
     seen = b""
-    while b"All are trained." not in seen:
+    while b"Time left: none." not in seen:
         seen += os.read(ours, 1000)
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode(errors="replace"))
     assert f"study small: 100% of 6 trainings\r\n{'━' * 60}\r\n6 done; tables are to be made\r\n" in shown

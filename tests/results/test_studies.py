@@ -265,7 +265,7 @@ def test_a_table_is_shown_with_its_study_and_whether_it_is_what_that_asks_for(he
     shown = here("show")
     assert "study small" in shown.splitlines()[0]
     assert "OUT OF DATE: study small (config/config.yaml) was changed after these tables were made.\n" in shown
-    assert "Of the 9 runs of study small (config/config.yaml) 6 are trained and 6 evaluated. " in shown
+    assert "Of 9 runs of study small (config/config.yaml) 6 are trained and 6 evaluated. " in shown
     assert "Make what is missing, and the tables again: snakemake --cores all\n" in shown
 
 
@@ -276,10 +276,23 @@ def test_tables_of_other_results_than_those_here_are_out_of_date(here: Here) -> 
     assert "has other results by now than these tables show.\n" in here("show")
 
 
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ([0], "Of 1 run of study small (config/config.yaml) 1 is trained and 1 evaluated."),
+        ([0, 9], "Of 2 runs of study small (config/config.yaml) 1 is trained and 1 evaluated."),
+        ([9], "Of 1 run of study small (config/config.yaml) 0 are trained and 0 evaluated."),
+    ],
+)
+def test_one_run_is_told_in_the_singular(seeds: list[int], said: str, here: Here) -> None:
+    here.study.configure(altered({"seeds": seeds, "methods": {"output": None, "output_control": None}}))
+    assert said in here("show")
+
+
 def test_without_tables_it_is_said_which_study_makes_them(here: Here) -> None:
     shutil.rmtree(here.folder / "tables")
     refused = here("show", code=1)
-    assert "Of the 6 runs of study small (config/config.yaml) 6 are trained and 6 evaluated." in refused
+    assert "Of 6 runs of study small (config/config.yaml) 6 are trained and 6 evaluated." in refused
     assert refused.endswith("Make them: snakemake --cores all\n")
 
 

@@ -101,7 +101,7 @@ def test_who_wants_no_gpu_asks_for_none_and_gets_none(host: Path, study: Workspa
     ("limit", "said"),
     [
         (None, "2 GPUs here, 2 trainings each (execution.jobs_per_gpu), and no --resources gpu=N."),
-        (64, "and --resources gpu=64. --resources gpu=4 uses all of them"),
+        (64, "and --resources gpu=64. --resources gpu=4 leaves none idle"),
         (4, ""),
         (1, ""),
     ],

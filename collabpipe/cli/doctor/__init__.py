@@ -18,6 +18,7 @@ from rich.text import Text
 from collabpipe.cli.arguments import add_config
 from collabpipe.cli.doctor import gpus, machine, services
 from collabpipe.cli.doctor.findings import Finding, failure, warning
+from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError
 
 ALL_SECONDS = 8.5
@@ -92,7 +93,8 @@ def show_findings(findings: Iterable[tuple[str, Finding]]) -> None:
         console.print(line, soft_wrap=True)
         if finding.fix:
             console.print(Text(f"{'':<17}fix: {finding.fix}"), soft_wrap=True)
-    console.print(f"{counts['ok']} ok, {counts['warning']} warnings, {counts['failure']} failures")
+    warnings = counted(counts["warning"], "warning", "warnings")
+    console.print(f"{counts['ok']} ok, {warnings}, {counted(counts['failure'], 'failure', 'failures')}")
     if counts["failure"]:
         raise CollabpipeError(
             "with a failure, a study cannot be made here, or not well. Follow the fix below each failure."

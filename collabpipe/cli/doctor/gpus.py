@@ -16,6 +16,7 @@ from collabpipe.cli.doctor import asking
 from collabpipe.cli.doctor.asking import Answer, ask
 from collabpipe.cli.doctor.findings import Finding, Level, failure, ok, warning
 from collabpipe.cli.doctor.machine import against_lock
+from collabpipe.common.counts import counted
 from collabpipe.host.gpu_lease import lease_holders
 from collabpipe.host.gpus import MASK, SIMULATED, find_gpus, hides_all, visible_devices
 
@@ -166,7 +167,7 @@ def _build_for(cards: Sequence[Card]) -> list[Finding]:
         fix = f"a driver of version {BUILDS[0].driver} or newer; or leave out through {MASK} the cards that do not fit"
     cuda, driver = cuda_of_torch(), cards[0].driver
     if cuda is None:
-        idle = f"torch is built for the CPU alone, so {len(cards)} GPUs stay idle"
+        idle = f"torch is built for the CPU alone, so {counted(len(cards), 'GPU stays', 'GPUs stay')} idle"
         return [failure(idle, f"{fix}; or {MASK}= (empty) if that is meant")]
     build = next((build for build in BUILDS if build.cuda == cuda), None)
     if build is None:

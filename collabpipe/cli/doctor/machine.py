@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from collabpipe.cli.doctor.findings import Finding, failure, ok, warning
+from collabpipe.common.counts import counted
 from collabpipe.common.whereabouts import commit
 from collabpipe.host.gpu_lease import NETWORK
 from collabpipe.host.results_lock import linked
@@ -81,7 +82,7 @@ def check_threads(config: Sequence[Path]) -> list[Finding]:
     cores = len(os.sched_getaffinity(0))
     quota = cpu_quota()
     usable = max(1, int(min(cores, quota)))
-    text = f"{usable} of {os.cpu_count()} cores usable; training.threads: {threads}"
+    text = f"{usable} of {counted(os.cpu_count() or 1, 'core', 'cores')} usable; training.threads: {threads}"
     if threads > usable:
         findings = [
             warning(f"{text}, which is more", "use more cores, or set fewer threads (everything is then trained again)")
@@ -93,7 +94,8 @@ def check_threads(config: Sequence[Path]) -> list[Finding]:
         findings.append(warning(found, f"snakemake --cores {usable}"))
     omp = os.environ.get("OMP_NUM_THREADS")
     if omp and not (omp.isdecimal() and 1 <= int(omp) <= usable):
-        findings.append(warning(f"OMP_NUM_THREADS={omp} does not suit {usable} cores", "unset OMP_NUM_THREADS"))
+        found = f"OMP_NUM_THREADS={omp} does not suit {counted(usable, 'core', 'cores')}"
+        findings.append(warning(found, "unset OMP_NUM_THREADS"))
     return findings
 
 

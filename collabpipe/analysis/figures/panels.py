@@ -21,6 +21,7 @@ from collabpipe.analysis.figures.style import (
     width_of,
     wrapped,
 )
+from collabpipe.common.counts import counted
 
 Draw = Callable[[Axes, Sequence[str]], None]
 ACROSS = 3
@@ -46,15 +47,14 @@ class Section:
     methods: Methods
 
 
-def by_groups(sections: Sequence[Section], width: float = 2.6, height: float = 2.0) -> Figure:
+def by_groups(sections: Sequence[Section], width: float = 2.6, height: float = 2.0, most: int = MOST_PANELS) -> Figure:
     """A row per panel and a column per group of methods, at most three side by side, under the methods' legends.
 
-    A section with a single group has its panels side by side.
+    A section with a single group has its panels side by side. Of more than `most` panels, the first of each section
+    are drawn, and a line says how many are left out.
     """
-    every = sum(len(section.methods.groups) for section in sections)
-    most = max(MOST_PANELS // every, 1)
-    left_out = sum(len(section.panels[most:]) for section in sections)
-    bands = [band for section in sections for band in _bands(section, most)]
+    first, left_out = _fitting(sections, most)
+    bands = [band for section in sections for band in _bands(section, first)]
     columns = max(band.columns for band in bands)
     keys = [[method_key(band.styles, group, width) for group in band.groups] for band in bands]
     rooms = [(width + 0.85) * (band.columns if len(band.groups) == 1 else 1) for band in bands]
@@ -67,7 +67,7 @@ def by_groups(sections: Sequence[Section], width: float = 2.6, height: float = 2
     sheet = Sheet(sum(band.rows for band in bands), columns, width, height, titles=titles, heads=heads)
     if left_out:
         x, y, *_ = sheet.place(0.1, heads[0] - 0.1, 0.0, 0.0)
-        sheet.figure.text(x, y, f"{left_out} further panels are left out.", color=GREY)
+        sheet.figure.text(x, y, f"{counted(left_out, 'further panel is', 'further panels are')} left out.", color=GREY)
     for band, start, of, size in zip(bands, starts, keys, sizes, strict=True):
         for column, (key, (across, _)) in enumerate(zip(of, size, strict=True)):
             sheet.legend(key, start, column, across)
@@ -78,6 +78,17 @@ def by_groups(sections: Sequence[Section], width: float = 2.6, height: float = 2
                 if present:
                     panel.draw(sheet.axes(start + row, place, wrapped(panel.title, width)), present)
     return sheet.figure
+
+
+def _fitting(sections: Sequence[Section], most: int) -> tuple[int, int]:
+    """How many panels of each section are drawn, and how many panels, one per group of methods, are left out."""
+
+    def drawn(first: int) -> int:
+        return sum(len(section.panels[:first]) * len(section.methods.groups) for section in sections)
+
+    longest = max(len(section.panels) for section in sections)
+    first = next((number for number in range(longest, 1, -1) if drawn(number) <= most), 1)
+    return first, drawn(longest) - drawn(first)
 
 
 @dataclass(frozen=True)

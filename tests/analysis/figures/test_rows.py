@@ -83,8 +83,8 @@ def test_flipped_labels_are_memorised_or_seen_through(made: Made) -> None:
 
 @EACH
 def test_classes_have_a_row_per_method(made: Made) -> None:
-    # Of the large study three classes are enough for thousands of numbers.
-    count = 10 if len(made.cells) < 20 else 3
+    # Of the large study two classes are enough for thousands of numbers.
+    count = 10 if len(made.cells) < 20 else 2
     predicted = made.predicted(classes=count)
     names = {cell[0]: [f"class {number}" for number in range(count)] for cell in made.cells}
     figure = drawn(draw_classes, predicted, names)

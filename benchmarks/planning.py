@@ -55,7 +55,7 @@ def from_nothing(context: Context, runs: int, seeds_per_job: int) -> Used:
 
 
 def measure(context: Context) -> list[Row]:
-    """Nothing to do; 1,000 and 10,000 runs, a seed a job and ten seeds a job."""
+    """Nothing to do; 1,000 and 10,000 runs, one seed per job and ten seeds per job."""
     rows = nothing_to_do(context)
     for seeds_per_job in (1, 10):
         few, many = (from_nothing(context, runs, seeds_per_job) for runs in (1_000, 10_000))

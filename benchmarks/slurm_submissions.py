@@ -1,4 +1,4 @@
-"""What a study of 1,000 trainings asks of SLURM's controller: one job a training, in arrays, in packed arrays.
+"""What a study of 1,000 trainings asks of SLURM's controller: one job per training, in arrays, in packed arrays.
 
     python -m benchmarks.slurm_submissions
 

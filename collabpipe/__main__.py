@@ -1,4 +1,4 @@
-"""Lets ``python -m collabpipe`` stand in for the ``collabpipe`` command."""
+"""``python -m collabpipe`` is the same as the ``collabpipe`` command."""
 
 from collabpipe.cli import main
 

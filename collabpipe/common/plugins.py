@@ -128,7 +128,7 @@ def enter(registry: Registry[Any], name: str, value: Any) -> None:
     """Enter `value` under `name` for the plugin that is being loaded.
 
     Raises:
-        CollabpipeError: no plugin is being loaded, or the name is taken or cannot stand in a configuration.
+        CollabpipeError: no plugin is being loaded, or the name is taken or cannot be written in a configuration.
     """
     if not _loading:
         raise CollabpipeError("only a file under plugins: of a configuration can register anything. Name it there.")

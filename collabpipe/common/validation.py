@@ -93,7 +93,7 @@ def _place(detail: ErrorDetails) -> Place:
 
 
 def _model_at(model: Any, place: Sequence[str]) -> type[BaseModel] | None:
-    """The model whose keys stand at `place` below `model`."""
+    """The model whose keys are at `place` below `model`."""
     for part in place:
         if isinstance(model, type) and issubclass(model, BaseModel):
             model = model.model_fields[part].annotation if part in model.model_fields else None

@@ -31,7 +31,7 @@ NESTING = 4
 
 VALUES = 2_000_000
 """The most that a pickle's dictionaries and lists may hold together, shared ones counted each time they occur:
-ImageNet32 has 128,116 labels a batch."""
+ImageNet32 has 128,116 labels per batch."""
 
 AGAIN = "Fetch it again."
 
@@ -40,7 +40,7 @@ class Refused(pickle.UnpicklingError):
     """A pickle that is more than plain data."""
 
 
-# What stands in for the globals that pickled arrays name. numpy's own are not lent out: with states and arguments of a
+# What replaces the globals that pickled arrays name. numpy's own are not lent out: with states and arguments of a
 # pickle's choosing they make arrays of pointers into foreign memory.
 class _Type:
     """A type of numbers, as numpy.dtype is pickled: its code, then its byte order as a state."""
@@ -144,7 +144,7 @@ def unpickle(file: BinaryIO, origin: object) -> Any:
 
 
 class _Plain:
-    """Puts arrays in place of what stood in for them, in as many values as the sources' files may have.
+    """Puts arrays in place of their replacements, in as many values as the sources' files may have.
 
     A few bytes that refer to one list again and again, in each of many layers, would else become endlessly many.
     """

@@ -205,7 +205,7 @@ def study_here(paths: Paths, name: str | None = None) -> Study:
 
 
 def study_asked_for(paths: Paths, asked: Sequence[Path], name: str | None = None) -> Study:
-    """The study in the files `asked`, or the one that `study_here` finds; one name may stand in place of files.
+    """The study in the files `asked`, or the one that `study_here` finds; one name may be given instead of files.
 
     Raises:
         CollabpipeError: no such study is known here, or a file cannot be read.

@@ -75,7 +75,7 @@ class Settings(Strict):
     @field_validator("datasets", "test_sets", "networks", mode="before")
     @classmethod
     def _name_is_default(cls, value: Any, info: Any) -> Any:
-        """`resnet18: {}` is a network of kind resnet18: the name stands in for a missing kind."""
+        """`resnet18: {}` is a network of kind resnet18: the name is used if the kind is missing."""
         key = "kind" if info.field_name == "networks" else "source"
         if not isinstance(value, Mapping):
             return value

@@ -116,7 +116,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     options = ["-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(["mount", *options], capture_output=True).returncode != 0:
-        pytest.skip("only root may mount a small disk; the test by RLIMIT_FSIZE stands in")
+        pytest.skip("only root may mount a small disk; the test by RLIMIT_FSIZE covers the same")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 

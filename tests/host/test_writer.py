@@ -1,4 +1,4 @@
-"""One writer a folder: real processes, also such as stand for hosts between which locks are not passed on."""
+"""One writer per folder: real processes, some of which act as hosts between which locks are not passed on."""
 
 from __future__ import annotations
 

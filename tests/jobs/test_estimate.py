@@ -94,7 +94,7 @@ def test_the_time_of_plain_cross_entropy_is_that_of_its_operations(tmp_path: Pat
     seen = 2 * 250 + 2 * 500
     assert found.seconds == pytest.approx((2 * 200 + seen / 3) * flops / 64 / RATE)
     assert parameters == PARAMETERS
-    # Two checkpoints in single precision, a prediction an image, and records.
+    # Two checkpoints in single precision, a prediction per image, and records.
     assert found.disk == 8 * PARAMETERS + 500 * (4 * 10 + 24) + RECORD_BYTES
     assert estimator.rates.measured == {}, "a given rate is not measured"
 

@@ -384,7 +384,7 @@ def test_a_checkpoint_that_was_changed_in_place_is_trained_again(
 def small_disk(folder: Path) -> Iterator[Callable[[int | None], Callable[[], None] | None]]:
     """A disk in `folder` and a function that leaves so many bytes of space on it (None: all there is).
 
-    Without the right to mount one, a limit on the size of a file stands in: the function returns what a command
+    Without the right to mount one, a limit on the size of a file is used instead: the function returns what a command
     has to call before it starts.
     """
     folder.mkdir(parents=True)

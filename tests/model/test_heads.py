@@ -65,7 +65,7 @@ def see_through(stage: Callable[[], nn.Module]) -> StagedNetwork:
 
 
 def inputs_of_each_part(passes: Passes) -> dict[str, Tensor]:
-    """What reaches each stage and the classifier, (rows, channels), where ones stand in front of every mask."""
+    """What reaches each stage and the classifier, (rows, channels), if every mask is applied to ones."""
     network = see_through(Fresh)
     activations = VirtualHeads(network, passes)(torch.ones(IMAGES, CHANNELS, 2, 2), generator())
     seen = {}
@@ -516,7 +516,7 @@ def test_branches_have_dropout_at_the_same_sites_from_the_given_generator(drop: 
 
 
 def check_masks(masks: Tensor, rate: float) -> None:
-    """One mask a branch, at `rate`, and no two alike."""
+    """One mask per branch, at `rate`, and no two alike."""
     if rate == 0.0:
         assert masks.eq(1.0).all()
         return

@@ -659,7 +659,7 @@ def test_memories_are_saved_with_the_training_and_not_with_the_network(name: str
 
 
 def mixed(seed: int, alpha: float = 1.0, count: int = 8) -> tuple[Tensor, Tensor]:
-    """A batch whose image and target rows are unit vectors: what is mixed in stands in them."""
+    """A batch whose image and target rows are unit vectors: they show what is mixed in."""
     unit = torch.eye(count)
     return mix(unit[:, :, None, None], unit, alpha, generator(seed))
 
@@ -711,7 +711,7 @@ def test_mixup_trains_on_the_mixed_images_and_targets() -> None:
 
 
 def test_mixup_of_independent_views_trains() -> None:
-    # The step brings a view a head, and one row of targets an image.
+    # The step brings a view per head, and one row of targets per image.
     method = at_work(asked(kind="combined", of="mixup+output_independent"))
     assert step(method).isfinite().all()
 

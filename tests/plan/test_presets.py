@@ -364,7 +364,7 @@ def test_snakemake_plans_all_trainings_of_a_preset(name: str, size: int, tmp_pat
     fresh = Workspace.create(tmp_path / "fresh", SMALL)
     for file in CONFIG.glob("*.yaml"):
         shutil.copy(file, fresh.config.parent)
-    # One seed a job plans the paper's study in a minute; all ten of a cell in one job take a few seconds.
+    # One seed per job plans the paper's study in a minute; all ten of a cell in one job take a few seconds.
     packed = fresh.root / "packed.yaml"
     packed.write_text(f"execution: {{seeds_per_job: {size}}}\n")
     if name == "paper":  # whose ImageNet32 every user brings along

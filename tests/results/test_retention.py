@@ -120,7 +120,7 @@ def test_half_keeps_the_last_weights_in_half_precision_and_everything_else_as_it
         assert content == evaluated[name][1], name
     weights = ("last.safetensors", "best.safetensors")
     files = record["files"] | {name: file_digest(folder / name) for name in weights}
-    # What was trained stands in the record as before, its weights' digest too.
+    # The record says what was trained, as before, its weights' digest too.
     assert desk.record("baseline") == sealed(record | {"kept": "half", "files": files})
     stored = desk.found("baseline")
     assert stored is not None

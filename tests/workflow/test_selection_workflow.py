@@ -18,7 +18,7 @@ from tests.workspaces import jobs
 NOTHING = "Nothing to be done"
 
 
-def test_final_runs_are_trained_with_what_was_chosen_and_keep_what_they_shall(searched: Searched) -> None:
+def test_final_runs_are_trained_with_what_was_chosen_and_keep_what_they_must(searched: Searched) -> None:
     choice = searched.choice
     chosen = choice["values"]["weight"]
 

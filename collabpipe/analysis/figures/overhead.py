@@ -83,7 +83,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, memory: Normalize, apart: float) -> N
     low, high = axes.get_ylim()
     names = spread([(value - low) / (high - low) for value in accuracy], apart)
     for x, y, name, label in zip(time, accuracy, names, rows["shown"], strict=True):
-        # Names stand at the right, where none hides another or a point.
+        # Names are at the right, where none hides another or a point.
         axes.annotate(
             label,
             (x, y),

@@ -36,7 +36,7 @@ class Artefact(Generic[Asked, Found]):
 
     asked_by: ClassVar[str] = "recipe"
     """What messages call the recipe."""
-    disagrees = "was made by an earlier version of collabpipe, which would be done otherwise now"
+    disagrees = "was made by an earlier version of collabpipe, and the present one makes it differently"
     """What messages say of one whose record does not agree."""
 
     def __init__(

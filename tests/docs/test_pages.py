@@ -78,6 +78,15 @@ def test_the_table_of_contents_of_the_site_names_every_page_once() -> None:
     assert sorted(listed) == [page for page in PAGES if page != DOCS / "index.md"]
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/adding-a-method.md"])
+def test_every_file_that_a_page_tells_to_touch_is_there(page: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    named = re.findall(r"\b(?:collabpipe|config|docs|rules|tests)/[a-z_/0-9-]+\.(?:py|md|json|rst)\b", text)
+
+    assert len(named) > 2
+    assert [path for path in named if not (REPOSITORY / path).is_file()] == []
+
+
 @pytest.mark.parametrize("page", REFERENCE["PAGES"])
 def test_a_generated_page_is_what_the_code_says(page: str) -> None:
     # Written by `make reference`.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -70,6 +72,17 @@ def test_the_examples_network_gets_its_weights_from_the_generator_alone() -> Non
         found.append(network.state_dict())
 
     torch.testing.assert_close(found[0], found[1], rtol=0.0, atol=0.0)
+
+
+def test_the_network_that_the_page_shows_gives_logits(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs" / "plugins.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    (tmp_path / "mine.py").write_text(shown)
+    use([load(tmp_path / "mine.py")])
+    network = build_network(NetworkSettings(kind="plain"), 1, 3)
+    initialise(network, generator())
+
+    assert network(torch.randn(2, 1, 8, 8, generator=generator(1))).shape == (2, 3)
 
 
 @pytest.mark.parametrize("kind", ["confidence", "smoothed", *sorted(KINDS.own - {"combined"})])

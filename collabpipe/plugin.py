@@ -6,12 +6,12 @@ the package's own networks, terms, kinds of method, noises and sources.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from collabpipe.catalogue.noises import NOISES, Noise
 from collabpipe.catalogue.sources import SOURCES, Source, SourceFile
 from collabpipe.catalogue.stages import LAYOUTS, Layout, Stages
 from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.global_draws import place_of_function, without_global_draws
 from collabpipe.common.plugins import enter
 from collabpipe.common.validation import Fraction, Positive, Weight, Wrong
 from collabpipe.data.noise import Clean, Generator, Labels, Unfit
@@ -70,6 +71,26 @@ Builder = Callable[[int, int, int], "StagedNetwork"]
 Reader = Callable[[DataRecipe, Mapping[str, Path]], tuple[Split, Split]]
 
 
+def used_as(shown: str, first: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Have a decorator refuse to be used otherwise than `shown`, where its first argument is a `first`."""
+
+    def of(decorator: Callable[P, R]) -> Callable[P, R]:
+        @wraps(decorator)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                given = [*signature(decorator).bind(*args, **kwargs).arguments.values()]
+            except TypeError:  # too many, too few, or a name that is not there
+                given = []
+            if not given or not isinstance(given[0], first):
+                raise CollabpipeError(f"plugin.{decorator.__name__} is not used as it must be. Write {shown}.")
+            return decorator(*args, **kwargs)
+
+        return checked
+
+    return of
+
+
+@used_as('@plugin.network("NAME", plugin.Layout(...)) before a function', str)
 def network(name: str, layout: Layout) -> Callable[[Builder], Builder]:
     """Register a network under `kind: NAME`: a function of width, channels of the images and number of classes.
 
@@ -89,7 +110,7 @@ def network(name: str, layout: Layout) -> Callable[[Builder], Builder]:
             if tuple(stages := getattr(made, "stages", ())) != layout.names:
                 found = ", ".join(stages) or f"none, but a {type(made).__name__}"
                 told = f"must return a StagedNetwork with stages {', '.join(layout.names)}, as its layout says"
-                raise CollabpipeError(f"{_place(build)}: network {name!r} {told}. It returned: {found}.")
+                raise CollabpipeError(f"{place_of_function(build)}: network {name!r} {told}. It returned: {found}.")
             return made
 
         enter(LAYOUTS, name, replace(layout, build=checked))
@@ -98,6 +119,7 @@ def network(name: str, layout: Layout) -> Callable[[Builder], Builder]:
     return register
 
 
+@used_as("@plugin.term, without parentheses, before a class", type)
 def term(model: type[AnyTerm]) -> type[AnyTerm]:
     """Register a loss term under the default of its field `term`; a kind of method puts it into a composition."""
     if not issubclass(model, OwnTerm) or (model.loss is OwnTerm.loss and model.module is OwnTerm.module):
@@ -108,6 +130,7 @@ def term(model: type[AnyTerm]) -> type[AnyTerm]:
     return model
 
 
+@used_as("@plugin.kind, without parentheses, before a class", type)
 def kind(model: type[AnyKind]) -> type[AnyKind]:
     """Register a kind of method under the default of its field `kind`."""
     if not issubclass(model, Kind) or model.compose is Kind.compose:
@@ -119,8 +142,8 @@ def kind(model: type[AnyKind]) -> type[AnyKind]:
         made = composing(self, stages, resolve)
         if not isinstance(made, Composition):
             raise CollabpipeError(
-                f"{_place(composing)}: compose of method kind {name!r} returned a {type(made).__name__}. Return a "
-                "plugin.Composition."
+                f"{place_of_function(composing)}: compose of method kind {name!r} returned a "
+                f"{type(made).__name__}. Return a plugin.Composition."
             )
         return made
 
@@ -137,12 +160,7 @@ def _default(model: type[Kind | OwnTerm], field: str) -> str:
     return default
 
 
-def _place(function: Callable[..., Any]) -> str:
-    """`file:line` of a function."""
-    code = function.__code__
-    return f"{code.co_filename}:{code.co_firstlineno}"
-
-
+@used_as('@plugin.noise("NAME") before a function', str)
 def noise(name: str, sources: tuple[str, ...] = ()) -> Callable[[Generator], Generator]:
     """Register a kind of noise, which a configuration writes as `NAME-RATE`.
 
@@ -162,7 +180,7 @@ def noise(name: str, sources: tuple[str, ...] = ()) -> Callable[[Generator], Gen
             if not right or labels.min() < 0 or labels.max() >= clean.classes:
                 told = f"must return a label for each of {len(clean.labels)} images, from 0 to {clean.classes - 1}"
                 found = f"shape {labels.shape}, type {labels.dtype}, from {labels.min()} to {labels.max()}"
-                raise CollabpipeError(f"{_place(draw)}: noise {name!r} {told}. It returned: {found}.")
+                raise CollabpipeError(f"{place_of_function(draw)}: noise {name!r} {told}. It returned: {found}.")
             return labels.astype(np.int64)
 
         enter(NOISES, name, Noise(sources, checked))
@@ -171,6 +189,7 @@ def noise(name: str, sources: tuple[str, ...] = ()) -> Callable[[Generator], Gen
     return register
 
 
+@used_as('@plugin.source("NAME", plugin.Source(...)) before a function', str)
 def source(name: str, about: Source) -> Callable[[Reader], Reader]:
     """Register a source of data: a function of the recipe and of the verified files by name.
 
@@ -186,29 +205,3 @@ def source(name: str, about: Source) -> Callable[[Reader], Reader]:
         return read
 
     return register
-
-
-def without_global_draws(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, refused if a call moves Python's or numpy's global generator.
-
-    Raises:
-        CollabpipeError: it did, with file and line of the function.
-    """
-
-    def states() -> tuple[Any, ...]:
-        _, keys, *rest = np.random.get_state(legacy=True)
-        return random.getstate(), np.asarray(keys).tobytes(), *rest
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        before = states()
-        result = function(*args, **kwargs)
-        if states() != before:
-            raise CollabpipeError(
-                f"{_place(function)}: {function.__name__} draws from global randomness, which no "
-                "recipe seeds. Draw from the generator that it is given, or from one of a fixed seed: "
-                "numpy.random.default_rng(0)."
-            )
-        return result
-
-    return call

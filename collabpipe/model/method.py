@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from collabpipe.catalogue.stages import LAYOUTS
+from collabpipe.common.global_draws import without_global_draws
 from collabpipe.methods.composition import Branches, Composition, Passes, Term
-from collabpipe.model.heads import BranchedHeads, Runner, VirtualHeads
+from collabpipe.model.heads import Activations, BranchedHeads, Runner, VirtualHeads
 from collabpipe.model.networks import StagedNetwork, build_network
 from collabpipe.model.terms import build_term
 from collabpipe.model.terms.base import Step
@@ -35,7 +38,7 @@ class Method(nn.Module):
         self.mixed = bfloat16
         self.composition = composition
         self.network = network
-        self.runner = runner
+        self.runner: Callable[[Tensor, torch.Generator], Activations] = runner
         self.extra = runner.extra
         self.terms = nn.ModuleList(build_term(term, network, images) for term in composition.terms)
 
@@ -123,4 +126,7 @@ def build_method(
         runner = BranchedHeads(network, passes, spares)
     else:
         runner = VirtualHeads(network, passes)
-    return Method(composition, network, runner, images, bfloat16)
+    method = Method(composition, network, runner, images, bfloat16)
+    if build := LAYOUTS[settings.kind].build:
+        method.runner = without_global_draws(method.runner, build)
+    return method

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,17 @@ WRONG = {
         "its layout has 2 channels and 1 strides",
     ),
     "dropout": ("def f():\n    from torch import nn\n    return nn.Dropout(0.5)\n", 3, "keys drop and channel_drop"),
+    "a noise without its name": (FIRST + "\n@plugin.noise\ndef f(a, b, c): pass\n", 3, '@plugin.noise("NAME")'),
+    "a network without its name": (FIRST + "\n@plugin.network\ndef f(a, b, c): pass\n", 3, '@plugin.network("NAME", '),
+    "a network without its layout": (
+        FIRST + "@plugin.network('a')\ndef f(a, b, c): pass\n",
+        2,
+        '@plugin.network("NAME", plugin.Layout(...))',
+    ),
+    "a source without its name": (FIRST + "\n@plugin.source\ndef f(a, b): pass\n", 3, '@plugin.source("NAME", '),
+    "parentheses without a name": (FIRST + "@plugin.noise()\ndef f(a, b, c): pass\n", 2, '@plugin.noise("NAME")'),
+    "a term with parentheses": (FIRST + "@plugin.term()\nclass T: pass\n", 2, "@plugin.term, without parentheses"),
+    "a kind with a name": (FIRST + "@plugin.kind('k')\nclass K: pass\n", 2, "@plugin.kind, without parentheses"),
     "weights drawn in place": ("def f(w):\n    w.data.normal_(0, 1)\n", 2, "initial weights are drawn for you"),
 }
 
@@ -229,6 +242,29 @@ def test_a_function_that_draws_globally_in_a_way_that_no_text_shows_is_refused_a
 
     with pytest.raises(CollabpipeError, match=rf"{path}:3: sly draws from global randomness"):
         draw(clean, NoiseSettings(kind="sly", rate=0.5), np.random.default_rng(0))
+
+
+def test_a_noise_that_imports_torch_and_draws_from_it_is_refused(tmp_path: Path) -> None:
+    # In a process of its own, where torch is imported within the noise.
+    (tmp_path / "mine.py").write_text(
+        FIRST + "@plugin.noise('sly')\ndef sly(clean, noise, generator):\n    import torch\n"
+        "    DRAW\n    return clean.labels.copy()\n"
+    )
+    script = (
+        "import sys, numpy as np\nfrom pathlib import Path\nfrom collabpipe.catalogue.noises import NOISES\n"
+        "from collabpipe.common.plugins import load, use\nfrom collabpipe.data.noise import Clean\n"
+        "use([load(Path('mine.py'))])\nassert 'torch' not in sys.modules\n"
+        "NOISES['sly'].draw(Clean(np.zeros(4, np.int64), 2, None, np.arange(4)), None, np.random.default_rng(0))\n"
+    )
+    for draw, refused in (("torch.zeros(3)", False), ("chances = torch.ones(3); chances.multinomial(1)", True)):
+        text = (tmp_path / "mine.py").read_text()
+        (tmp_path / "mine.py").write_text(text.replace("DRAW", draw))
+        ended = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        (tmp_path / "mine.py").write_text(text)
+        assert ended.returncode == refused, ended.stderr
+        assert ("mine.py:2: sly draws from global randomness" in ended.stderr) == refused
 
 
 def test_labels_that_fit_no_image_are_refused(write: Write) -> None:

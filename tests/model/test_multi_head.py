@@ -160,7 +160,7 @@ def loss_and_gradient(pattern: str, logits: Tensor, labels: Tensor) -> tuple[flo
     """The whole loss of heads that answer with `logits` (H, B, K), and its gradient to them."""
     leaf = logits.clone().requires_grad_()
     method = at_work(composed(NETWORKS["resnet18"], pattern), NETWORKS["resnet18"], classes=logits.shape[2])
-    method.runner = lambda *_: Activations({}, leaf)  # type: ignore[assignment]
+    method.runner = lambda *_: Activations({}, leaf)
     images = torch.zeros(len(labels), 3, 8, 8)
     index = torch.arange(len(labels))
     loss = method(images, labels, index, 1.0, Generators(torch.Generator(), torch.Generator()))[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,8 +10,7 @@ import torch
 from torch import nn
 
 from collabpipe.common.errors import CollabpipeError
-
-_BUILDING = threading.Lock()
+from collabpipe.common.global_draws import GLOBAL_GENERATORS
 
 
 @contextmanager
@@ -21,7 +19,7 @@ def drawing_from(seed: int) -> Iterator[None]:
 
     The generator itself, which trainings in other threads share, is left as it was.
     """
-    with _BUILDING, torch.random.fork_rng(devices=[]):
+    with GLOBAL_GENERATORS, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 

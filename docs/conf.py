@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from docutils import nodes
 from latex2mathml.converter import convert
-from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator
+
+sys.path.insert(0, str(Path(__file__).parent))
+from diagrams import described, picture
+
+LOG = getLogger(__name__)
 
 project = "collabpipe"
 extensions = ["myst_parser"]
@@ -39,7 +47,18 @@ def write_math(translator: HTML5Translator, node: nodes.math | nodes.math_block)
     raise nodes.SkipNode
 
 
+def put_pictures(app: Sphinx, page: nodes.document) -> None:
+    """Put a picture in place of each mermaid diagram: to draw them takes megabytes of script."""
+    for block in [block for block in page.findall(nodes.literal_block) if block.get("language") == "mermaid"]:
+        path = picture(block.rawsource)
+        if path.is_file():
+            uri = f"/{path.relative_to(app.srcdir)}"
+            block.replace_self(nodes.image(uri=uri, alt=described(block.rawsource), classes=["diagram"]))
+        else:
+            LOG.warning("a diagram has no picture: make it with docs/diagrams.py", location=block)
+
+
 def setup(app: Sphinx) -> None:
-    """Tell Sphinx how formulas and diagrams are written. Diagrams stay text: to draw them takes megabytes of script."""
-    app.add_lexer("mermaid", TextLexer)
+    """Tell Sphinx how formulas and diagrams are written."""
+    app.connect("doctree-read", put_pictures, priority=400)  # before Sphinx collects the pictures
     app.add_html_math_renderer("mathml", inline_renderers=(write_math, None), block_renderers=(write_math, None))

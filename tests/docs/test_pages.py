@@ -19,6 +19,7 @@ PAGES = sorted(
     [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "config" / "README.md", *DOCS.rglob("*.md")]
 )
 REFERENCE = runpy.run_path(str(DOCS / "reference.py"))
+DIAGRAMS = runpy.run_path(str(DOCS / "diagrams.py"))
 FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -85,6 +86,25 @@ def test_every_file_that_a_page_tells_to_touch_is_there(page: str) -> None:
 
     assert len(named) > 2
     assert [path for path in named if not (REPOSITORY / path).is_file()] == []
+
+
+def test_every_diagram_has_the_picture_of_its_present_text_and_no_picture_is_left_over() -> None:
+    # Made by docs/diagrams.py.
+    texts = DIAGRAMS["diagrams"]()
+
+    assert len(texts) == sum(page.read_text(encoding="utf-8").count("```mermaid") for page in PAGES) > 1
+    assert {DIAGRAMS["picture"](text) for text in texts} == set(DIAGRAMS["PICTURES"].iterdir())
+    assert all(DIAGRAMS["described"](text) for text in texts)
+    assert DIAGRAMS["picture"](texts[0] + "A --> B") not in set(DIAGRAMS["PICTURES"].iterdir())
+
+
+@pytest.mark.parametrize("path", sorted(DIAGRAMS["PICTURES"].iterdir()), ids=lambda path: path.stem)
+def test_a_diagrams_picture_runs_and_loads_nothing(path: Path) -> None:
+    drawn = path.read_text(encoding="utf-8")
+
+    assert drawn.startswith("<svg ")
+    assert set(re.findall(r"https?://[^\"' <>]+", drawn)) == {"http://www.w3.org/2000/svg"}
+    assert re.findall(r"<script|<foreignObject|<image|@import|\burl\((?!#)", drawn) == []
 
 
 @pytest.mark.parametrize("page", REFERENCE["PAGES"])

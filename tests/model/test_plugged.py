@@ -26,7 +26,7 @@ from collabpipe.model.networks import StagedNetwork, build_network, initialise
 from collabpipe.model.terms import build_term
 from collabpipe.model.terms.base import Step, TermLoss
 from collabpipe.settings.training import NetworkSettings
-from tests.workspaces import PLUGINS
+from tests.workspaces import PLUGINS, REPOSITORY
 
 torch.set_num_threads(1)
 

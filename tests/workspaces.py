@@ -148,7 +148,7 @@ class Workspace:
         return subprocess.Popen(
             [str(part) for part in command],
             cwd=self.root,
-            env=self.environment,
+            env=self.environment | options.pop("env", {}),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             **options,

@@ -12,7 +12,7 @@ import sys
 # Read when they are needed. Any other variable may be read on import.
 LATE = (
     *("PATH", "PWD", "OLDPWD", "SHLVL", "_", "no_proxy", "TMPDIR", "TMP", "TEMP", "TEMPDIR"),
-    *("AWS_", "COLLABPIPE_", "CUDA_VISIBLE_DEVICES", "DVC_", "GIT_", "PYTEST_", "SNAKEMAKE_"),
+    *("AWS_", "COLLABPIPE_", "CUDA_VISIBLE_DEVICES", "DVC_", "GIT_", "PYTEST_", "SLURM_", "SNAKEMAKE_"),
     "TORCHINDUCTOR_CACHE_DIR",
 )
 # What the package and its libraries set, in the tests' own process too.

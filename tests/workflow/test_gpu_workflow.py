@@ -14,6 +14,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.host.gpu_lease import FOLDER, lease_holders
 from collabpipe.results import workflow
 from collabpipe.results.workflow import Workflow
+from tests import forks
 from tests.host.test_gpu_lease import Host, device_of
 from tests.jobs.test_resume import Desk
 from tests.jobs.test_resume import study as resumed_study
@@ -57,7 +58,8 @@ def test_without_a_limit_trainings_wait_for_a_device_of_their_own_and_say_so(
         asked = [others.asking(jobs_per_gpu, COLLABPIPE_DEVICES=variable) for _ in range(2 * jobs_per_gpu)]
         holders = [stack.enter_context(one) for one in asked]
         assert Counter(map(device_of, holders)) == dict.fromkeys(DEVICES, jobs_per_gpu)
-        running = study.start("snakemake", "--cores", "6", "checkpoints")
+        path = {"PATH": f"{forks.folder()}:{study.environment['PATH']}"}
+        running = study.start("snakemake", "--cores", "6", "checkpoints", env=path)
         stack.callback(running.wait)
         stack.callback(running.kill)
         while sum("gpu: waiting for one of 2" in path.read_text() for path in logs.rglob("baseline/*.log")) < 6:
@@ -135,7 +137,8 @@ def test_within_a_job_of_slurm_a_training_is_a_step_of_its_own(fresh: Workspace)
     fresh.snakemake("labels")
     (fresh.root / "srun").write_text(SRUN)
     (fresh.root / "srun").chmod(0o755)
-    variables = {"SLURM_JOB_ID": "7", "PATH": f"{fresh.root}:{fresh.environment['PATH']}", "CUDA_VISIBLE_DEVICES": "1"}
+    path = f"{fresh.root}:{forks.folder()}:{fresh.environment['PATH']}"
+    variables = {"SLURM_JOB_ID": "7", "PATH": path, "CUDA_VISIBLE_DEVICES": "1"}
     target = "results/small/runs/digits/symmetric-0.5/resnet8/baseline/seed0/record.json"
     # As the plugin has Snakemake run within a job, where it is not the main process.
     inner = ["snakemake", "--cores", "2", "--mode", "subprocess", "--nolock"]

@@ -28,11 +28,12 @@ def draw(material: Material) -> Figure:
     ]
     if not asked:
         return message("No method of this study trains with the loss on representations.")
-    rows = []
+    rows, lost = [], False
     for cell, (variant, stage), methods in asked[:MOST_ROWS]:
         images = material.images(cell[0], "test")
         if images is None:
-            return message("The images are not in this results folder.")
+            lost = True
+            continue
         index, found = np.arange(min(MOST_IMAGES, len(images.labels))), []
         for name in compared(material.methods, methods):
             runs = material.by_method[cell].get(name, ())
@@ -41,7 +42,10 @@ def draw(material: Material) -> Figure:
                 found.append((name, gram(features, variant)))
         if found:
             rows.append((f"{shown_cell(cell)}: {variant}, {stage}", found))
-    return draw_grams(rows, "channels") if rows else message("No run keeps the weights that this figure is made from.")
+    if rows:
+        return draw_grams(rows, "channels")
+    without = "No run keeps the weights that this figure is made from."
+    return message("The images are not in this results folder." if lost else without)
 
 
 def measured(material: Material, cell: Cell) -> dict[Measure, list[str]]:
@@ -50,7 +54,8 @@ def measured(material: Material, cell: Cell) -> dict[Measure, list[str]]:
     for name, (run, *_) in material.by_method[cell].items():
         for term in run.recipe.composition.terms:
             if isinstance(term, RepresentationTerm):
-                found.setdefault((term.variant, term.taps[-1]), []).append(name)
+                last = max(term.taps, key=run.recipe.network.stages.index)
+                found.setdefault((term.variant, last), []).append(name)
     return found
 
 

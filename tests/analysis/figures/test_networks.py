@@ -185,6 +185,18 @@ def test_all_networks_of_a_row_are_measured_as_the_method_is_trained(
     assert said(drawn(representations.draw, material)) == expected
 
 
+def test_the_last_stage_is_that_of_the_network_in_whatever_order_they_are_given(finished_study: Path) -> None:
+    material = material_of(Workspace(finished_study), lambda run: with_loss(run, "spatial", ("stage3", "stage1")))
+    assert representations.measured(material, CELL) == {("spatial", "stage3"): ["output"]}
+
+
+def test_a_data_set_whose_images_are_not_here_leaves_the_others_rows(finished_study: Path) -> None:
+    material = material_of(Workspace(finished_study), with_loss)
+    elsewhere = [named(run, dataset="elsewhere") for run in material.runs]
+    both = replace(material, runs=[*elsewhere, *material.runs])
+    assert said(drawn(representations.draw, both)) == said(drawn(representations.draw, material))
+
+
 def test_a_study_without_the_loss_says_so(finished_study: Path) -> None:
     figure = drawn(representations.draw, material_of(Workspace(finished_study)))
     assert said(figure) == ["No method of this study trains with the loss on representations."]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import file_digest, is_sealed, read_record
+from collabpipe.common.files import file_digest, is_sealed, read_record, record_of
 
 
 class Broken(Exception):
@@ -33,7 +33,7 @@ class Check:
         """What is wrong with the artefact, None if nothing is."""
         lost = [file for file in self.files if not file.exists()]
         if lost:
-            return Broken(f"{lost[0]}: is missing")
+            return self._without(lost)
         try:
             self.prove()
         except Broken as error:
@@ -56,6 +56,14 @@ class Check:
         ) as error:
             return Broken(f"{self.record}: was edited and cannot be checked ({type(error).__name__}: {error})")
         return None
+
+    def _without(self, lost: Sequence[Path]) -> Broken:
+        """What is wrong if files are lost; nothing is broken if an earlier version of collabpipe made fewer."""
+        record = record_of(self.record)
+        names = record.get("files")
+        if names and is_sealed(record) and not any(file.name in names for file in lost):
+            return Stale(f"{self.record}: was made by an earlier version of collabpipe, which made no {lost[0].name}")
+        return Broken(f"{lost[0]}: is missing")
 
     @property
     def is_there(self) -> bool:

@@ -680,6 +680,31 @@ def test_what_is_made_otherwise_now_is_out_of_date_for_verify_as_for_snakemake(
     assert broken(study, "follows") == []
 
 
+def test_figures_of_an_earlier_version_which_had_fewer_are_out_of_date_and_no_restore_removes_them(
+    study: Workspace, verify: Verify
+) -> None:
+    record = study.paths.figures / "record.json"
+    gone = [path for path in study.paths.figures.iterdir() if path.stem == "seen_images"]
+    for path in gone:
+        path.unlink()
+    left = {name: about for name, about in read_json(record)["files"].items() if not name.startswith("seen_images.")}
+    reseal(record, files=left)
+    before = {path: path.read_bytes() for path in study.paths.figures.iterdir()}
+
+    verdict = verify(study)
+    said = f"{record.relative_to(study.root)}: was made by an earlier version of collabpipe, which made no seen_images."
+    assert (verdict.code, len(verdict.breaks)) == (1, 1)
+    assert verdict.breaks[0].startswith(said)
+    assert "first break" not in verdict.error
+    assert f"will be made again: {said}" in study.collabpipe("restore", "--no-pull").stdout
+    assert {path: path.read_bytes() for path in study.paths.figures.iterdir()} == before
+
+    study.snakemake()
+    assert broken(study, "follows") == []
+    gone[0].unlink()
+    assert broken(study, "follows") == [f"{gone[0]}: is missing"]
+
+
 # --- missing ---------------------------------------------------------------------------------------------------------
 
 PARTS = {

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
@@ -19,7 +20,7 @@ import yaml
 from collabpipe.audit.proofs import Stale
 from collabpipe.audit.verify import Verifier
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import file_digest, read_json
+from collabpipe.common.files import atomic_path, file_digest, read_json
 from collabpipe.host.results_lock import holding, only_process, refuse_link
 from collabpipe.plan.paths import STAGES
 from collabpipe.plan.plan import Plan
@@ -30,6 +31,9 @@ from collabpipe.results.workflow import check_folder
 
 DVC = (sys.executable, "-m", "dvc")
 LOCK = Path("dvc.lock")
+LOCK_BEFORE = Path(".dvc/tmp/dvc.lock.before")
+"""What dvc.lock said before it is shared again, empty if there was none: DVC rewrites dvc.lock in place, and if it is
+killed meanwhile, part of it is left."""
 SITE_CACHE = Path(".dvc/tmp/site")
 """Where DVC keeps its index: a killed pull can leave one here that the next stumbles over."""
 HALF_CHECKED_OUT = re.compile(r"\.[0-9A-Za-z_-]{22}\.tmp")
@@ -130,6 +134,7 @@ def _pull(results: Path, remote: str | None, stages: Sequence[str], force: bool)
             f"{LOCK}: is missing, so it is not known what to restore. It comes with the checkout of a study that "
             "was shared: collabpipe share writes it, and git keeps it."
         )
+    _locked_stages()
     for file in results.rglob(".*.tmp"):
         if HALF_CHECKED_OUT.fullmatch(file.name):
             file.unlink()
@@ -178,9 +183,30 @@ def _outputs(stages: Sequence[str]) -> Iterator[tuple[str, str, Path]]:
     """What dvc.lock names for `stages`: path, MD5 sum, and its path in DVC's cache if it is there."""
     shown = subprocess.run([*DVC, "cache", "dir"], capture_output=True, text=True, check=False)  # noqa: S603
     cache = Path(shown.stdout.strip())
-    for name, stage in yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"].items():
+    for name, stage in _locked_stages().items():
         for out in stage.get("outs", ()) if name in stages else ():
             yield out["path"], out["md5"], cache / _object(out["md5"])
+
+
+def _locked_stages() -> dict[str, Any]:
+    """The stages in dvc.lock by their names.
+
+    Raises:
+        CollabpipeError: it is cut off or damaged.
+    """
+    try:
+        if _is_cut_off():
+            raise ValueError("its last line has no end")
+        return dict(yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"])
+    except (LookupError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise CollabpipeError(
+            f"{LOCK}: is cut off or damaged: {error}\nTake it from git again: git checkout {LOCK}. If git has none, "
+            "remove it where the results are, and share again: collabpipe share"
+        ) from error
+
+
+def _is_cut_off() -> bool:
+    return not LOCK.read_bytes().endswith(b"\n")
 
 
 def _damaged_lists(stages: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -259,18 +285,32 @@ def share(plans: Sequence[Plan], remote: str | None, push: bool) -> None:
     with only_process(results, "sharing"):
         for plan in plans:
             _check_finished(plan)
+        _keep_lock()
         # Relinking would replace each result by a copy from the cache: a killed share would leave some of them out.
         if _dvc("commit", "--force", "--no-relink", *targets) != 0:
             raise CollabpipeError(
                 "dvc commit failed, as DVC says above. dvc.lock may be unchanged. "
                 "Remove the cause that DVC names, and share again: collabpipe share."
             )
+        LOCK_BEFORE.unlink()
         for plan in plans:
             link_again(plan)
         if push and _dvc("push", *_from(remote), *targets) != 0:
             raise CollabpipeError(
                 f"dvc push failed, as DVC says above. {LOCK} is written: push again with collabpipe share or dvc push."
             )
+
+
+def _keep_lock() -> None:
+    """Keep what dvc.lock says until DVC has written it again. If a killed share left part of it, take what was kept."""
+    if LOCK.exists() and LOCK_BEFORE.exists() and _is_cut_off():
+        LOCK_BEFORE.replace(LOCK)
+        if not LOCK.stat().st_size:
+            LOCK.unlink()
+    if LOCK.exists():
+        _locked_stages()
+    with atomic_path(LOCK_BEFORE) as temporary:
+        temporary.write_bytes(LOCK.read_bytes() if LOCK.exists() else b"")
 
 
 def _check_finished(plan: Plan) -> None:

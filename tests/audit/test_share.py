@@ -21,6 +21,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
+from collabpipe.audit.share import LOCK_BEFORE
 from collabpipe.plan.recipes import NUMERICS
 from tests import forks
 from tests.dvc_projects import CELL, DVC_STAGES, SKIPS_ALL, Project, files_below, flip_a_bit, wait_for
@@ -274,6 +275,43 @@ def test_sharing_that_is_killed_is_completed_by_sharing_again(project: Project) 
     clone.collabpipe("restore")
     assert clone.shared() == project.shared()
     clone.collabpipe("verify")
+
+
+@pytest.mark.parametrize("left", [0, 5000], ids=["nothing", "a part"])
+def test_sharing_that_is_killed_while_dvc_writes_its_lock_loses_nothing_of_it(left: int, project: Project) -> None:
+    lock, before = project.root / "dvc.lock", project.root / LOCK_BEFORE
+    stages = yaml.safe_load(lock.read_text())
+    stages["stages"]["tables@zoo"] = stages["stages"]["tables@small"]  # of another study, which is not shared now
+    lock.write_text(yaml.safe_dump(stages, sort_keys=False))
+    project.killed("collabpipe", "share", when=before.exists)
+    lock.write_bytes(lock.read_bytes()[:left])
+    project.collabpipe("share", "--no-push")
+    assert yaml.safe_load(lock.read_text()) == stages
+    assert not before.exists()
+
+
+def test_sharing_for_the_first_time_that_is_killed_while_dvc_writes_its_lock_is_completed(project: Project) -> None:
+    lock, known = project.root / "dvc.lock", project.hashes()
+    lock.unlink()
+    project.killed("collabpipe", "share", when=(project.root / LOCK_BEFORE).exists)
+    lock.write_bytes(b"")
+    project.collabpipe("share", "--no-push")
+    assert project.hashes() == known
+
+
+@pytest.mark.parametrize("damaged", ["", "stages:\n  labels@sm", "<<<<<<< HEAD\nstages:\n", "stages\n"])
+def test_a_lock_that_is_cut_off_or_damaged_is_told_and_the_advice_fixes_it(
+    damaged: str, project: Project, clone: Project
+) -> None:
+    for one, command in ((project, "share"), (clone, "restore")):
+        (one.root / "dvc.lock").write_text(damaged)
+        message = refused(one.collabpipe(command, check=False))
+        assert "dvc.lock: is cut off or damaged: " in message
+        assert "git checkout dvc.lock" in message
+        assert (one.root / "dvc.lock").read_text() == damaged
+        one.run("git", "checkout", "dvc.lock")
+        one.collabpipe(command)
+    assert clone.shared() == project.shared()
 
 
 def test_restoring_that_is_killed_is_completed_by_restoring_again(project: Project, clone: Project) -> None:

@@ -28,6 +28,8 @@ from filelock import FileLock, Timeout
 from collabpipe.common.errors import CollabpipeError, unwritable
 
 CLAIM, LOCK = "writer.json", "lock"
+DRAFTS = ".*.part"
+"""What a process that was killed while it wrote has left. The next writer removes it."""
 BEAT_SECONDS = 5.0
 SILENT_SECONDS = 60.0
 """More than the time that a busy file server may take to show a touch to another host."""
@@ -164,8 +166,8 @@ def claimed_elsewhere(folder: Path) -> bool:
 
 
 def is_unwritten(folder: Path) -> bool:
-    """Whether writers have left nothing in `folder` but their lock, as a job that failed at its start."""
-    return folder.is_dir() and all(file.name in (CLAIM, LOCK) for file in folder.iterdir())
+    """Whether writers have left nothing in `folder` but locks and drafts, as a job that failed at its start."""
+    return folder.is_dir() and all(file.name in (CLAIM, LOCK) or file.match(DRAFTS) for file in folder.iterdir())
 
 
 def at_work(folder: Path) -> str | None:

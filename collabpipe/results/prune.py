@@ -13,7 +13,7 @@ from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
 from collabpipe.host.writer import at_work, is_unwritten
-from collabpipe.plan.paths import ASKED_FILE, OVERHEAD_RECORD, RECORDS, RESULT_FILE, Paths
+from collabpipe.plan.paths import ASKED_FILE, OVERHEAD_RECORD, RECORDS, RESULT_FILE, STATE_FILE, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import training_digest
 from collabpipe.plan.record_types import TrainingRecord
@@ -125,7 +125,7 @@ def _stored(asked: _Asked, kept: Iterable[TrainingRecord], paths: Paths) -> list
         by, result = record_of(folder / ASKED_FILE), record_of(folder / RESULT_FILE)
         if not by and folder.name in keys:
             trainings.add(training_digest(result) if result else None)
-        elif not by and "weights" in result:
+        elif not by and ("weights" in result or (folder / STATE_FILE).exists()):
             continue  # unknown which study needs it
         elif not by:
             others.append((folder, result))
@@ -185,6 +185,7 @@ def remove(found: Unasked, paths: Paths) -> None:
         else:
             path.unlink()
         for folder in path.parents:
-            if folder.parent == paths.root or any(folder.iterdir()):
+            # Large folders may be links to another disk, which stay.
+            if folder.parent == paths.root or folder.is_symlink() or any(folder.iterdir()):
                 break
             folder.rmdir()

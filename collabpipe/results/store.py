@@ -16,7 +16,7 @@ from typing import Any, cast
 from filelock import FileLock, Timeout
 
 from collabpipe.common.files import file_digest, link_or_copy, read_json, write_json
-from collabpipe.host.writer import LOCK, Writer, claimed_elsewhere, writing
+from collabpipe.host.writer import DRAFTS, LOCK, Writer, claimed_elsewhere, writing
 from collabpipe.plan.paths import RESULT_FILE
 from collabpipe.plan.record_types import Exchange, Stored
 
@@ -35,7 +35,7 @@ class Store:
     def writing(self, key: str) -> Iterator[Writer]:
         """Lock the key's folder for writing. A second process waits."""
         with writing(self.folder(key)) as writer:
-            for part in writer.folder.glob(".*.part"):  # of a process that was killed while it wrote
+            for part in writer.folder.glob(DRAFTS):
                 part.unlink(missing_ok=True)
             yield writer
 

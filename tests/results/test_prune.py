@@ -460,7 +460,7 @@ def test_what_a_failed_job_left_in_the_store_is_no_result_and_goes_unless_somebo
     store, key = Store(study.paths.store), "ab" + 62 * "0"
     with pytest.raises(ZeroDivisionError), store.writing(key) as writer:
         raise ZeroDivisionError
-    assert writer.folder.is_dir()
+    (writer.folder / ".state.safetensors.0123.part").touch()  # killed while it wrote
 
     assert prune(study).startswith("Everything here is asked for")
     with store.writing(key):
@@ -478,6 +478,28 @@ def test_a_run_whose_record_cannot_be_read_is_kept_while_it_is_asked_for(study: 
     assert prune(study).startswith("Everything here is asked for")
     study.configure(altered({"methods": {"output": None, "output_control": None}}))
     assert of_runs(study, runs("output")) <= listed(study, prune(study))
+
+
+def test_what_a_training_has_saved_stays_if_nobody_knows_for_which_study(study: Workspace, prune: Prune) -> None:
+    folder = Store(study.paths.store).folder("ab" + 62 * "0")
+    folder.mkdir(parents=True)
+    (folder / "state.safetensors").touch()
+    assert prune(study, "--remove").startswith("Everything here is asked for")
+    assert folder.exists()
+
+
+def test_links_to_another_disk_stay_where_all_that_lies_there_is_removed(
+    study: Workspace, prune: Prune, tmp_path: Path
+) -> None:
+    links = [study.paths.store, study.folder / "runs"]
+    for link in links:
+        shutil.move(link, tmp_path / link.name)
+        link.symlink_to(tmp_path / link.name)
+    study.configure(altered({"noise": ["symmetric-0.2"]}))
+    assert prune(study, "--remove").endswith("Removed.\n")
+    assert all(link.is_symlink() for link in links)
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert prune(study).startswith("Everything here is asked for")
 
 
 def test_linked_folders_lose_nothing_that_lies_elsewhere(study: Workspace, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
-from collabpipe.common.files import file_digest, link_or_copy, read_json, write_json
+from collabpipe.common.files import atomic_path, file_digest, link_or_copy, read_json, write_json
 from collabpipe.host.writer import DRAFTS, LOCK, Writer, claimed_elsewhere, writing
 from collabpipe.plan.paths import RESULT_FILE
 from collabpipe.plan.record_types import Exchange, Stored
@@ -114,9 +114,11 @@ class Store:
 
 
 def _link(names: Iterable[str], source: Path, target: Path) -> None:
+    """Put links to the files in `source`, or copies, in the place of those in `target`: each file as a whole."""
     for name in names:
-        (target / name).unlink(missing_ok=True)
-        try:
-            (target / name).hardlink_to(source / name)
-        except OSError:
-            shutil.copyfile(source / name, target / name)
+        with atomic_path(target / name, durable=False) as temporary:
+            temporary.unlink()
+            try:
+                temporary.hardlink_to(source / name)
+            except OSError:
+                shutil.copyfile(source / name, temporary)

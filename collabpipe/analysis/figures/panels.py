@@ -83,10 +83,15 @@ def by_groups(sections: Sequence[Section], width: float = 2.6, height: float = 2
 def _fitting(sections: Sequence[Section], most: int) -> tuple[int, int]:
     """How many panels of each section are drawn, and how many panels, one per group of methods, are left out."""
 
-    def drawn(first: int) -> int:
-        return sum(len(section.panels[:first]) * len(section.methods.groups) for section in sections)
+    numbers = [
+        [sum(not set(group).isdisjoint(panel.methods) for group in section.methods.groups) for panel in section.panels]
+        for section in sections
+    ]
 
-    longest = max(len(section.panels) for section in sections)
+    def drawn(first: int) -> int:
+        return sum(sum(of_section[:first]) for of_section in numbers)
+
+    longest = max(map(len, numbers))
     first = next((number for number in range(longest, 1, -1) if drawn(number) <= most), 1)
     return first, drawn(longest) - drawn(first)
 

@@ -14,6 +14,7 @@ from collabpipe.analysis.figures.networks import keeps_weights, outputs
 from collabpipe.analysis.figures.pictures import ACROSS, Row, draw_rows, short
 from collabpipe.analysis.figures.style import message
 from collabpipe.analysis.runs import EvaluatedRun
+from collabpipe.common.counts import counted
 from collabpipe.data.labels import LabelFile, read_labels
 from collabpipe.data.prepared import Images
 
@@ -78,12 +79,12 @@ def rows_of(
     memorised = predicted.get(str(material.methods.baseline), given) == given
     order = in_turn(true, memorised)
     names, rows = images.classes, []
-    of = f"{len(asked):,}" + (f" (of {number:,})" if number > len(asked) else "")
+    of = counted(len(asked), "flipped image", "flipped images") + (f" (of {number:,})" if number > len(asked) else "")
     for method, said in predicted.items():
         seen = said == true
         shown = order[seen[order]][:ACROSS]
         texts = [f"{short(names[true[one]])} ← {short(names[given[one]])}" for one in shown]
-        title = f"{shown_cell(cell)}, {method}: sees through {seen.sum():,} of {of} flipped images"
+        title = f"{shown_cell(cell)}, {method}: sees through {seen.sum():,} of {of}"
         rows.append(Row(title + " (true ← given)" * bool(texts), images.images[index[shown]], texts))
     return rows
 

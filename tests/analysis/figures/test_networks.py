@@ -103,9 +103,10 @@ def test_images_that_the_baseline_memorises_come_first_and_of_each_class_one_aft
 def test_of_more_flipped_images_some_are_predicted_and_the_title_says_so(
     finished_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seen_images, "MOST_IMAGES", 7)
-    for title in said(drawn(seen_images.draw, material_of(Workspace(finished_study)))):
-        assert " of 7 (of " in title
+    for most, words in ((7, " of 7 flipped images (of "), (1, " of 1 flipped image (of ")):
+        monkeypatch.setattr(seen_images, "MOST_IMAGES", most)
+        for title in said(drawn(seen_images.draw, material_of(Workspace(finished_study)))):
+            assert words in title
 
 
 def without_noise(run: EvaluatedRun) -> EvaluatedRun:

@@ -144,3 +144,14 @@ def test_a_study_of_many_cells_is_bounded_and_says_so(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(curves_module, "MOST_PANELS", 1)
     assert len(panels(drawn(draw_curves, made.histories(), made.methods))) == 2, "one of each kind at least"
+
+
+def test_places_without_a_panel_are_not_counted_as_panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"method{number}" for number in range(2 * TOGETHER)]
+    of_study = cells(3, ("symmetric-0.5",))
+    made = Made(of_study, names, seeds=1, missing=[(cell, name) for cell in of_study[1:] for name in names[TOGETHER:]])
+    shown = len(panels(drawn(draw_curves, made.histories(), made.methods)))
+    assert shown == 8, "two groups of methods in the first cell, one in the others; two quantities"
+    monkeypatch.setattr(curves_module, "MOST_PANELS", 4)
+    figure = drawn(draw_curves, made.histories(), made.methods)
+    assert [text.get_text().split()[0] for text in figure.texts] == [str(shown - len(panels(figure)))]

@@ -14,12 +14,12 @@ MEASURE_BATCH = 1000
 
 
 @torch.no_grad()
-def predict(network: nn.Module, pixels: Pixels, precision: str = "float32") -> Tensor:
-    """Logits (N, K), float32, in evaluation mode; the network's mode is restored."""
+def predict(network: nn.Module, pixels: Pixels, precision: str = "float32", batch: int = MEASURE_BATCH) -> Tensor:
+    """Logits (N, K), float32, in evaluation mode, `batch` images at a time; the network's mode is restored."""
     training = network.training
     network.eval()
     with torch.autocast(pixels.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        parts = [network(pixels.normalise(part)).float() for part in pixels.split(MEASURE_BATCH)]
+        parts = [network(pixels.normalise(part)).float() for part in pixels.split(batch)]
     network.train(training)
     return torch.cat(parts)
 

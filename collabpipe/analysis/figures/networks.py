@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,10 @@ from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.prepared import Images
 from collabpipe.plan.paths import WEIGHTS, Paths
+
+MOST_PIXELS = 1000 * 32 * 32
+"""Of the images that a network predicts together: figures are drawn on the machine that runs Snakemake, and ResNet-18
+would need some 13 GB for each map of a thousand images of 224×224."""
 
 
 def keeps_weights(run: EvaluatedRun, paths: Paths) -> bool:
@@ -22,7 +28,8 @@ def outputs(
 ) -> NDArray[np.float32] | None:
     """What the network of `run` gives at its last epoch for the images at `index`, in evaluation mode.
 
-    Always on the CPU, so that no job has to be given a GPU for figures: the numbers of an evaluation on a CPU.
+    Always on the CPU, so that no job has to be given a GPU for figures: but for the last bits, the numbers of an
+    evaluation on a CPU.
 
     Returns:
         Logits (n, K), or the features (n, C, H, W) behind `stage`; None if the run's weights are not kept here.
@@ -46,4 +53,5 @@ def outputs(
     until = [whole.stages[name] for name in names[: names.index(stage) + 1]] if stage else []
     network = torch.nn.Sequential(whole.stem, *until) if stage else whole
     pixels = Pixels.of(images, index, torch.device("cpu"))
-    return np.asarray(predict(network, pixels, run.recipe.training.precision).numpy())
+    together = max(1, MOST_PIXELS // math.prod(images.images.shape[2:]))
+    return np.asarray(predict(network, pixels, run.recipe.training.precision, together).numpy())

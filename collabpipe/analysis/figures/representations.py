@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -72,15 +73,22 @@ def cosines(features: NDArray[np.float32], variant: str) -> Iterator[NDArray[np.
     """Each matrix (C, C) whose entries off the diagonal the loss lowers: one, of `per_sample` one per image."""
     from collabpipe.model.terms.base import EPSILON
 
-    for rows in _rows(features.astype(np.float64), variant):
-        scale = np.sqrt(np.square(rows).sum(1) + EPSILON)
-        yield (rows @ rows.T) / np.outer(scale, scale)
+    for products in _products(features, variant):
+        scale = np.sqrt(products.diagonal() + EPSILON)
+        yield products / np.outer(scale, scale)
 
 
-def _rows(features: NDArray[np.float64], variant: str) -> Iterator[NDArray[np.float64]]:
-    """A row per channel; its length squared is the variance, or the squared norm."""
+def _products(features: NDArray[np.float32], variant: str) -> Iterator[NDArray[np.float64]]:
+    """Matrices (C, C) of the channels' covariances, or of the products of their maps.
+
+    One image at a time: all features of large images in float64 would take gigabytes.
+    """
+    if variant == "pooled":
+        features = features.mean((2, 3), dtype=np.float64, keepdims=True)
+    centre = np.zeros((1, 1)) if variant == "per_sample" else features.mean((0, 2, 3), dtype=np.float64)[:, None]
+    rows = (one.reshape(len(one), -1) - centre for one in features)
+    products = (one @ one.T for one in rows)
     if variant == "per_sample":
-        yield from features.reshape(*features.shape[:2], -1)
-        return
-    rows = features.mean((2, 3)).T if variant == "pooled" else features.swapaxes(0, 1).reshape(features.shape[1], -1)
-    yield (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.shape[1])
+        yield from products
+    else:
+        yield sum(products, np.zeros(())) / (len(features) * math.prod(features.shape[2:]))

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from collabpipe.analysis.figures import representations, seen_images
+from collabpipe.analysis.figures import networks, representations, seen_images
 from collabpipe.analysis.figures.material import Cell, Material
 from collabpipe.analysis.runs import EvaluatedRun, read_runs
 from collabpipe.methods.representation import RepresentationTerm
@@ -255,6 +255,24 @@ def test_a_replicate_whose_weights_are_lost_is_followed_by_the_next(draw: Draw, 
     second = [run for run in material.runs if run.name.seed == 1]
     assert said(drawn(draw, replace(material, runs=runs))) == said(drawn(draw, replace(material, runs=second)))
     assert len(second) == 3, "with one run per method the figure is drawn too"
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_of_large_images_few_are_predicted_together(
+    draw: Draw, finished_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    material = material_of(Workspace(finished_study), with_loss)
+    usual = said(drawn(draw, material))
+    sizes: set[int] = set()
+    hook = register_module_forward_pre_hook(lambda *given: sizes.add(len(given[1][0])))
+    monkeypatch.setattr(networks, "MOST_PIXELS", 20 * 8 * 8)
+    try:
+        assert said(drawn(draw, material)) == usual
+    finally:
+        hook.remove()
+    assert max(sizes) == 20
 
 
 @pytest.mark.parametrize("draw", FIGURES)

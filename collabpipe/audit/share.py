@@ -292,7 +292,7 @@ def share(plans: Sequence[Plan], remote: str | None, push: bool) -> None:
                 "dvc commit failed, as DVC says above. dvc.lock may be unchanged. "
                 "Remove the cause that DVC names, and share again: collabpipe share."
             )
-        LOCK_BEFORE.unlink()
+        LOCK_BEFORE.unlink(missing_ok=True)
         for plan in plans:
             link_again(plan)
         if push and _dvc("push", *_from(remote), *targets) != 0:

@@ -9,7 +9,7 @@ from collabpipe.cli.arguments import add_shared
 from collabpipe.plan.paths import STAGES
 
 if TYPE_CHECKING:
-    from collabpipe.audit.share import Restored
+    from collabpipe.audit.restore import Restored
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -24,7 +24,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Restore the configured studies."""
-    from collabpipe.audit.share import configured_studies, restore
+    from collabpipe.audit.dvc import configured_studies
+    from collabpipe.audit.restore import restore
 
     plans = configured_studies(arguments.results.root, arguments.study)
     show_restored(restore(plans, arguments.remote, arguments.only or [], arguments.pull, arguments.force))

@@ -15,6 +15,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Share the configured studies."""
-    from collabpipe.audit.share import configured_studies, share
+    from collabpipe.audit.dvc import configured_studies
+    from collabpipe.audit.share import share
 
     share(configured_studies(arguments.results.root, arguments.study), arguments.remote, arguments.push)

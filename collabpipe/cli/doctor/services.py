@@ -16,7 +16,7 @@ from collabpipe.cli.doctor.findings import Finding, Level, failure, ok, warning
 
 def check_dvc() -> list[Finding]:
     """How DVC links its cache, and whether it has a remote that answers."""
-    from collabpipe.audit.share import SITE_CACHE
+    from collabpipe.audit.dvc import SITE_CACHE
 
     code = "from collabpipe.cli.doctor.services import tell_of_dvc; tell_of_dvc()"
     answer = ask(sys.executable, "-c", code, DVC_SITE_CACHE_DIR=str(SITE_CACHE.resolve()))

@@ -57,7 +57,7 @@ def lease_device(jobs_per_gpu: int = 1) -> str | None:
     with _choosing:
         if not _outcome:
             if jobs_per_gpu == 0:
-                _say("none is asked for; training on the CPU")
+                _say("none is asked for; computing on the CPU")
                 os.environ[MASK] = ""
             _outcome.append(None if jobs_per_gpu == 0 or given_by_slurm() else _lease(jobs_per_gpu))
         return _outcome[0]
@@ -84,7 +84,7 @@ def _lease(jobs_per_gpu: int) -> str | None:
         os.environ[MASK] = _wait(devices, jobs_per_gpu)
         return os.environ[MASK]
     why = "this host has none" if mask is None else f"{MASK}={mask} names none"
-    _say(f"{why}; training on the CPU")
+    _say(f"{why}; computing on the CPU")
     os.environ[MASK] = ""  # so it is true, also of devices that nobody could lease
     return None
 

@@ -355,7 +355,7 @@ def test_without_a_gpu_the_cpu_is_used_which_is_said_once(host: Host, variables:
     process = host.start(HOLD + "lease.lease_device()", 1, **variables)
     out, err = process.communicate()
 
-    assert err == f"gpu: {words}; training on the CPU\n"
+    assert err == f"gpu: {words}; computing on the CPU\n"
     assert json.loads(out) == [None, ""]
     assert not host.folder.exists()
 

@@ -95,7 +95,7 @@ def test_who_wants_no_gpu_asks_for_none_and_gets_none(host: Path, study: Workspa
     assert "GPUs here" not in printed.stdout + printed.stderr
     log = (study.folder / "logs/train/digits/symmetric-0.5/resnet8/baseline/block0.log").read_text()
     assert "leased" not in log
-    assert "none is asked for; training on the CPU" in log
+    assert "none is asked for; computing on the CPU" in log
     assert not host.exists()
 
 

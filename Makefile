@@ -1,5 +1,6 @@
 # make demo: run the default study and print its table.   make test: run the tests.   make lint: run the checks.
 # make restore: pull a shared study and prove it, so that nothing is made again.   make bench: write docs/performance.md.
+# make test-slow: run the slowest tests, which make test leaves out.
 # make docs: build the documentation site.   make reference: write what docs and schema take from the code.
 # make test-slurm: test on a real SLURM on this machine, in minutes.
 # make test-slurm-all: the same with every fault and the default study.
@@ -12,7 +13,7 @@ DOCS := .venv-docs
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo restore test test-gpu test-slurm test-slurm-all slurm bench lint format docs reference lock clean
+.PHONY: demo restore test test-slow test-gpu test-slurm test-slurm-all slurm bench lint format docs reference lock clean
 
 demo: $(READY)
 	snakemake --profile profiles/quiet --cores all
@@ -23,7 +24,10 @@ restore: $(READY)
 	snakemake --cores all --dry-run --quiet rules host
 
 test: $(READY)
-	pytest -n 2
+	pytest -n 2 -m 'not slow'
+
+test-slow: $(READY)
+	pytest -n 2 -m slow
 
 # Without this environment, for example on a rented machine: python -m pytest -m gpu
 test-gpu: $(READY)

@@ -75,6 +75,7 @@ def test_a_report_replaces_its_own_device_and_keeps_all_other_text(tmp_path: Pat
     assert "| rate | plain | 9 × | ≥ 8 | yes |  |" in text
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_section_and_writes_its_page(tmp_path: Path) -> None:
     out = tmp_path / "performance.md"
     tiny = ["--seconds", "0", "--batch-size", "4", "--width", "4", "--only", "input", "step", "methods"]

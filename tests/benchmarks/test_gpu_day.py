@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks import carrying
 from benchmarks.by_hand import StudyByHand
 from benchmarks.carrying import pack, take_over
@@ -25,6 +27,7 @@ STUDY: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_study_made_without_snakemake_is_taken_over_and_leaves_nothing_to_train(
     fresh: Workspace, tmp_path: Path
 ) -> None:
@@ -75,6 +78,7 @@ def test_a_study_made_without_snakemake_is_taken_over_and_leaves_nothing_to_trai
     assert not [one for one in broken if one]
 
 
+@pytest.mark.slow
 def test_several_trainings_at_once_are_the_runs_that_they_are_alone(fresh: Workspace, tmp_path: Path) -> None:
     # Both controls are one training, which two processes must not make at the same time.
     methods = STUDY["methods"] | {"control": {"control_of": "output"}, "twin": {"control_of": "output"}}

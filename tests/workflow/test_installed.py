@@ -80,6 +80,7 @@ def test_the_command_is_there_outside_of_the_repository(installed: Path, tmp_pat
     assert shown.stdout.splitlines()[-1] == str(installed / "collabpipe" / "__init__.py")
 
 
+@pytest.mark.slow
 def test_the_steps_that_init_prints_lead_to_a_table_and_a_report(installed: Path, tmp_path: Path) -> None:
     told = run("collabpipe init 'my study'", tmp_path, installed).stdout
     steps = "\n".join(re.findall(r"^  (.*?)(?: +#.*)?$", told, re.M))

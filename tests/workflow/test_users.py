@@ -61,6 +61,7 @@ def by(number: int, checkout: Workspace, *command: str, umask: int = 0o002) -> s
     )
 
 
+@pytest.mark.slow
 def test_each_continues_what_the_other_began(checkout: Workspace) -> None:
     def snakemake(user: int, *arguments: str) -> str:
         done = by(user, checkout, "snakemake", "--cores", "2", *arguments)

@@ -100,6 +100,7 @@ def drawn_with(study: Workspace, **environment: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(study.plan.paths.figures.glob("*.*g"))}
 
 
+@pytest.mark.slow
 def test_neither_a_notebook_nor_a_personal_style_changes_a_figure(study: Workspace) -> None:
     plain = drawn_with(study)
     assert len(plain) == 2 * len(FIGURES)

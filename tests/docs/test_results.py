@@ -138,3 +138,19 @@ def test_the_pages_say_what_a_step_costs(page: str, method: str) -> None:
     cost = table("overhead.csv").set_index("method").loc[method]
     ratios = [cost[f"{column}_ratio"] for column in ("flops", "saved_bytes", "peak_bytes", "step_seconds")]
     assert line([f"`{method}`", *(f"×{ratio:.2f}" for ratio in ratios)]) in text(page)
+
+
+def test_the_page_about_vgg16_says_what_its_runs_say() -> None:
+    runs = pd.read_csv(EVIDENCE.with_name("evidence-vgg16-carried.csv"))
+    page = text("docs/results/vgg16.md")
+    for method, of in runs.groupby("method"):
+        each = ", ".join(f"{one:.1f}" for one in of["last"])
+        mean = f"{of['last'].mean():.2f} ± {of['last'].std():.2f}"
+        row = [f"`{method}`", mean, each, f"{of['best'].mean():.2f}", f"{100 * of['memorised'].mean():.1f}%"]
+        assert line(row) in page
+    by_seed = runs.pivot(index="seed", columns="method", values=["last", "best"])
+    pairs = ((by_seed[one] - by_seed[other]).to_numpy() for one, other in product(by_seed, by_seed) if one != other)
+    known = {written(gain.mean, gain.low, gain.high) for gain in map(t_interval, pairs)}
+    found = {" ".join(one.split()) for one in INTERVAL.findall(page)}
+    assert found
+    assert found <= known

@@ -148,6 +148,7 @@ def test_a_weight_that_is_changed_after_a_restore_trains_its_runs_and_leaves_no_
         assert_whole(clone, project)
 
 
+@pytest.mark.slow
 def test_with_raised_numerics_everything_is_trained_again_beside_what_dvc_pulled(clone: Project) -> None:
     clone.dvc("pull")
     recipe = clone.root / "collabpipe" / "plan" / "recipes.py"
@@ -164,6 +165,7 @@ def test_with_raised_numerics_everything_is_trained_again_beside_what_dvc_pulled
 # --- two studies -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_study_is_kept_beside_the_first_and_each_is_restored_alone_or_both(project: Project) -> None:
     lock = project.hashes()
     stages, config = project.root / "dvc.yaml", project.root / "config" / "second.yaml"

@@ -56,11 +56,12 @@ def export_weights(run: FinishedRun, folder: Path, form: Form | None, *, best: b
         else:
             plain = None
             _trace(load_network(run.recipe, weights, channels, len(classes)), run.data["shape"], temporary)
-    script = _script(run, plain)
+    test = os.path.relpath((run.paths.dataset(run.recipe.run.dataset) / TEST).resolve(), folder.resolve())
+    script = _script(run, plain, test)
     texts = {
         SCRIPT: script,
         CLASSES: "".join(f"{name}\n" for name in classes),
-        README: _readme(run, folder, which, plain, script),
+        README: _readme(run, which, plain, script),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -87,47 +88,38 @@ If Python stops at the import of torchvision because `operator torchvision::nms 
 are of different builds: install both from the same source. The script below does without."""
 
 
-def _script(run: FinishedRun, plain: TorchvisionForm | None) -> str:
-    """The script that measures the test accuracy."""
+def _script(run: FinishedRun, plain: TorchvisionForm | None, test: str) -> str:
+    """The script that measures the accuracy on the test set at the path `test`, which a reader can name another."""
     mixed = ', torch.autocast("cpu", torch.bfloat16)' if run.recipe.training.precision == "bfloat16" else ""
     imports = ["import pyarrow", "import torch"]
     if plain:
         imports += ["from safetensors.torch import load_file", "from torch import nn", ""]
         imports += ["try:", f"    {plain.imports}", f"{OTHER_BUILD}    {plain.imports}"]
-    body = "\n".join(_loading(plain, 'Path(__file__).parent / "{}"'))
-    return f'''"""The test accuracy of {run.recipe.run}.
-
-python {SCRIPT} PATH/TO/{TEST}
-"""
+    return f'''"""The test accuracy of {run.recipe.run}. Run it in its folder: python {SCRIPT} [PATH/TO/{TEST}]"""
 
 import sys
-from pathlib import Path
 
 {chr(10).join(imports)}
 
-{body}
-
+{chr(10).join(_loading(plain))}
 {_scaling(run)}
-if len(sys.argv) != 2:
-    sys.exit("usage: python {SCRIPT} PATH/TO/{TEST}")
-table = pyarrow.ipc.open_file(pyarrow.memory_map(sys.argv[1])).read_all()
-images = table["image"].chunk(0).flatten().to_numpy().reshape(-1, {", ".join(map(str, run.data["shape"]))})
-labels = table["label"].to_numpy()
-right = 0
+
+test = sys.argv[1] if len(sys.argv) > 1 else {test!r}
+table = pyarrow.ipc.open_file(pyarrow.memory_map(test)).read_all()
+images = torch.tensor(table["image"].chunk(0).flatten().to_numpy()).view(-1, {", ".join(map(str, run.data["shape"]))})
+labels = torch.tensor(table["label"].to_numpy())
 with torch.no_grad(){mixed}:
-    for start in range(0, len(labels), 1000):
-        logits = network(torch.tensor(images[start : start + 1000]) * scale + shift)
-        right += int((logits.argmax(1).numpy() == labels[start : start + 1000]).sum())
+    logits = torch.cat([network(batch * scale + shift) for batch in images.split(1000)])
+right = int((logits.argmax(1) == labels).sum())
 print(f"test accuracy: {{right / len(labels)}} ({{right}} of {{len(labels)}})")
 '''
 
 
-def _loading(plain: TorchvisionForm | None, place: str) -> list[str]:
-    """The lines that build the network and load its weights; `place`: how the path of a file is written."""
+def _loading(plain: TorchvisionForm | None) -> list[str]:
+    """The lines that build the network and load its weights."""
     if plain is None:
-        return [f"network = torch.jit.load({place.format(FILES['torchscript'])})"]
-    load = f"network.load_state_dict(load_file({place.format(FILES['torchvision'])}), strict=True)"
-    return [*plain.lines, load, "network.eval()"]
+        return [f'network = torch.jit.load("{FILES["torchscript"]}")']
+    return [*plain.lines, f'network.eval().load_state_dict(load_file("{FILES["torchvision"]}"))']
 
 
 def _scaling(run: FinishedRun) -> str:
@@ -136,7 +128,7 @@ def _scaling(run: FinishedRun) -> str:
 scale, shift = (1 / (255 * std)).view(-1, 1, 1), (-mean / std).view(-1, 1, 1)"""
 
 
-def _readme(run: FinishedRun, folder: Path, which: Epoch, plain: TorchvisionForm | None, script: str) -> str:
+def _readme(run: FinishedRun, which: Epoch, plain: TorchvisionForm | None, script: str) -> str:
     name, (channels, height, width) = run.recipe.run, run.data["shape"]
     imports, needs, network = ["import torch"], "torch, numpy", "TorchScript: network and weights in one file"
     differs = ""
@@ -145,7 +137,6 @@ def _readme(run: FinishedRun, folder: Path, which: Epoch, plain: TorchvisionForm
         needs, network = "torch, torchvision, safetensors", plain.name
         lines = "\n".join(f"- {line}" for line in plain.differs)
         differs = f"\nWhat differs from {plain.base} of torchvision:\n\n{lines}\n\n{MISMATCH}\n"
-    test = run.paths.dataset(name.dataset) / TEST
     return f"""# Weights of {name}
 
 The weights of the {which} epoch, for plain PyTorch. The package that trained them is not needed.
@@ -161,7 +152,7 @@ The weights of the {which} epoch, for plain PyTorch. The package that trained th
 ```python
 {chr(10).join(imports)}
 
-{chr(10).join(_loading(plain, '"{}"'))}
+{chr(10).join(_loading(plain))}
 ```
 {differs}
 ## Use them
@@ -185,8 +176,10 @@ print(classes[probabilities.argmax()], probabilities.max())
 ## Measure their test accuracy
 
 ```
-python {SCRIPT} {os.path.relpath(test.resolve(), folder.resolve())}
+python {SCRIPT}
 ```
+
+Run it in this folder. It reads the test set where the export found it, or from the path that you give it.
 
 The test set is the `{TEST}` of the prepared data set `{name.dataset}`, whose SHA-256 is
 `{run.data["files"][TEST]["sha256"]}`. {_recorded(run, which)}

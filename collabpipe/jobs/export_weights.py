@@ -56,12 +56,11 @@ def export_weights(run: FinishedRun, folder: Path, form: Form | None, *, best: b
         else:
             plain = None
             _trace(load_network(run.recipe, weights, channels, len(classes)), run.data["shape"], temporary)
-    test = os.path.relpath((run.paths.dataset(run.recipe.run.dataset) / TEST).resolve(), folder.resolve())
-    script = _script(run, plain, test)
+    script = _script(run, plain)
     texts = {
         SCRIPT: script,
         CLASSES: "".join(f"{name}\n" for name in classes),
-        README: _readme(run, which, plain, script),
+        README: _readme(run, folder, which, plain, script),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -88,38 +87,43 @@ If Python stops at the import of torchvision because `operator torchvision::nms 
 are of different builds: install both from the same source. The script below does without."""
 
 
-def _script(run: FinishedRun, plain: TorchvisionForm | None, test: str) -> str:
-    """The script that measures the accuracy on the test set at the path `test`, which a reader can name another."""
+def _script(run: FinishedRun, plain: TorchvisionForm | None) -> str:
+    """The script that measures the test accuracy."""
     mixed = ', torch.autocast("cpu", torch.bfloat16)' if run.recipe.training.precision == "bfloat16" else ""
     imports = ["import pyarrow", "import torch"]
     if plain:
         imports += ["from safetensors.torch import load_file", "from torch import nn", ""]
         imports += ["try:", f"    {plain.imports}", f"{OTHER_BUILD}    {plain.imports}"]
-    return f'''"""The test accuracy of {run.recipe.run}. Run it in its folder: python {SCRIPT} [PATH/TO/{TEST}]"""
+    body = "\n".join(_loading(plain, 'Path(__file__).parent / "{}"'))
+    return f'''"""The test accuracy of {run.recipe.run}.
+
+python {SCRIPT} PATH/TO/{TEST}
+"""
 
 import sys
+from pathlib import Path
 
 {chr(10).join(imports)}
 
-{chr(10).join(_loading(plain))}
+{body}
 {_scaling(run)}
 
-test = sys.argv[1] if len(sys.argv) > 1 else {test!r}
+test = sys.argv[1] if len(sys.argv) == 2 else sys.exit("usage: python {SCRIPT} PATH/TO/{TEST}")
 table = pyarrow.ipc.open_file(pyarrow.memory_map(test)).read_all()
 images = torch.tensor(table["image"].chunk(0).flatten().to_numpy()).view(-1, {", ".join(map(str, run.data["shape"]))})
-labels = torch.tensor(table["label"].to_numpy())
 with torch.no_grad(){mixed}:
     logits = torch.cat([network(batch * scale + shift) for batch in images.split(1000)])
-right = int((logits.argmax(1) == labels).sum())
-print(f"test accuracy: {{right / len(labels)}} ({{right}} of {{len(labels)}})")
+right = int((logits.argmax(1) == torch.tensor(table["label"].to_numpy())).sum())
+print(f"test accuracy: {{right / len(logits)}} ({{right}} of {{len(logits)}})")
 '''
 
 
-def _loading(plain: TorchvisionForm | None) -> list[str]:
-    """The lines that build the network and load its weights."""
+def _loading(plain: TorchvisionForm | None, place: str) -> list[str]:
+    """The lines that build the network and load its weights; `place`: how the path of a file is written."""
     if plain is None:
-        return [f'network = torch.jit.load("{FILES["torchscript"]}")']
-    return [*plain.lines, f'network.eval().load_state_dict(load_file("{FILES["torchvision"]}"))']
+        return [f"network = torch.jit.load({place.format(FILES['torchscript'])})"]
+    load = f"network.eval().load_state_dict(load_file({place.format(FILES['torchvision'])}), strict=True)"
+    return [*plain.lines, load]
 
 
 def _scaling(run: FinishedRun) -> str:
@@ -128,7 +132,7 @@ def _scaling(run: FinishedRun) -> str:
 scale, shift = (1 / (255 * std)).view(-1, 1, 1), (-mean / std).view(-1, 1, 1)"""
 
 
-def _readme(run: FinishedRun, which: Epoch, plain: TorchvisionForm | None, script: str) -> str:
+def _readme(run: FinishedRun, folder: Path, which: Epoch, plain: TorchvisionForm | None, script: str) -> str:
     name, (channels, height, width) = run.recipe.run, run.data["shape"]
     imports, needs, network = ["import torch"], "torch, numpy", "TorchScript: network and weights in one file"
     differs = ""
@@ -137,6 +141,7 @@ def _readme(run: FinishedRun, which: Epoch, plain: TorchvisionForm | None, scrip
         needs, network = "torch, torchvision, safetensors", plain.name
         lines = "\n".join(f"- {line}" for line in plain.differs)
         differs = f"\nWhat differs from {plain.base} of torchvision:\n\n{lines}\n\n{MISMATCH}\n"
+    test = run.paths.dataset(name.dataset) / TEST
     return f"""# Weights of {name}
 
 The weights of the {which} epoch, for plain PyTorch. The package that trained them is not needed.
@@ -152,7 +157,7 @@ The weights of the {which} epoch, for plain PyTorch. The package that trained th
 ```python
 {chr(10).join(imports)}
 
-{chr(10).join(_loading(plain))}
+{chr(10).join(_loading(plain, '"{}"'))}
 ```
 {differs}
 ## Use them
@@ -176,10 +181,8 @@ print(classes[probabilities.argmax()], probabilities.max())
 ## Measure their test accuracy
 
 ```
-python {SCRIPT}
+python {SCRIPT} {os.path.relpath(test.resolve(), folder.resolve())}
 ```
-
-Run it in this folder. It reads the test set where the export found it, or from the path that you give it.
 
 The test set is the `{TEST}` of the prepared data set `{name.dataset}`, whose SHA-256 is
 `{run.data["files"][TEST]["sha256"]}`. {_recorded(run, which)}

@@ -7,13 +7,17 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from collabpipe.common.errors import CollabpipeError, unreadable, unwritable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 AnyRecord = TypeVar("AnyRecord", bound=Mapping[str, Any])
 
@@ -50,6 +54,24 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
     """Write `text` to `path` atomically."""
     with atomic_path(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors, whole or not at all.
+
+    Raises:
+        CollabpipeError: the disk is full or the folder cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as temporary:
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        try:
+            save_file(dict(tensors), temporary, metadata)
+        except SafetensorError as error:  # how it reports a full disk
+            raise unwritable(path, error) from error
+        temporary.chmod(mode)  # safetensors puts a file in its place that only the owner may read
 
 
 def json_text(value: Any) -> str:

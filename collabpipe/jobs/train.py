@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import atomic_path, sealed, write_json
+from collabpipe.common.files import atomic_path, save_tensors, sealed, write_json
 from collabpipe.common.progress import Progress
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.data.labels import LabelFile, read_labels
@@ -50,7 +50,7 @@ from collabpipe.results.store import Store
 from collabpipe.results.under_way import UnderWay
 from collabpipe.settings.study import CANDIDATE
 from collabpipe.settings.training import ExecutionSettings
-from collabpipe.training.saving import DEVICE, Saver, save_tensors
+from collabpipe.training.saving import DEVICE, Saver
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in the store need not wait for
     from collabpipe.training.engine import Training, Weights

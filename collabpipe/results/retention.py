@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from collabpipe.common.files import file_digest, link_or_copy, read_json, sealed, write_json
+from collabpipe.common.files import file_digest, link_or_copy, read_json, save_tensors, sealed, write_json
 from collabpipe.plan.paths import RECORD, WEIGHTS, Paths
 from collabpipe.plan.recipes import RunName
 from collabpipe.plan.record_types import Keep, TrainingRecord
@@ -43,9 +43,9 @@ def thin(run: RunName, paths: Paths, keep: Keep) -> None:
 
 
 def _thinned(weights: Path, target: Path, keep: Keep, key: str) -> Path:
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     kept: dict[str, Any] = load_file(weights) if keep == "half" and weights.name == WEIGHTS["last"] else {}
     halved = {name: value.half() if value.is_floating_point() else value for name, value in kept.items()}
-    save_file(halved, target, {"collabpipe": json.dumps({"kept": keep, "key": key})})
+    save_tensors(target, halved, {"collabpipe": json.dumps({"kept": keep, "key": key})})
     return target

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from collabpipe.common.errors import unwritable
-from collabpipe.common.files import atomic_path
+from collabpipe.common.files import save_tensors
 from collabpipe.host.writer import Writer
 from collabpipe.plan.paths import STATE_FILE
 from collabpipe.settings.training import ExecutionSettings
 
 if TYPE_CHECKING:
-    from collabpipe.training.engine import Training, Weights
+    from collabpipe.training.engine import Training
 
 DEVICE = "device"
 """In a state's metadata: the type of device that made it, as the numbers of another type differ."""
 MOST = 0.02
 """The share of the time that saving may take."""
-
-
-def save_tensors(path: Path, tensors: Weights, metadata: dict[str, str]) -> None:
-    """Write tensors as safetensors, whole or not at all.
-
-    Raises:
-        CollabpipeError: the disk is full or the folder cannot be written.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:  # how it reports a full disk
-            raise unwritable(path, error) from error
 
 
 class Saver:

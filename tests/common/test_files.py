@@ -25,6 +25,7 @@ from collabpipe.common.files import (
     json_digest,
     link_or_copy,
     read_json,
+    save_tensors,
     write_json,
     write_text,
 )
@@ -189,8 +190,6 @@ def test_a_limit_on_the_size_of_files_ends_in_one_message_and_leaves_nothing(tmp
 def test_a_state_that_does_not_fit_on_the_disk_is_told_and_leaves_nothing(small_disk: Path) -> None:
     # safetensors writes by itself and has an exception of its own.
     import torch
-
-    from collabpipe.training.saving import save_tensors
 
     target = small_disk / "state.safetensors"
     with pytest.raises(CollabpipeError) as caught:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from collabpipe.common.files import read_json, write_json
+from collabpipe.common.files import read_json, save_tensors, write_json
 from tests import forks
 from tests.workspaces import Workspace, altered
 
@@ -84,6 +85,9 @@ def test_each_continues_what_the_other_began(checkout: Workspace) -> None:
     assert "Nothing to be done" in snakemake(FIRST, "-n")
     owners = {path.stat().st_uid for path in checkout.results.rglob("record.json")}
     assert owners == {FIRST, SECOND}
+    # These users read whatever root may read, as the interpreter may lie in root's home; the group may not.
+    files = [path for path in checkout.results.rglob("*") if path.is_file()]
+    assert [path for path in files if path.stat().st_mode & 0o060 != 0o060] == []
     for user in (FIRST, SECOND):
         assert by(user, checkout, "collabpipe", "verify").returncode == 0
 
@@ -106,7 +110,11 @@ def test_the_umask_decides_who_may_read_and_write_a_file(umask: int, mode: int, 
     before = os.umask(umask)
     try:
         write_json(tmp_path / "record.json", {"a": 1})
+        save_tensors(tmp_path / "last.safetensors", {"weight": torch.zeros(2)})
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / "record.json").stat().st_mode) == mode
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {
+        "record.json": mode,
+        "last.safetensors": mode,
+    }
     assert read_json(tmp_path / "record.json") == {"a": 1}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import atomic_path, record_of, write_text
+from collabpipe.common.files import atomic_path, record_of, save_tensors, write_text
 from collabpipe.plan.paths import TEST
 from collabpipe.plan.record_types import Epoch, EvaluationProvenance, TrainingProvenance
 from collabpipe.results.finished import FinishedRun
@@ -48,13 +49,11 @@ def export_weights(run: FinishedRun, folder: Path, form: Form | None, *, best: b
         )
     which = run.which(best)
     weights = kept_weights(run.folder, which, run.record)
-    with atomic_path(folder / FILES[form]) as temporary:
-        if form == "torchvision" and plain:
-            from safetensors.torch import save_file
-
-            save_file(plain.weights(weights), temporary)
-        else:
-            plain = None
+    if form == "torchvision" and plain:
+        save_tensors(folder / FILES[form], plain.weights(weights))
+    else:
+        plain = None
+        with atomic_path(folder / FILES[form]) as temporary:
             _trace(load_network(run.recipe, weights, channels, len(classes)), run.data["shape"], temporary)
     script = _script(run, plain)
     texts = {
@@ -101,6 +100,7 @@ python {SCRIPT} PATH/TO/{TEST}
 """
 
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 {chr(10).join(imports)}
@@ -108,8 +108,11 @@ from pathlib import Path
 {body}
 {_scaling(run)}
 
-test = sys.argv[1] if len(sys.argv) == 2 else sys.exit("usage: python {SCRIPT} PATH/TO/{TEST}")
-table = pyarrow.ipc.open_file(pyarrow.memory_map(test)).read_all()
+test = Path(sys.argv[1]) if len(sys.argv) == 2 else sys.exit("usage: python {SCRIPT} PATH/TO/{TEST}")
+digest = "{run.data["files"][TEST]["sha256"]}"
+if not test.is_file() or sha256(test.read_bytes()).hexdigest() != digest:
+    sys.exit(f"{{test}} is not the test set of this run: it has the SHA-256 {{digest}}.")
+table = pyarrow.ipc.open_file(test).read_all()
 images = torch.tensor(table["image"].chunk(0).flatten().to_numpy()).view(-1, {", ".join(map(str, run.data["shape"]))})
 with torch.no_grad(){mixed}:
     logits = torch.cat([network(batch * scale + shift) for batch in images.split(1000)])
@@ -163,14 +166,16 @@ The weights of the {which} epoch, for plain PyTorch. The package that trained th
 ## Use them
 
 The network takes floats (N, {channels}, {height}, {width}) and returns {len(run.data["classes"])} logits per image.
-Pixels from 0 to 255 are scaled as in training. For one image:
+Pixels from 0 to 255 are scaled as in training. For one image (needs numpy and pillow as well):
 
 ```python
 import numpy
 from PIL import Image
 
 {_scaling(run)}
-image = Image.open("image.png").convert("{"L" if channels == 1 else "RGB"}").resize(({width}, {height}))
+image = Image.open("image.png").convert("{"L" if channels == 1 else "RGB"}")
+smaller = {width} <= min(image.size)
+image = image.resize(({width}, {height}), Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR)
 pixels = torch.tensor(numpy.array(image)).view({height}, {width}, {channels}).permute(2, 0, 1)
 with torch.no_grad():
     probabilities = network((pixels * scale + shift)[None]).softmax(1)
@@ -178,10 +183,15 @@ classes = open("{CLASSES}", encoding="utf-8").read().splitlines()
 print(classes[probabilities.argmax()], probabilities.max())
 ```
 
+`collabpipe predict` scales images in the same way. It also turns them as their EXIF data says, and puts transparent
+ones on black.
+
 ## Measure their test accuracy
 
+Run this in the folder of this file. The path is where the test set was at the export.
+
 ```
-python {SCRIPT} {os.path.relpath(test.resolve(), folder.resolve())}
+python {SCRIPT} {shlex.quote(os.path.relpath(test.resolve(), folder.resolve()))}
 ```
 
 The test set is the `{TEST}` of the prepared data set `{name.dataset}`, whose SHA-256 is
@@ -195,7 +205,7 @@ The test set is the `{TEST}` of the prepared data set `{name.dataset}`, whose SH
 {_origin(run, which)}
 
 The code here is under collabpipe's licence, MIT. The weights were made from the images of
-`{run.recipe.labels.data.source}`: the terms of that data set apply to them as well.
+the data set `{name.dataset}` (source: `{run.recipe.labels.data.source}`): its terms apply to them as well.
 """
 
 
@@ -216,13 +226,15 @@ def _recorded(run: FinishedRun, which: Epoch) -> str:
 def _origin(run: FinishedRun, which: Epoch) -> str:
     """A table of digests, commit and versions."""
     made: TrainingProvenance = record_of(run.paths.provenance(run.paths.run(run.recipe.run)))
+    halved = run.record.get("kept", "all") != "all"
+    before = "before they were rounded to half precision" if halved else "before the export"
     rows: dict[str, object] = {
         "run": run.recipe.run,
         "recipe (SHA-256)": run.recipe.digest,
         "training (SHA-256)": run.record["digest"],
-        f"weights of the {which} epoch (SHA-256 of names and values, before the export)": run.record["weights"][which],
+        f"weights of the {which} epoch (SHA-256 of names and values, {before})": run.record["weights"][which],
         "commit of collabpipe": made.get("commit") or made.get("no_commit", "unknown"),
-        "versions": ", ".join(f"{name} {version}" for name, version in made.get("packages", {}).items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in made.get("packages", {}).items()) or "unknown",
         "trained on": made.get("device", "unknown"),
         "finished": made.get("finished", "unknown"),
     }

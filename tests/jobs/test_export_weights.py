@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from PIL import Image
 from collabpipe.cli import main
 from collabpipe.common.files import read_json
 from collabpipe.model.networks.torchvision_models import torchvision_models
-from collabpipe.plan.paths import METRICS, TEST
+from collabpipe.plan.paths import METRICS, RECORD, TEST, TRAIN
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
 from tests.conftest import Once
@@ -107,12 +109,42 @@ def test_the_script_says_which_file_it_needs(plan: Plan, tmp_path: Path) -> None
     assert done.stderr == "usage: python accuracy.py PATH/TO/test.arrow\n"
 
 
+@pytest.mark.parametrize("wrong", ["nowhere.arrow", "--help", ".", "README.md", "train.arrow"])
+def test_the_script_measures_on_no_other_file(wrong: str, plan: Plan, tmp_path: Path) -> None:
+    folder = exported(plan, "resnet8", tmp_path / "out")
+    prepared = plan.paths.dataset("digits")
+    (folder / "train.arrow").symlink_to((prepared / TRAIN).absolute())
+
+    done = subprocess.run([sys.executable, "accuracy.py", wrong], cwd=folder, capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    digest = read_json(prepared / RECORD)["files"][TEST]["sha256"]
+    assert done.stderr == f"{wrong} is not the test set of this run: it has the SHA-256 {digest}.\n"
+
+
+def test_the_command_in_the_readme_works_as_it_stands(plan: Plan, tmp_path: Path) -> None:
+    results = tmp_path / "two words" / "results"
+    shutil.copytree(plan.paths.root, results)
+    run = plan.paths.run(plan.runs["digits/symmetric-0.5/resnet8/baseline/seed0"].run)
+    folder = tmp_path / "out"
+    moved = results / run.relative_to(plan.paths.root)
+    assert main(["export", "weights", str(moved), "--out", str(folder)]) == 0
+    command = re.search(r"```\npython (accuracy\.py .*)\n```", (folder / "README.md").read_text())
+    assert command
+
+    done = subprocess.run(["sh", "-c", f"{sys.executable} {command[1]}"], cwd=folder, capture_output=True, text=True)
+
+    assert done.stdout.startswith("test accuracy: "), done.stderr
+
+
+@pytest.mark.parametrize("times", [1, 37])
 def test_the_readme_loads_the_weights_and_uses_them(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    times: int, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = exported(plan, "resnet18", tmp_path / "out")
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / "image.png")
+    Image.fromarray(pixels.repeat(times, 0).repeat(times, 1)).save(folder / "image.png")
     load, use, _ = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     torchvision_models()  # whichever build of torchvision is installed
     monkeypatch.chdir(folder)
@@ -123,12 +155,15 @@ def test_the_readme_loads_the_weights_and_uses_them(
 
     network = type(names["network"])
     assert (network.__module__, network.__name__) == ("torchvision.models.resnet", "ResNet")
-    chosen = capsys.readouterr().out.split()[0]
+    chosen, probability = re.findall(r"[\d.]+", capsys.readouterr().out)
     run = plan.runs["digits/symmetric-0.5/resnet18/baseline/seed0"].run
     assert main(["predict", str(plan.paths.run(run)), "image.png", "--json"]) == 0
-    assert f'"class": "{chosen}"' in capsys.readouterr().out
+    (found,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert found["class"] == chosen
+    assert found["probabilities"][chosen] == pytest.approx(float(probability), abs=0.01)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
 def test_torchscript_takes_any_number_of_images(plan: Plan, tmp_path: Path) -> None:
     folder = exported(plan, "vgg16", tmp_path / "out", "--format", "torchscript")
 
@@ -160,7 +195,7 @@ def test_the_readme_says_where_the_weights_come_from(plan: Plan, tmp_path: Path)
 
     made = read_json(plan.paths.provenance(plan.paths.run(recipe.run)))
     commit = made["commit"] or made["no_commit"]
-    for said in (recipe.digest, commit, made["packages"]["torch"], "MIT", "not 7×7 of stride 2", "of `digits`"):
+    for said in (recipe.digest, commit, made["packages"]["torch"], "MIT", "not 7×7 of stride 2", "(source: `digits`)"):
         assert said in " ".join(readme.split())
     assert (folder / "classes.txt").read_text().split() == [str(number) for number in range(10)]
 

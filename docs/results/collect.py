@@ -1,7 +1,8 @@
 """Collects the small files of a finished study for a page: `python docs/results/collect.py results/STUDY FOLDER`.
 
 Copies tables and figures of the pipeline, and writes beside them what a reader of the page wants to recompute: every
-run's accuracies, every candidate's score, mean histories, what was spent; and one figure. It trains nothing.
+run's accuracies, every candidate's score, mean histories, what was spent; and one figure. If a name that ends in .csv
+stands in place of FOLDER, every run's accuracies go there and nothing else is written. It trains nothing.
 """
 
 from __future__ import annotations
@@ -114,4 +115,8 @@ def collect(results: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    collect(Path(sys.argv[1]), Path(sys.argv[2]))
+    study, target = Path(sys.argv[1]), Path(sys.argv[2])
+    if target.suffix == ".csv":
+        by_run(study)[0].to_csv(target, index=False)
+    else:
+        collect(study, target)

@@ -272,7 +272,7 @@ def test_two_places_of_one_result_keep_times_of_their_own(tmp_path: Path) -> Non
 def test_a_missing_source_is_told_and_the_target_stays(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("old")
 
-    with pytest.raises((CollabpipeError, FileNotFoundError), match=r"none|target"):
+    with pytest.raises((CollabpipeError, FileNotFoundError), match="none"):
         link_or_copy(tmp_path / "none", tmp_path / "target")
 
     assert listing(tmp_path) == ["target"]

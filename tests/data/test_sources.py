@@ -49,7 +49,7 @@ def small(request: pytest.FixtureRequest) -> Small:
     return SMALL[request.param]()
 
 
-def test_the_table_the_readers_and_the_settings_name_the_same_sources() -> None:
+def test_the_table_and_the_readers_name_the_same_sources() -> None:
     assert set(SOURCES) == set(READERS)
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from collabpipe.cli import main
 from collabpipe.common.files import read_json, sealed, write_json
-from collabpipe.data.prepared import data_record, open_images
+from collabpipe.data.prepared import Images, data_record, open_images
 from collabpipe.data.stage import staged
+from collabpipe.jobs import train
+from collabpipe.plan.recipes import DataRecipe
 from tests.jobs.test_resume import Desk, study
 from tests.workspaces import Lab
 
@@ -40,6 +43,21 @@ def test_a_training_reads_the_copy_and_ends_in_the_same_bits(
 
     second = desk.workspace.collabpipe("train", desk.recipes["heads"], *options)
     assert "copied" not in second.stderr
+
+
+def test_a_training_opens_the_images_in_the_copy(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def open_and_note(recipe: DataRecipe, folder: Path, split: str) -> Images:
+        opened.append(folder)
+        return open_images(recipe, folder, split)
+
+    monkeypatch.setattr(train, "open_images", open_and_note)
+    command = ["train", str(desk.recipes["baseline"]), *desk.paths.options, "--stage", str(tmp_path / "disk")]
+    assert main(command) == 0
+
+    assert opened == [staged_images(desk, str(tmp_path / "disk"))]
+    assert tmp_path / "disk" in opened[0].parents
 
 
 def test_the_copy_is_whole_and_made_once(desk: Desk, tmp_path: Path) -> None:
@@ -72,11 +90,17 @@ def test_several_jobs_of_a_host_copy_once(desk: Desk, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from collabpipe.data.stage import staged; "
         "from collabpipe.common.files import read_json; folder = Path(sys.argv[1]); "
+        "print('ready', flush=True); input(); "
         "print(staged(folder, read_json(folder / 'record.json'), sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(desk.paths.dataset("digits")), str(tmp_path / "disk")]
     pipe = subprocess.PIPE
-    jobs = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(6)]
+    jobs = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(6)]
+    assert {job.stdout.readline() for job in jobs if job.stdout} == {"ready\n"}
+    for job in jobs:
+        assert job.stdin
+        job.stdin.write("\n")
+        job.stdin.flush()
     ends = [job.communicate(timeout=60) for job in jobs]
     assert len({out for out, _ in ends}) == 1
     assert sum(err.count("copied to") for _, err in ends) == 1

@@ -83,7 +83,7 @@ WRONG: dict[str, dict[str, Any]] = {
         methods={"kernel": {"candidates": [{"wieght": 1}], "select": {"seeds": [9]}}}
     ),
     "no candidates": changed(methods={"kernel": {"candidates": [], "select": {"seeds": [9]}}}),
-    "one method to combine": changed(methods={"combined": {"of": 3}}),
+    "a number to combine": changed(methods={"combined": {"of": 3}}),
 }
 
 

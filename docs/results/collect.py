@@ -2,7 +2,8 @@
 
 Copies tables and figures of the pipeline, and writes beside them what a reader of the page wants to recompute: every
 run's accuracies, every candidate's score, mean histories, what was spent; and one figure. If a name that ends in .csv
-stands in place of FOLDER, every run's accuracies go there and nothing else is written. It trains nothing.
+stands in place of FOLDER, every run's accuracies go there and nothing else is written; of a study that is not finished,
+those in its partial tables (`collabpipe tables --partial`). It trains nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ PLACE = ["noise", "method", "seed"]
 
 def by_run(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracies in percent of every run, with the share of flipped labels that it fitted; mean histories by method."""
-    runs = pd.read_parquet(results / "tables" / "runs.parquet")
+    whole, partial = (results / place / "runs.parquet" for place in ("tables", "tables/partial"))
+    runs = pd.read_parquet(whole if whole.exists() else partial)
     histories = []
     for run in runs.to_dict("records"):
         folder = (

@@ -36,7 +36,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "glass_blur": Corruption(((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))),
     # The radius of the kernel and its deviation.
     "motion_blur": Corruption(((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)), least=16),
-    # Up to which factor (exclusive) images are magnified, in steps of 0.01.
+    # The end of numpy's arange from 1 in steps of 0.01: the factors by which images are magnified.
     "zoom_blur": Corruption(((1.06,), (1.11,), (1.16,), (1.21,), (1.26,)), least=16),
     # Mean and deviation of the flakes, magnification, threshold, radius and deviation of their motion, share of colour.
     "snow": Corruption(

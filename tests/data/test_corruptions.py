@@ -188,6 +188,18 @@ def test_glass_blur_takes_pixels_from_next_to_them() -> None:
     assert set(np.round(moved).ravel()) == {-8, 0}, "itself or its left neighbour"
 
 
+def test_glass_blur_takes_pixels_in_rounds_between_two_blurs() -> None:
+    generator = np.random.default_rng(0)
+    wanted = np.floor(ndimage.gaussian_filter(PHOTOGRAPHS[0, 0] / 255.0, 0.4, mode="nearest") * 255.0 + 1e-9)
+    for _ in range(2):
+        for row in range(31, 1, -1):
+            for column in range(31, 1, -1):
+                (across,), (down,) = generator.integers(-1, 1, size=(2, 1))
+                wanted[row, column] = wanted[row + down, column + across]
+    wanted = ndimage.gaussian_filter(wanted / 255.0, 0.4, mode="nearest")
+    assert applied("glass_blur", 5, PHOTOGRAPHS[:1, :1])[0, 0] == pytest.approx(wanted)
+
+
 def test_motion_blur_is_half_a_gaussian_along_a_line() -> None:
     weights = np.exp(-(np.arange(13) ** 2) / 2.0)
     weights /= weights.sum()
@@ -259,6 +271,27 @@ def test_fog_is_no_brighter_than_the_image() -> None:
     found = applied("fog", 3, constant(102, 4))  # 0.4 and fog from 0 to 0.75
     assert found.min() == pytest.approx(0.4 * 0.4 / (0.4 + 0.75))
     assert found.max() == pytest.approx(0.4)
+    hidden = 0.4 + 0.75 * plasma(4, 32, 2.5, np.random.default_rng(0))
+    assert found[:, 1] == pytest.approx(hidden * 0.4 / (0.4 + 0.75))
+
+
+def test_plasma_is_made_by_diamonds_and_squares_on_a_ring() -> None:
+    generator = np.random.default_rng(0)
+    heights = np.zeros((16, 16))
+    reach, step = 100.0, 16
+    while step > 1:
+        half = step // 2
+        corners = [(row, column) for row in range(0, 16, step) for column in range(0, 16, step)]
+        square = [(-half, -half), (-half, half), (half, -half), (half, half)]
+        diamond = [(-half, 0), (half, 0), (0, -half), (0, half)]
+        for down, across, around in ((half, half, square), (0, half, diamond), (half, 0, diamond)):
+            for (row, column), drawn in zip(corners, generator.uniform(-reach, reach, size=len(corners)), strict=True):
+                row, column = row + down, column + across
+                mean = np.mean([heights[(row + y) % 16, (column + x) % 16] for y, x in around])
+                heights[row, column] = mean + reach * drawn
+        reach, step = reach / 1.75, half
+    wanted = (heights - heights.min()) / np.ptp(heights)
+    assert plasma(1, 16, 1.75, np.random.default_rng(0))[0] == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("size", [16, 32, 33])

@@ -89,6 +89,7 @@ def test_each_image_has_its_true_class_and_the_wrong_label_that_it_was_trained_o
     rows = seen_images.rows_of(material, CELL, runs, images, flipped)
 
     assert [run.name.method for run in runs] == ["baseline", "output", "output_control"]
+    assert any(len(row.images) for row in rows)
     for run, row in zip(runs, rows, strict=True):
         logits = outputs(run, material.paths, images, labels["index"].to_numpy())
         assert logits is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from matplotlib.colors import to_hex
 
 from collabpipe.analysis.figures import wrong
 from collabpipe.analysis.figures.classes import draw_classes
@@ -78,10 +80,15 @@ def test_overhead_has_time_accuracy_and_memory_of_each_method() -> None:
         pd.DataFrame(methods).drop(columns="noise").assign(step_seconds_ratio=[1.0, 2.5], peak_bytes_ratio=[1.0, 1.5])
     )
 
-    (points,) = panels(drawn(draw_overhead, accuracies, costs))[0].collections
+    (axes,) = panels(drawn(draw_overhead, accuracies, costs))
+    (points,) = axes.collections
 
     assert points.get_offsets().tolist() == [[1.0, 80.0], [2.5, 85.0]]
     assert points.get_array().tolist() == [1.0, 1.5]
+    assert {text.get_text(): text.xy for text in axes.texts} == {
+        "baseline 1.00": (1.0, 80.0),
+        "heads 1.50": (2.5, 85.0),
+    }
 
 
 def test_what_is_memorised_and_what_is_seen_through_are_named_so() -> None:
@@ -92,20 +99,28 @@ def test_what_is_memorised_and_what_is_seen_through_are_named_so() -> None:
 
     figure = drawn(draw_seen_through, pd.DataFrame(rows))
 
-    handles, names = panels(figure)[0].get_legend_handles_labels()
-    means = {name: handle.lines[0].get_xdata().tolist() for handle, name in zip(handles, names, strict=True)}
+    (axes,), (legend,) = panels(figure), figure.legends
+    handles: list[Any] = legend.legend_handles
+    names = [text.get_text() for text in legend.get_texts()]
+    colours = {to_hex(handle.get_color()[0]): name for handle, name in zip(handles, names, strict=True)}
+    means = {colours[to_hex(line.get_color())]: line.get_xdata().tolist() for line in axes.lines}
     assert means == {
         "predicts the wrong label given": [pytest.approx(80.0)],
         "predicts the true class": [pytest.approx(10.0)],
     }
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == names
 
 
 def test_an_image_that_all_get_wrong_has_its_class_and_the_one_that_most_predict(predicted: Predicted) -> None:
-    images = SimpleNamespace(classes=["zero", "one"], images=np.zeros((4, 1, 8, 8), dtype=np.uint8))
-    material: Any = SimpleNamespace(predicted={CELL: {"baseline": predicted}}, images=lambda *_: images)
+    pixels = np.arange(4, dtype=np.uint8).repeat(64).reshape(4, 1, 8, 8)
+    images = SimpleNamespace(classes=["zero", "one", "two"], images=pixels)
+    votes = {"baseline": [0, 2, 0], "heads": [0, 0, 3]}
+    by_method = {name: replace(predicted, votes=np.full((4, 3), said, dtype=np.int16)) for name, said in votes.items()}
+    material: Any = SimpleNamespace(predicted={CELL: by_method}, images=lambda *_: images)
 
-    said = [text.get_text() for text in texts(drawn(wrong.draw, material))]
+    figure = drawn(wrong.draw, material)
 
-    assert "zero\nmost say one" in said
+    said = [text.get_text() for text in texts(figure)]
+    assert "zero\nmost say two" in said
     assert "data, pair-0.4, network: 1 of 4 test images" in said
+    (image,) = panels(figure)[0].images
+    assert image.get_array().tolist() == pixels[1, 0].tolist()

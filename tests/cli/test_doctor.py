@@ -183,12 +183,17 @@ show_findings([("locale", finding) for finding in check_locale()] + [("disk", Fi
     assert b"folder ?" in done.stdout
 
 
-def test_torch_is_looked_at_without_importing_it_here(programs: Path, patience: None) -> None:
+def test_torch_is_there_and_built_for_what_it_says(programs: Path, patience: None) -> None:
     found = gpus.check_torch()[0]
 
     assert (gpus.cuda_of_torch() is None) == version("torch").endswith("+cpu")
     assert found.level == "ok"
     assert found.found.startswith(f"torch {version('torch')}, built for ")
+
+
+def test_no_torch_is_imported_to_look_at_it() -> None:
+    code = "import sys; from collabpipe.cli.doctor import gpus; gpus.cuda_of_torch(); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_torch_that_cannot_be_imported_is_a_failure(

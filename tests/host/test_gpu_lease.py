@@ -282,7 +282,9 @@ def test_a_fork_keeps_the_device_until_it_ends_too(host: Host) -> None:
 
 
 def test_a_programme_that_the_job_starts_does_not_keep_the_device(host: Host) -> None:
-    code = HOLD + "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=-3, stderr=-3).pid)"
+    code = (
+        HOLD + "import subprocess; print(subprocess.Popen(['sleep', '600'], close_fds=False, stdout=-3, stderr=-3).pid)"
+    )
     one = {"COLLABPIPE_DEVICES": "0"}
     out, _ = host.start(code, 1, **one).communicate()
     try:

@@ -111,7 +111,7 @@ def test_a_killed_process_holds_nothing(work: str, by: signal.Signals, tmp_path:
 
 
 def test_a_child_that_was_started_by_a_killed_process_does_not_hold_for_it(tmp_path: Path) -> None:
-    child = "import subprocess; subprocess.Popen(['sleep', '20'], stdout=-3, stderr=-3)"
+    child = "import subprocess; subprocess.Popen(['sleep', '20'], close_fds=False, stdout=-3, stderr=-3)"
     with held(f"{OCCUPY}; {child}", tmp_path) as process:
         process.ends(signal.SIGKILL)
         assert is_free(tmp_path)

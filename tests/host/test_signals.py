@@ -95,6 +95,7 @@ def test_each_signal_loses_nothing_and_the_same_command_goes_on_to_the_same_bits
     # Each of the 4 steps of each epoch was made once.
     seconds = disturbed.cost("baseline")["epoch_seconds"]
     assert len(seconds) == 120
+    assert min(seconds) > 0
 
 
 def test_of_several_signals_the_first_counts_and_sigcont_is_nothing(lab: Lab, tmp_path: Path) -> None:
@@ -166,4 +167,5 @@ def test_a_signal_counts_although_the_state_cannot_be_saved(lab: Lab, tmp_path: 
     process.terminate()
     code, err = end_of(process)
     assert code == EXIT_CODE, err
+    assert "saved after epoch" not in err
     assert not desk.kept("temporal").exists(), "the next recipe was not begun"

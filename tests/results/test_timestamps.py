@@ -96,7 +96,7 @@ def test_whatever_the_times_are_a_searched_study_has_nothing_to_be_done(
     assert NOTHING in searched.snakemake("-n").stdout
 
 
-@pytest.mark.parametrize("first", [0.0, 315532800.0], ids=["1970", "1980"])
+@pytest.mark.parametrize("first", [0.0, 100.0, 315532800.0], ids=["1970", "soon after", "1980"])
 def test_times_before_any_artefact_as_archives_have_them_are_times_as_well(first: float, study: Workspace) -> None:
     lose(study, ".snakemake")
     for path in study.results.rglob("*"):

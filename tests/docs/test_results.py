@@ -154,3 +154,18 @@ def test_the_page_about_vgg16_says_what_its_runs_say() -> None:
     found = {" ".join(one.split()) for one in INTERVAL.findall(page)}
     assert found
     assert found <= known
+
+
+def test_the_page_about_other_noise_says_what_its_runs_say() -> None:
+    runs = pd.read_csv(EVIDENCE.with_name("evidence-noise-carried.csv"))
+    page = text("docs/results/other-noise.md")
+    written: set[str] = set()
+    for _, here in runs.groupby("noise"):
+        last, best = (here.pivot(index="seed", columns="method", values=epoch) for epoch in ("last", "best"))
+        for method, of in here.groupby("method"):
+            others = [last[name] for name in ("baseline", "control", "control_tuned")] + [best.one_pass]
+            gains = [f"{(last[method] - other).mean():+.2f}" * (other.name != method) for other in others]
+            means = [f"{of['last'].mean():.2f}", f"{of['best'].mean():.2f}", f"{100 * of['memorised'].mean():.1f}%"]
+            assert line([f"`{method}`", str(len(of)), *means, *gains]) in page
+            written |= {*means, *gains}
+    assert set(re.findall(r"[+-]\d+\.\d\d|\b\d\d\.\d\d", page)) <= written

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from collabpipe.plan.record_types import Keep
 from collabpipe.settings.training import ExecutionSettings
+
+if TYPE_CHECKING:
+    from collabpipe.plan.study_recipes import StudyRecipe
 
 EXECUTION = ExecutionSettings()
 
@@ -70,8 +73,19 @@ def add_shared(parser: ArgumentParser) -> None:
 
 def add_study(parser: ArgumentParser, into: str) -> None:
     """The recipe of a study, and whether a part of it will do."""
-    parser.add_argument("recipe", type=Path, help="a recipe of kind study")
+    parser.add_argument("recipe", type=Path, nargs="?", help="a recipe of kind study (default: the one planned last)")
     parser.add_argument("--partial", action="store_true", help=f"use only the finished runs, and write to {into}")
+
+
+def study_recipe(arguments: Namespace) -> StudyRecipe:
+    """The recipe that `add_study` asked for."""
+    from collabpipe.plan.recipes import read_recipe
+    from collabpipe.plan.study_recipes import StudyRecipe
+    from collabpipe.results.studies import study_here
+
+    if arguments.recipe:
+        return read_recipe(arguments.recipe, StudyRecipe)
+    return study_here(arguments.results, arguments.results.study).plan.study
 
 
 def add_study_choice(parser: ArgumentParser) -> None:

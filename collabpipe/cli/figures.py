@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 
-from collabpipe.cli.arguments import add_study
+from collabpipe.cli.arguments import add_study, study_recipe
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -18,7 +18,5 @@ def run(arguments: Namespace) -> None:
     # A notebook sets a backend that need not be installed here; matplotlib then cannot even be imported.
     os.environ["MPLBACKEND"] = "agg"
     from collabpipe.analysis.figures.write import write_figures
-    from collabpipe.plan.recipes import read_recipe
-    from collabpipe.plan.study_recipes import StudyRecipe
 
-    write_figures(read_recipe(arguments.recipe, StudyRecipe), arguments.results, arguments.partial)
+    write_figures(study_recipe(arguments), arguments.results, arguments.partial)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
+
+from collabpipe.cli.arguments import add_study
 
 
 def arguments(parser: ArgumentParser) -> None:
     """The study, and whether all its runs must be finished."""
-    parser.add_argument("recipe", type=Path, nargs="?", help="a recipe of kind study (default: the one planned last)")
-    parser.add_argument(
-        "--partial", action="store_true", help="from the runs that are finished, into tables/partial/report.html"
-    )
+    add_study(parser, "tables/partial/report.html")
 
 
 def run(arguments: Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from collabpipe.cli.arguments import add_study
+from collabpipe.cli.arguments import add_study, study_recipe
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -15,7 +15,5 @@ def arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Write the tables."""
     from collabpipe.analysis.tables import write_tables
-    from collabpipe.plan.recipes import read_recipe
-    from collabpipe.plan.study_recipes import StudyRecipe
 
-    write_tables(read_recipe(arguments.recipe, StudyRecipe), arguments.results, arguments.partial)
+    write_tables(study_recipe(arguments), arguments.results, arguments.partial)

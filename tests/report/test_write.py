@@ -121,6 +121,20 @@ def test_the_command_says_what_is_missing_and_what_it_can_do(
     assert "6 of 6 runs are evaluated" in text_of(page)
 
 
+@pytest.mark.parametrize("command", ["tables", "figures"])
+def test_without_a_recipe_tables_and_figures_are_those_of_the_study_planned_last(
+    command: str, study: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study.root)
+    made = {path.name: path.read_bytes() for path in (study.folder / command).iterdir() if path.is_file()}
+    for name in made:
+        (study.folder / command / name).unlink()
+
+    assert main([command]) == 0
+
+    assert {path.name: path.read_bytes() for path in (study.folder / command).iterdir() if path.is_file()} == made
+
+
 def test_before_any_run_is_finished_the_page_says_how_far_the_study_is(
     fresh: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,30 @@ def test_every_interval_in_the_pages_is_one_of_the_study() -> None:
         assert [one for one in found if one not in known] == [], page
 
 
+def verdicts(found: pd.DataFrame) -> list[str]:
+    """What the first of these rows of claims.csv says: to what is claimed, to the control, to the rival."""
+    first = found.iloc[0]
+    return [first[f"verdict{to}"] for to in ("", "_control", "_rival")]
+
+
+@pytest.mark.parametrize("claim", ["each_way_helps", "combining_helps_more", "wrong_labels", "few_labels"])
+def test_the_verdicts_of_the_page_are_those_of_the_pipeline(claim: str) -> None:
+    claims = table("claims.csv")
+    for name in sorted({name for name in claims.claim if name.startswith(claim)}):
+        found = claims[claims.claim == name]
+        one, (verdict, *others) = found.iloc[0], verdicts(found)
+        interval = written(one["estimate"], one["low"], one["high"])
+        assert " | ".join(["", interval, f"**{verdict}**", *others, ""]).strip() in text("docs/results/README.md")
+
+
+@pytest.mark.parametrize("way", ["output", "intermediate", "representation", "kernel", "combined"])
+def test_the_verdicts_of_each_way_are_those_of_the_pipeline(way: str) -> None:
+    claims = table("claims.csv")
+    ours = claims[claims.comparison.str.startswith(f"{way} - baseline") & claims.reading.str.contains("last epoch")]
+    cells = [verdicts(ours[ours.comparison.str.contains(noise)]) for noise in (f"/{WRONG}/", f"/{FEW}/")]
+    assert line([f"`{way}`", *cells[0], *cells[1]]) in text("docs/results/README.md")
+
+
 def test_the_tables_of_the_pipeline_agree_with_the_single_runs() -> None:
     for one in table("main.csv").to_dict("records"):
         here = accuracies(one["noise"])
@@ -140,15 +164,23 @@ def test_the_pages_say_what_a_step_costs(page: str, method: str) -> None:
     assert line([f"`{method}`", *(f"×{ratio:.2f}" for ratio in ratios)]) in text(page)
 
 
+OTHERS = [("last", "baseline"), ("last", "control"), ("last", "control_tuned"), ("best", "one_pass")]
+
+
+def gains(by_seed: pd.DataFrame, method: str, others: list[tuple[str, str]]) -> list[str]:
+    """The mean points of a method at its last epoch above others; empty for the method itself."""
+    return [f"{(by_seed['last', method] - by_seed[one]).mean():+.2f}" * (one[1] != method) for one in others]
+
+
 def test_the_page_about_vgg16_says_what_its_runs_say() -> None:
     runs = pd.read_csv(EVIDENCE.with_name("evidence-vgg16-carried.csv"))
     page = text("docs/results/vgg16.md")
+    by_seed = runs.pivot(index="seed", columns="method", values=["last", "best"])
     for method, of in runs.groupby("method"):
         each = ", ".join(f"{one:.1f}" for one in of["last"])
         mean = f"{of['last'].mean():.2f} ± {of['last'].std():.2f}"
         row = [f"`{method}`", mean, each, f"{of['best'].mean():.2f}", f"{100 * of['memorised'].mean():.1f}%"]
-        assert line(row) in page
-    by_seed = runs.pivot(index="seed", columns="method", values=["last", "best"])
+        assert line([*row, *gains(by_seed, method, OTHERS)]) in page
     pairs = ((by_seed[one] - by_seed[other]).to_numpy() for one, other in product(by_seed, by_seed) if one != other)
     known = {written(gain.mean, gain.low, gain.high) for gain in map(t_interval, pairs)}
     found = {" ".join(one.split()) for one in INTERVAL.findall(page)}
@@ -159,13 +191,12 @@ def test_the_page_about_vgg16_says_what_its_runs_say() -> None:
 def test_the_page_about_other_noise_says_what_its_runs_say() -> None:
     runs = pd.read_csv(EVIDENCE.with_name("evidence-noise-carried.csv"))
     page = text("docs/results/other-noise.md")
-    written: set[str] = set()
+    known: set[str] = set()
     for _, here in runs.groupby("noise"):
-        last, best = (here.pivot(index="seed", columns="method", values=epoch) for epoch in ("last", "best"))
+        by_seed = here.pivot(index="seed", columns="method", values=["last", "best"])
         for method, of in here.groupby("method"):
-            others = [last[name] for name in ("baseline", "control", "control_tuned")] + [best.one_pass]
-            gains = [f"{(last[method] - other).mean():+.2f}" * (other.name != method) for other in others]
             means = [f"{of['last'].mean():.2f}", f"{of['best'].mean():.2f}", f"{100 * of['memorised'].mean():.1f}%"]
-            assert line([f"`{method}`", str(len(of)), *means, *gains]) in page
-            written |= {*means, *gains}
-    assert set(re.findall(r"[+-]\d+\.\d\d|\b\d\d\.\d\d", page)) <= written
+            differences = gains(by_seed, method, [*OTHERS, ("best", "baseline")])
+            assert line([f"`{method}`", str(len(of)), *means, *differences]) in page
+            known |= {*means, *differences}
+    assert set(re.findall(r"[+-]\d+\.\d\d|\b\d\d\.\d\d", page)) <= known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -167,7 +168,7 @@ def test_the_pages_say_what_a_step_costs(page: str, method: str) -> None:
 OTHERS = [("last", "baseline"), ("last", "control"), ("last", "control_tuned"), ("best", "one_pass")]
 
 
-def gains(by_seed: pd.DataFrame, method: str, others: list[tuple[str, str]]) -> list[str]:
+def gains(by_seed: pd.DataFrame, method: Any, others: list[tuple[str, str]]) -> list[str]:
     """The mean points of a method at its last epoch above others; empty for the method itself."""
     return [f"{(by_seed['last', method] - by_seed[one]).mean():+.2f}" * (one[1] != method) for one in others]
 

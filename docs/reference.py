@@ -29,6 +29,7 @@ LINKS = {
     "Select": "[keys](#select)",
     "TrainingSettings": "[keys](#training)",
     "ExecutionSettings": "[keys](#execution)",
+    "Rival": "[keys](#rival)",
 }
 METHOD = "[method](#methodsname)"
 SECTIONS = {
@@ -39,6 +40,7 @@ SECTIONS = {
     "networks.NAME": "NetworkSettings",
     "training": "TrainingSettings",
     "execution": "ExecutionSettings",
+    "rival": "Rival",
 }
 CONFIGURATION = """\
 # Keys of a configuration

@@ -152,7 +152,7 @@ class Evidence:
             plain = self.study.controls.get(f"{place.split('/')[2]}/{method}")
             named = [claim.control] if claim.control else [plain, *self.study.tuned_controls.get(method, ())]
             return [(name, epoch) for name in named if name]
-        rival = self.rivals.of(method, place, epoch, claim.rival or ())
+        rival = self.rivals.of(method, place, epoch, (*(claim.rival or ()), *self.study.rival))
         return [rival] if rival else []
 
     def spread(self, place: str, pair: Pair) -> tuple[float, tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""The rival of a place: of the methods that the claims' file names, the one that is best on validation images.
+"""The rival of a place: of the methods named by claims or study, the one that is best on validation images.
 
 Nothing here reads a test image.
 """

@@ -67,7 +67,7 @@ def main_table(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths) -> pd
         accuracy = pd.Series(last[cell], dtype=float)
         control = study.controls.get(f"{place[2]}/{method}")
         where = "/".join(place)
-        rival = rivals.of(method, where, "last", study.claims.rivals_at(where) if study.claims else ())
+        rival = rivals.of(method, where, "last", study.rivals_at(where))
         row: dict[str, Any] = dict(zip(("dataset", "noise", "network", "method"), cell, strict=True))
         row |= {
             "control": control or "",
@@ -238,7 +238,8 @@ def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, 
         shown["n"] = [f"{n} of {planned[cell]}" for n, cell in zip(table["n"], cells, strict=True)]
     write_text(folder / "main.csv", table.to_csv(index=False, float_format="%.4f"))
     markdown = shown.to_markdown(index=False, disable_numparse=True)
-    write_text(folder / MAIN, f"{note}{markdown}\n\n{NOTE}\n")
+    about = NOTE.replace("the claims' file names the one", "the study names the one") if study.rival else NOTE
+    write_text(folder / MAIN, f"{note}{markdown}\n\n{about}\n")
     write_text(folder / "main.tex", _latex(shown))
     with atomic_path(folder / "runs.parquet") as temporary:
         runs_table(runs, paths).to_parquet(temporary, index=False)

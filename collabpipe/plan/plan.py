@@ -272,6 +272,7 @@ class Plan:
             tuned_controls=tuned_controls(self.settings.methods),
             tests=tuple((recipe.run, recipe.name, recipe.digest) for recipe in self.tests.values()),
             claims=declared_claims(self.settings, {r.run.method: r.composition for r in self.runs.values()}),
+            rival=self.settings.rival,
             overhead=self.overhead.digest,
         )
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from collabpipe.common.validation import Strict
 from collabpipe.methods.registry import AnyComposition
 from collabpipe.plan.recipes import DataRecipe, Recipe, RunName, Undecided
-from collabpipe.settings.claims import Claims
+from collabpipe.settings.claims import Claims, Rivals
 from collabpipe.settings.training import NetworkSettings, TrainingSettings
 
 TABLES_NUMERICS = 5
@@ -39,9 +39,16 @@ class StudyRecipe(Recipe):
     tests: tuple[tuple[RunName, str, str], ...] = Field(default=(), exclude_if=lambda tests: not tests)
     """The evaluations on further test sets: run, name of the test set, digest of the recipe."""
     claims: Claims | None = None
+    # Left out where there is none: studies that name none keep their digests.
+    rival: Rivals = Field(default=(), exclude_if=lambda named: not named)
+    """Rivals that the study names beside those of its claims."""
     overhead: str = ""
     """The digest of the recipe of the overhead table that belongs to the study."""
     tables_numerics: int = TABLES_NUMERICS
+
+    def rivals_at(self, place: str) -> Rivals:
+        """The rivals at a place for a table of all methods."""
+        return (*(self.claims.rivals_at(place) if self.claims else ()), *self.rival)
 
 
 class MeasuredMethod(Strict):

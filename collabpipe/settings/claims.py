@@ -47,8 +47,9 @@ class Rival(Strict):
     """A method that a sensible person would try instead: one pass, no collaboration."""
 
     method: Name
+    """A method of the study."""
     epoch: Literal["last", "best"] | None = None
-    """At which epoch it is read, 'best' being early stopping on noisy validation labels; None: as the claim is."""
+    """At which epoch it is read; `best` is early stopping on noisy validation labels. None: that of the reading."""
 
     def at(self, epoch: str) -> tuple[str, str]:
         """Method and epoch for a claim that is read at `epoch`."""
@@ -72,13 +73,17 @@ def _rivals(value: Any) -> Any:
     return _different(tuple(found), "rival")
 
 
+ReadRivals = BeforeValidator(_rivals, json_schema_input_type=str | Rival | list[str | Rival])
+"""A method's name is short for it as a rival, and one rival for a list of it."""
+
+
 class Stated(Strict):
     """Base of claims and analogues: a name and the places at which it is judged."""
 
     name: Name
     margin: Positive | None = None
     """A gain smaller than this is none, in the unit of the reading. An analogue without one has its claim's."""
-    rival: Annotated[Rivals | None, BeforeValidator(_rivals)] = None
+    rival: Annotated[Rivals | None, ReadRivals] = None
     """In place of the file's own; an analogue without one has its claim's."""
     # Left out where there is none: studies whose claims name no test set keep their digests.
     test_set: Name | None = Field(default=None, exclude_if=lambda name: name is None)
@@ -193,7 +198,7 @@ class Claims(Strict):
 
     diverged: float | Literal["chance"] = CHANCE
     """The test accuracy, in percent, that a diverged run counts as; chance: that of guessing among the classes."""
-    rival: Annotated[Rivals, BeforeValidator(_rivals)] = ()
+    rival: Annotated[Rivals, ReadRivals] = ()
     claims: tuple[Claim, ...] = Field(min_length=1)
 
     @field_validator("diverged", mode="before")

@@ -15,6 +15,7 @@ from collabpipe.common.validation import Strict
 from collabpipe.methods.derived import Control
 from collabpipe.methods.registry import KINDS
 from collabpipe.methods.search import Select
+from collabpipe.settings.claims import Rival
 from collabpipe.settings.data import ALL_ANNOTATORS, NAME, RATE, DatasetSettings, SourceSettings
 from collabpipe.settings.study import Settings
 from collabpipe.settings.test_sets import CorruptionSettings
@@ -29,6 +30,7 @@ SECTIONS: tuple[type[Strict], ...] = (
     Select,
     TrainingSettings,
     ExecutionSettings,
+    Rival,
 )
 """The models whose keys a configuration has besides those of the methods."""
 

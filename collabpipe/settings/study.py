@@ -27,6 +27,7 @@ from collabpipe.methods.composition import Composition, Passes, problem
 from collabpipe.methods.derived import Control
 from collabpipe.methods.resolve import candidate, compose, involved, read_methods
 from collabpipe.methods.search import Searched, Seeds
+from collabpipe.settings.claims import ReadRivals, Rivals
 from collabpipe.settings.data import NAME, DatasetSettings, NoiseSettings, SourceSettings, parse_noises
 from collabpipe.settings.plugins import plugin_paths, use_plugins
 from collabpipe.settings.test_sets import CorruptionSettings, check_test_sets
@@ -71,6 +72,9 @@ class Settings(Strict):
     claims: str | None = None
     """A file of published claims to judge (docs/claims.md); a path is relative to the file that names it. None: no
     claims."""
+    rival: Annotated[Rivals, ReadRivals] = ()
+    """Methods of one pass without collaboration, by name or with the epoch at which they are read. The tables compare
+    each method with the best of them on validation labels (docs/claims.md). Those that the claims name count too."""
 
     @field_validator("datasets", "test_sets", "networks", mode="before")
     @classmethod
@@ -138,6 +142,16 @@ class Settings(Strict):
             if problem(composition.model_copy(update={"passes": alike}), network.stages):
                 allowed = (f"dropout behind the split, or crop or flip for data set {still[0]}: else heads are equal",)
                 raise Wrong("independent", allowed, "value", ("methods", name, "views"))
+
+    @model_validator(mode="after")
+    def _rivals_fit(self) -> Settings:
+        stages = self.stages_of(next(iter(self.datasets)), next(iter(self.networks)))
+        composed = {name: compose(self.methods, name, stages) for name in self.methods if self.rival}
+        plain = tuple(name for name, one in composed.items() if one.passes.heads == 1 and not one.terms)
+        for position, rival in enumerate(self.rival):
+            if rival.method not in plain:
+                raise Wrong(rival.method, plain, "method of one pass without collaboration", ("rival", position))
+        return self
 
     @model_validator(mode="after")
     def _searches_fit(self) -> Settings:

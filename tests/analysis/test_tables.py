@@ -23,7 +23,7 @@ from collabpipe.plan.paths import FIGURE_FILES, TABLE_FILES, files_in
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, read_recipe
 from collabpipe.plan.record_types import MetricsRecord, TrainingRecord
-from collabpipe.settings.claims import Claims
+from collabpipe.settings.claims import Claims, Rival
 from collabpipe.settings.study import check_settings
 from tests.workspaces import SMALL, Lab, altered
 
@@ -158,6 +158,15 @@ def test_the_difference_to_the_rival_by_hand() -> None:
     assert found.loc["output", "diff_rival_low"] == pytest.approx(32 / 3 - half, abs=1e-4)
     assert found.loc["output", "diff_rival_high"] == pytest.approx(32 / 3 + half, abs=1e-4)
     assert is_nan(found.loc["baseline", "diff_rival"])
+
+
+def test_a_study_without_claims_has_differences_to_the_rival_that_it_names() -> None:
+    made = plan({**STUDY, "rival": {"method": "baseline", "epoch": "best"}})
+    found = main_table(made.study, evaluated(made, ACCURACIES), made.paths).set_index("method")
+
+    assert made.study.claims is None
+    assert list(found["rival"]) == ["", *["baseline (best epoch)"] * 3]
+    assert found.loc["output", "diff_rival"] == pytest.approx(32 / 3)
 
 
 def test_a_method_of_which_every_run_diverged_keeps_its_row() -> None:
@@ -297,6 +306,19 @@ def test_the_readable_tables_hold_a_row_a_method_and_say_what_they_show(finished
         assert any(f" {method} " in row for row in rows)
         assert method in latex
     assert latex.count(r"\\") >= 5
+
+
+def test_the_readable_table_says_who_named_the_rival(study: tuple[Plan, Path]) -> None:
+    made, root = study
+    path = root / "small" / "tables" / "main.md"
+    assert "that the claims' file names the one" in path.read_text(encoding="utf-8")
+
+    write_tables(made.study.model_copy(update={"rival": (Rival(method="baseline"),)}), made.paths)
+
+    text = path.read_text(encoding="utf-8")
+    assert "| − rival" in text
+    assert "that the study names the one" in text
+    assert "This study states no claims" in path.with_name("claims.md").read_text(encoding="utf-8")
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

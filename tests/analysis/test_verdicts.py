@@ -29,7 +29,7 @@ from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import RunName, TrainRecipe
 from collabpipe.plan.record_types import MetricsRecord, TrainingRecord
 from collabpipe.plan.study_recipes import StudyRecipe
-from collabpipe.settings.claims import Claims, load_claims
+from collabpipe.settings.claims import Claims, Rival, load_claims
 from tests.workspaces import REPOSITORY
 
 NAN = math.nan
@@ -531,6 +531,18 @@ def test_a_single_rival_needs_no_validation_and_is_read_at_its_epoch() -> None:
 
     assert (stopped["rival"], stopped["verdict_rival"]) == ("baseline (best epoch)", "survives")
     assert (named["rival"], named["verdict_rival"]) == ("dropout", "inconclusive")
+
+
+def test_a_rival_that_the_study_names_counts_beside_those_of_the_claims(tmp_path: Path) -> None:
+    runs = [run for run in runs_of(COMPARED) if run.name.method != "its_control"]
+    for better, named in (("dropout", "dropout"), ("baseline", "baseline (best epoch)")):
+        folder = tmp_path / better
+        validated(folder, runs, {"combined": [90], "baseline": [40], "dropout": [30], better: [60]})
+        study = study_of(runs).model_copy(update={"rival": (Rival(method="dropout"),)})
+        claims = claims_of({"rival": {"method": "baseline", "epoch": "best"}})
+        row = framed(claims, study, runs, None, Paths(folder, "gains")).iloc[0]
+
+        assert row["rival"] == named
 
 
 def test_runs_that_trained_on_all_images_have_no_reading_at_the_best_epoch() -> None:

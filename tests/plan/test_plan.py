@@ -20,6 +20,7 @@ from collabpipe.common.validation import Place
 from collabpipe.methods.resolve import compose
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, TrainRecipe, read_recipe
+from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.workflow import Workflow
 from collabpipe.settings.study import check_settings
 from tests.workspaces import REPOSITORY
@@ -370,6 +371,18 @@ def test_a_rival_has_one_pass_and_no_collaboration(tmp_path: Path, rival: str, r
         _ = made.study
     assert f"{path}: rival: method '{refused}' is not allowed" in str(caught.value)
     assert "Allowed: baseline, dropout." in str(caught.value)
+
+
+def test_a_study_names_rivals_of_its_own_and_one_that_names_none_keeps_its_digest() -> None:
+    config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text()) | {"claims": None}
+    silent, made = plan(config), plan({**config, "rival": ["baseline", {"method": "dropout", "epoch": "best"}]})
+
+    assert [(one.method, one.epoch) for one in made.study.rival] == [("baseline", None), ("dropout", "best")]
+    assert made.study.claims is None
+    assert [one.method for one in made.study.rivals_at("digits/none/resnet8")] == ["baseline", "dropout"]
+    assert "rival" not in silent.study.model_dump(mode="json")
+    assert StudyRecipe.model_validate_json(made.study.model_dump_json()) == made.study
+    assert {recipe.digest for recipe in made.trainings.values()} == {r.digest for r in silent.trainings.values()}
 
 
 @pytest.mark.parametrize(("reading", "refit"), [("best points", True), ("best points", False), ("last points", True)])

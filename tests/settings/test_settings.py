@@ -63,6 +63,19 @@ MISTAKES = {
     "unknown key in a method": Mistake(
         "heads: 2", "heads: 2, wieght: 3", "output: {", "methods.output.wieght", ("ramp", "views", "'weight'?")
     ),
+    "a rival with several passes": Mistake(
+        "training:\n", "rival: [baseline, output]\ntraining:\n", "rival", "rival.1", ("'output'", "Allowed: baseline.")
+    ),
+    "a rival that the study lacks": Mistake(
+        "training:\n", "rival: {method: baselin}\ntraining:\n", "rival", "rival.0", ("'baselin'", "'baseline'?")
+    ),
+    "an unknown epoch of a rival": Mistake(
+        "training:\n",
+        "rival: {method: baseline, epoch: lst}\ntraining:\n",
+        "rival",
+        "rival.0.epoch",
+        ("'lst'", "'last'?"),
+    ),
     "unknown key in a data set": Mistake(
         "    validation_size: 50\n",
         "    validation_size: 50\n    imagesize: 8\n",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from collabpipe.methods.baselines import Baseline, Dropout, OnePass
+from collabpipe.methods.baselines import Baseline, Dropout, LabelSmoothing, OnePass
 from collabpipe.methods.composition import Branches, Composition, Passes
 from collabpipe.methods.derived import Control
 from collabpipe.methods.intermediate import Intermediate
@@ -51,6 +51,20 @@ def rates(made: Plan, method: str, key: str) -> tuple[float, float]:
     return min(found), max(found)
 
 
+def pairs(made: Plan, method: str) -> set[tuple[float, float]]:
+    """The pairs of rates that a method may choose. No dropout at all is none: the baseline has it."""
+    kind, network = made.settings.methods[method], next(iter(made.settings.networks))
+    names = [f"{method}.candidate{n}" for n in range(len(kind.candidates))] if isinstance(kind, Searched) else [method]
+    found = [composition(made, name, network).passes for name in names]
+    return {(passes.drop, passes.channel_drop) for passes in found} - {(0.0, 0.0)}
+
+
+def alone(made: Plan) -> set[str]:
+    """The methods of one pass without collaboration."""
+    kinds = Baseline | Dropout | OnePass | LabelSmoothing
+    return {method for method in made.settings.methods if isinstance(own(made, method), kinds)}
+
+
 def own(made: Plan, method: str) -> Any:
     """A method as configured; a searched one as its first candidate."""
     return candidate(made.settings.methods[method])
@@ -82,14 +96,19 @@ def test_the_papers_study_holds_its_methods_its_rivals_and_a_combination_of_all_
     rivals = {"one_pass", "multi_head", "temporal", "gjs", "elr", "gce", "mixup"}
     assert kinds == {"baseline", "dropout", "label_smoothing", *FOUR, "combined", *rivals}
     assert set(own(made, "combined").of) == set(FOUR)
-    # Closest to the abstract: late splits, one network's own features and kernels.
-    assert composition(made, "output").passes.split == "classifier"  # type: ignore[union-attr]
-    assert own(made, "intermediate").variant == "virtual"
-    assert own(made, "representation").variant == "spatial"
-    assert own(made, "kernel").variant == "rows"
 
 
-@pytest.mark.parametrize("name", ["paper", "variants"])
+@pytest.mark.parametrize("name", ["paper", "fashion", "evidence"])
+def test_what_is_closest_to_the_abstract_is_among_the_candidates(name: str) -> None:
+    made = preset(name)
+
+    for method, variant in (("intermediate", "virtual"), ("representation", "spatial"), ("kernel", "rows")):
+        assert variant in {one.variant for one in made.settings.searches[method].candidates}  # type: ignore[attr-defined]
+    assert composition(made, "output_late").passes.split in ("classifier", "stage4")  # type: ignore[union-attr]
+    assert made.study.controls["resnet18/output_late"] == "output_late_control"
+
+
+@pytest.mark.parametrize("name", ["paper", "variants", "fashion"])
 def test_every_method_that_adds_randomness_or_passes_has_a_control(name: str) -> None:
     made = preset(name)
 
@@ -114,7 +133,7 @@ def test_all_searches_of_the_papers_study_have_the_same_budget_and_seeds_of_thei
         assert len({one.model_dump_json() for one in kind.candidates}) == 6, f"{method}: candidates differ"
     # What has hyper-parameters of its own is searched; the others take what these chose.
     plain = {name for name in made.settings.methods if name not in searches}
-    assert all(isinstance(own(made, name), Control) or name in ("baseline", "combined") for name in plain)
+    assert all(isinstance(own(made, name), Control) or name == "baseline" for name in plain)
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if preset(name).settings.searches])
@@ -124,29 +143,53 @@ def test_no_method_may_choose_a_rate_that_its_controls_and_one_pass_may_not(name
     controls = [method for method in searched if isinstance(own(made, method), Control)]
     one_pass = [method for method in searched if isinstance(own(made, method), Dropout | OnePass)]
     assert one_pass
-    pairs = [(own(made, control).control_of, control) for control in controls]
-    pairs += [(method, rival) for rival in one_pass for method in searched if method not in controls]
+    methods = [method for method in made.settings.methods if not isinstance(own(made, method), Control)]
+    compared = [(own(made, control).control_of, control) for control in controls]
+    compared += [(method, rival) for rival in one_pass for method in methods]
 
     for key in ("drop", "channel_drop"):
-        for method, other in pairs:
+        for method, other in compared:
             # Lower than any rate of one pass is none, which the baseline has.
             assert rates(made, method, key)[1] <= rates(made, other, key)[1], (method, other, key)
+    # Nor a lower rate than they have, if it has dropout at all, nor another pair of rates.
+    for control in controls:
+        assert pairs(made, own(made, control).control_of) <= pairs(made, control), control
+    together = set[tuple[float, float]]().union(*(pairs(made, rival) for rival in one_pass))
+    for method in methods:
+        # The evidence was trained with these, as its comment says.
+        apart = {(0.3, 0.0), (0.7, 0.0), (0.0, 0.1)} if (name, method) == ("evidence", "multi_head") else set()
+        assert pairs(made, method) - together == apart, method
 
 
-@pytest.mark.parametrize("name", ["paper", "evidence", "evidence-vgg16", "evidence-noise"])
-def test_the_baseline_and_the_rival_have_as_many_candidates_as_a_method(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in STUDIES if preset(name).settings.searches])
+def test_the_baseline_and_one_pass_have_as_many_candidates_as_a_method(name: str) -> None:
     made = preset(name)
     searches = made.settings.searches
     tuned = next(kind for method, kind in searches.items() if isinstance(own(made, method), Baseline))
-    rival = next(kind for method, kind in searches.items() if isinstance(own(made, method), OnePass))
 
     assert {(len(kind.candidates), kind.select.seeds) for kind in searches.values()} == {
         (len(tuned.candidates), tuned.select.seeds)
     }
     for key in ("learning_rate", "weight_decay"):
         assert len({getattr(one, key) for one in tuned.candidates}) > 1
-    for key in ("drop", "channel_drop", "smoothing"):
+    rival = next(kind for method, kind in searches.items() if isinstance(own(made, method), Dropout | OnePass))
+    # The small study searches dropout alone.
+    for key in ("drop",) if name == "fashion" else ("drop", "channel_drop", "smoothing"):
         assert len({getattr(one, key) for one in rival.candidates}) > 1
+
+
+@pytest.mark.parametrize("name", ["paper", "fashion", "evidence", "evidence-vgg16"])
+def test_whatever_one_pass_can_do_is_a_rival_of_the_study(name: str) -> None:
+    made = preset(name)
+    claims = made.study.claims
+    plain = alone(made)
+
+    assert claims is not None
+    assert plain == (claims.rivals | {one.method for one in made.study.rival}) & set(made.settings.methods)
+    for cell in made.cells:
+        named = {(one.method, one.epoch) for one in made.study.rivals_at("/".join(cell))}
+        assert named >= {(method, epoch) for method in plain - {"baseline"} for epoch in ("last", "best")}
+        assert ("baseline", "best") in named
 
 
 def test_choices_are_made_wherever_they_are_not_carried_over() -> None:
@@ -188,8 +231,9 @@ def test_training_follows_the_protocol_of_the_field(name: str) -> None:
         assert training.epochs % training.measure_every == 0
 
 
-def test_final_runs_of_the_papers_study_train_on_all_images_as_published_tables_do() -> None:
-    made = preset("paper")
+@pytest.mark.parametrize("name", ["paper"])
+def test_final_runs_on_the_papers_data_train_on_all_images_as_published_tables_do(name: str) -> None:
+    made = preset(name)
 
     assert all(recipe.refit for recipe in made.runs.values())
     assert not any(recipe.refit for recipe in made.candidates.values())
@@ -258,9 +302,11 @@ def test_the_claims_of_the_evidence_are_at_most_six_and_name_the_rival(name: str
             assert all(f"{network}/{method}" in made.study.controls for network in made.settings.networks)
 
 
-@pytest.mark.parametrize("name", ["evidence", "evidence-vgg16"])
+@pytest.mark.parametrize("name", ["evidence", "evidence-vgg16", "evidence-noise", "paper", "fashion"])
 def test_the_combination_is_the_sum_of_ways_that_are_tuned_at_its_passes(name: str) -> None:
     made = preset(name)
+    searches = made.settings.searches
+    budget = len(searches["output"].candidates)
 
     for network in made.settings.networks:
         wanted = composition(made, "combined", network).passes
@@ -269,7 +315,18 @@ def test_the_combination_is_the_sum_of_ways_that_are_tuned_at_its_passes(name: s
             assert isinstance(kind, Searched)
             passes = [composition(made, f"{way}.candidate{n}", network).passes for n in range(len(kind.candidates))]
             assert set(passes) == {wanted}
-    assert len({one["factor"] for one in made.settings.searches["combined"].values}) == 8
+        assert (wanted.heads, wanted.drop, wanted.channel_drop) == (2, 0.5, 0.1)
+    assert len({one["factor"] for one in searches["combined"].values}) == budget
+    assert {len(searches[way].candidates) for way in FOUR} == {budget}
+
+
+@pytest.mark.parametrize("name", ["evidence", "evidence-vgg16", "paper", "fashion"])
+def test_each_way_and_the_combination_have_a_plain_and_a_tuned_control(name: str) -> None:
+    made = preset(name)
+
+    for method in (*FOUR, "combined"):
+        assert all(made.study.controls[f"{net}/{method}"] == f"{method}_control" for net in made.settings.networks)
+        assert made.study.tuned_controls[method] == (f"{method}_control_tuned",)
 
 
 @pytest.mark.parametrize("name", ["evidence", "evidence-vgg16", "evidence-noise"])

@@ -108,7 +108,7 @@ def test_what_is_closest_to_the_abstract_is_among_the_candidates(name: str) -> N
     assert made.study.controls["resnet18/output_late"] == "output_late_control"
 
 
-@pytest.mark.parametrize("name", ["paper", "variants", "fashion"])
+@pytest.mark.parametrize("name", ["paper", "variants", "fashion", "evidence-noise", "evidence-variants"])
 def test_every_method_that_adds_randomness_or_passes_has_a_control(name: str) -> None:
     made = preset(name)
 
@@ -190,6 +190,20 @@ def test_whatever_one_pass_can_do_is_a_rival_of_the_study(name: str) -> None:
         named = {(one.method, one.epoch) for one in made.study.rivals_at("/".join(cell))}
         assert named >= {(method, epoch) for method in plain - {"baseline"} for epoch in ("last", "best")}
         assert ("baseline", "best") in named
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["evidence-noise", "evidence-variants", "evidence-noise-carried", "evidence-vgg16-carried", "evidence-decay"],
+)
+def test_a_descriptive_study_of_the_evidence_names_its_rivals_and_judges_nothing(name: str) -> None:
+    made = preset(name)
+    plain = alone(made)
+
+    assert made.study.claims is None
+    assert {(one.method, one.epoch) for one in made.study.rival} == {(method, "best") for method in plain}
+    # Without validation images of its own, a run has no best epoch.
+    assert not any(recipe.refit for recipe in made.runs.values())
 
 
 def test_choices_are_made_wherever_they_are_not_carried_over() -> None:

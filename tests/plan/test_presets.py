@@ -245,7 +245,7 @@ def test_training_follows_the_protocol_of_the_field(name: str) -> None:
         assert training.epochs % training.measure_every == 0
 
 
-@pytest.mark.parametrize("name", ["paper"])
+@pytest.mark.parametrize("name", ["paper", "variants"])
 def test_final_runs_on_the_papers_data_train_on_all_images_as_published_tables_do(name: str) -> None:
     made = preset(name)
 
@@ -253,8 +253,7 @@ def test_final_runs_on_the_papers_data_train_on_all_images_as_published_tables_d
     assert not any(recipe.refit for recipe in made.candidates.values())
 
 
-# fashion_full compares costs on a GPU: nothing is chosen or claimed there.
-@pytest.mark.parametrize("name", [name for name in STUDIES if name != "fashion_full"])
+@pytest.mark.parametrize("name", STUDIES)
 def test_measurements_are_dense_enough_to_see_the_peak_under_noise(name: str) -> None:
     made = preset(name)
 

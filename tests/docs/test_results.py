@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from collabpipe.analysis.intervals import t_interval
+from collabpipe.plan.plan import Plan
 from tests.workspaces import REPOSITORY
 
 EVIDENCE = REPOSITORY / "docs" / "results" / "evidence"
@@ -201,3 +203,23 @@ def test_the_page_about_other_noise_says_what_its_runs_say() -> None:
             assert line([f"`{method}`", str(len(of)), *means, *differences]) in page
             known |= {*means, *differences}
     assert set(re.findall(r"[+-]\d+\.\d\d|\b\d\d\.\d\d", page)) <= known
+
+
+def test_the_page_about_the_variants_says_what_its_runs_say() -> None:
+    page = text("docs/results/variants.md")
+    rows = pd.read_csv(EVIDENCE.with_name("evidence-variants.csv"), keep_default_na=False).to_dict("records")
+    runs: dict[tuple[str, str], Any] = {(one["noise"], one["method"]): one for one in rows}
+    controls = Plan.from_files([REPOSITORY / "config" / "evidence-variants.yaml"], Path("results")).study.controls
+    known = {f"{value:.2f}" for epoch in ("last", "best") for value in accuracies(WRONG)[epoch].loc[0]}
+    for method in {method for _, method in runs}:
+        cells = [f"`{method}`"]
+        for noise, epochs in ((WRONG, ("last", "best")), (FEW, ("last",))):
+            one, control = runs.get((noise, method)), runs.get((noise, controls.get(f"resnet18/{method}", "")))
+            cells += [f"{one[epoch]:.2f}" if one else "" for epoch in epochs]
+            if noise == WRONG:
+                cells.append(f"{100 * one['memorised']:.1f}%" if one else "")
+            cells += [f"{one[epoch] - control[epoch]:+.2f}" if one and control else "" for epoch in epochs]
+        assert line(cells) in page
+        known |= set(cells)
+    assert set(re.findall(r"[+-]\d+\.\d\d|\b\d\d\.\d\d", page)) <= known
+    assert f"{len(runs)} of the study's 140 runs" in page

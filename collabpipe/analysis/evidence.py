@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from collabpipe.analysis.intervals import (
@@ -25,7 +24,7 @@ from collabpipe.analysis.intervals import (
 from collabpipe.analysis.pairs import NAN, Bar, Pair, weakest
 from collabpipe.analysis.rivals import RivalChoice, by_place, shown_rival
 from collabpipe.analysis.runs import EvaluatedRun
-from collabpipe.common.errors import CollabpipeError
+from collabpipe.common.files import read_columns
 from collabpipe.plan.paths import PREDICTIONS, Paths
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.settings.claims import Claim
@@ -203,8 +202,5 @@ def _unresolved(points: NDArray[np.float64], gains: NDArray[np.float64], floor: 
 
 
 def _read_hits(path: Path) -> NDArray[np.bool_]:
-    try:
-        table = pq.ParquetFile(path).read(columns=["label", "prediction"], use_threads=False)
-    except (OSError, ValueError) as error:
-        raise CollabpipeError(f"{path}: cannot be read: {error}. Evaluate the run again.") from error
+    table = read_columns(path, ["label", "prediction"])
     return np.asarray(table["label"].to_numpy() == table["prediction"].to_numpy())

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from collabpipe.analysis.runs import EvaluatedRun
-from collabpipe.common.files import read_record
+from collabpipe.common.files import read_columns, read_record
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import TrainRecipe, read_recipe
 from collabpipe.plan.record_types import ChoiceRecord
@@ -65,7 +64,7 @@ class RivalChoice:
         if not run.finished:
             return run.if_diverged
         path = self.paths.history(run.name)
-        accuracies = 100.0 * pq.read_table(path, columns=["validation_accuracy"]).column(0).to_numpy()
+        accuracies = 100.0 * read_columns(path, ["validation_accuracy"]).column(0).to_numpy()
         return float(accuracies[-1] if epoch == "last" else np.nanmax(accuracies))
 
     def _when_chosen(self, run: EvaluatedRun) -> float:

@@ -12,8 +12,8 @@ from collabpipe.common.counts import counted
 from collabpipe.host.results_lock import only_process
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
-from collabpipe.results.prune import Unasked, freed_bytes, prune_command, remove, unasked
-from collabpipe.results.studies import Study, known_studies
+from collabpipe.results.prune import Unasked, freed_bytes, remove, unasked
+from collabpipe.results.studies import Study, command_for, known_studies
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def advise_removal(found: Unasked, named: Sequence[Study], known: Sequence[Study
             needed.append(study)
             print(f"{counted(kept, 'of them is', 'of them are')} asked for by study {study.name} ({study.label}).")
     if needed:
-        print(f"To list what no study asks for: {prune_command(paths)}")
+        print(f"To list what no study asks for: {command_for(paths, 'prune')}")
     else:
         files = [file for study in named for file in study.plan.files]
-        print(f"Remove them with: {prune_command(paths, *files, '--remove')}")
+        print(f"Remove them with: {command_for(paths, 'prune', *files, '--remove')}")

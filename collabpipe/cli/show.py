@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 
@@ -18,7 +17,7 @@ from collabpipe.plan.figures import FIGURES
 from collabpipe.plan.paths import CLAIMS, MAIN, RECORD, TABLE_FILES, Paths
 from collabpipe.plan.record_types import ShownRecord
 from collabpipe.results.state import State, look
-from collabpipe.results.studies import Study, recorded, study_here
+from collabpipe.results.studies import Study, command_for, recorded, study_here
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -34,7 +33,7 @@ def run(arguments: Namespace) -> None:
         show_study(study_here(arguments.results, name))
     others = [one.about["study"] for one in recorded(arguments.results)[1:]]
     if arguments.study == [None] and others:
-        print(f"Other studies here: {', '.join(others)}. Show them: {shlex.join(['collabpipe', 'show', *others])}")
+        print(f"Other studies here: {', '.join(others)}. Show them: {command_for(arguments.results, 'show', *others)}")
 
 
 def show_study(study: Study) -> None:

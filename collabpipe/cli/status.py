@@ -19,7 +19,7 @@ from collabpipe.cli.console import console, duration, first_few
 from collabpipe.common.counts import counted
 from collabpipe.host.signals import Interrupted
 from collabpipe.results.status import Stage, Status, status_of
-from collabpipe.results.studies import study_asked_for
+from collabpipe.results.studies import command_for, study_asked_for
 
 LISTED: tuple[Stage, ...] = ("running", "stopped", "diverged")
 """Trainings at these stages are listed one by one."""
@@ -101,7 +101,8 @@ def lines(found: Status) -> Iterator[str]:
     counts = [f"{number} {stage}" for stage, number in found.counts.items() if number]
     yield f"study {found.plan.settings.study}: {100 * found.share:.0f}% of {trainings}"
     yield f"{', '.join(counts)}; {found.shown}"
-    yield f"The study is finished: collabpipe show {found.plan.paths.study}" if found.complete else _left(found)
+    show = command_for(found.plan.paths, "show", found.plan.settings.study)
+    yield f"The study is finished: {show}" if found.complete else _left(found)
     for stage in LISTED:
         yield from first_few(f"{stage.capitalize()}:", found.of(stage), str)
     yield from failures(found)

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from collabpipe.common.errors import CollabpipeError, unreadable, unwritable
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from torch import Tensor
 
 AnyRecord = TypeVar("AnyRecord", bound=Mapping[str, Any])
@@ -48,6 +49,14 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
         raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def expand_user(path: str) -> Path:
+    """The path with `~` expanded. The home of a user that nobody knows stays as it is, so that it is found missing."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def write_text(path: Path, text: str, durable: bool = True) -> None:
@@ -96,6 +105,23 @@ def read_json(path: Path) -> Any:
         raise unreadable(path, error) from error
     except ValueError as error:
         raise CollabpipeError(f"{path} is no valid JSON: {error}. Remove it and run again.") from error
+
+
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table of a Parquet file, or those columns of it, read without threads.
+
+    Raises:
+        CollabpipeError: the file is missing, or was cut off.
+    """
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        return ParquetFile(path).read(columns=columns, use_threads=False)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except pa.ArrowInvalid as error:
+        raise CollabpipeError(f"{path}: cannot be read: {error}. Remove it and run Snakemake again.") from error
 
 
 def read_record(path: Path, remedy: str = "Make it again, or name another file.") -> Any:

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from collabpipe.common.errors import CollabpipeError, nearest
+from collabpipe.common.files import expand_user
 from collabpipe.common.plugins import place_of_fault
 
 Place = tuple[str, ...]
@@ -211,7 +212,7 @@ def beside(path: str, place: Place, places: Mapping[Place, str]) -> str:
     Where no file does (an option, a module's configuration), to the working folder.
     """
     file, found, _ = places.get(place, "").rpartition(":")
-    return str(Path(file).parent / Path(path).expanduser()) if found else str(Path(path).expanduser())
+    return str(Path(file).parent / expand_user(path)) if found else str(expand_user(path))
 
 
 def merge_files(files: Sequence[Path]) -> tuple[dict[str, Any], dict[Place, str]]:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import atomic_path, file_digest
+from collabpipe.common.files import atomic_path, expand_user, file_digest
 from collabpipe.common.progress import Progress
 from collabpipe.host.folder_lock import locked
 from collabpipe.plan.paths import RECORD, TRAIN
@@ -50,9 +50,9 @@ def _own_folder(where: str) -> Path:
     expanded = os.path.expandvars(where)
     if unset := re.search(r"\$\{?\w+\}?", expanded):
         raise Unstaged(f"stage {where}: {unset[0]} is not set on this host")
-    if not Path(expanded).expanduser().is_absolute():
+    if not expand_user(expanded).is_absolute():
         raise Unstaged(f"stage {where}: is no absolute path on this host, but {expanded!r}")
-    own = Path(expanded).expanduser() / f"collabpipe-{os.getuid()}"
+    own = expand_user(expanded) / f"collabpipe-{os.getuid()}"
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
     about = own.lstat()
     if about.st_uid != os.getuid() or about.st_mode & 0o022:

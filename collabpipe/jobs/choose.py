@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-import pyarrow.parquet as pq
-
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import json_digest, read_record, sealed, write_json
+from collabpipe.common.files import json_digest, read_columns, read_record, sealed, write_json
 from collabpipe.common.validation import Wrong
 from collabpipe.methods.composition import problem
 from collabpipe.methods.resolve import compose, own_training, read_methods
@@ -122,5 +120,5 @@ def _validation_accuracy(record: TrainingRecord, paths: Paths) -> float | None:
     if record["status"] == "diverged":
         return None
     run = RunName.model_validate(record["run"])
-    history = pq.read_table(paths.history(run), columns=["validation_accuracy"])
+    history = read_columns(paths.history(run), ["validation_accuracy"])
     return float(history.column(0)[-1].as_py())

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import atomic_path, sealed, write_json
+from collabpipe.common.files import atomic_path, read_columns, sealed, write_json
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.data.prepared import GROUP, Images, data_record, file_names, group_names, open_images
 from collabpipe.host.gpu_lease import lease_device
@@ -215,7 +215,7 @@ def predictors(
 
 def metrics_of(folder: Path) -> dict[str, Any]:
     """What metrics.json says of the last epoch, from the predictions in `folder`."""
-    table = pq.read_table(folder / PREDICTIONS)
+    table = read_columns(folder / PREDICTIONS)
     if not len(table):
         return {"last": None}
     if CORRUPTION in table.column_names:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from collabpipe.common.files import expand_user
 from collabpipe.common.validation import Place, lasting, merge_files, option_places, place_of
 from collabpipe.methods.baselines import Baseline
 from collabpipe.methods.resolve import Variants, candidate, involved, own_training, tuned_controls
@@ -90,7 +91,11 @@ class Plan:
         if module is not None:
             places: dict[Place, str] = {(): f"config of module {module}"}
         else:
-            places = merge_files([lasting(file) for file in paths])[1] | option_places(options)
+            given = option_places(options)
+            # The items of a list that an option gives stand in no file.
+            whole = {place for place in given if not any(place == other[:-1] for other in given)}
+            held = merge_files([lasting(file) for file in paths])[1]
+            places = {at: line for at, line in held.items() if whole.isdisjoint(at[:n] for n in range(len(at)))} | given
         return cls(check_settings(config, places), results, places, paths, config)
 
     @cached_property
@@ -106,7 +111,7 @@ class Plan:
     def data_dir(self, dataset: str) -> Path | None:
         """The folder with the user's own copies of a data set's files; None: they are downloaded."""
         folder = self.settings.image_sets[dataset].data_dir
-        return None if folder is None else Path(folder).expanduser().resolve()
+        return None if folder is None else expand_user(folder).resolve()
 
     def place(self, *keys: str) -> str:
         """`file:line: key` of a key of the configuration, for an error about its value."""

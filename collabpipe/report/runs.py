@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from collabpipe.analysis.figures.run_curve import QUANTITIES, run_curve
 from collabpipe.common.counts import counted
-from collabpipe.common.files import record_of
+from collabpipe.common.files import read_columns, record_of
 from collabpipe.plan.paths import HISTORY, WEIGHTS
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
@@ -125,7 +123,7 @@ def _curve(folder: Path, name: str) -> dict[str, Any]:
     file = folder / HISTORY
     if not file.is_file():
         return {}
-    table = pq.ParquetFile(file).read(use_threads=False)
+    table = read_columns(file)
     wanted = [column for column in ("epoch", *(column for column, *_ in QUANTITIES)) if column in table.column_names]
     history: dict[str, Sequence[float | None]] = {column: table.column(column).to_pylist() for column in wanted}
     said = [counted(table.num_rows, "epoch", "epochs")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ from collabpipe.plan.record_types import TrainingRecord
 from collabpipe.results.artefact import AnyArtefact
 from collabpipe.results.artefacts import artefacts
 from collabpipe.results.run_artefacts import Checkpoint, PreparedData
-from collabpipe.results.studies import known_studies
+from collabpipe.results.studies import command_for, known_studies
 
 Unasked = dict[str, list[Path]]
 """Files and folders that no configuration needs, by kind."""
@@ -155,13 +154,8 @@ def left_over(plan: Plan) -> str:
     if not left:
         return ""
     runs = counted(len(left), "run lies", "runs lie")
-    return f"{runs} in {plan.paths.folder} that the study does not ask for any more. See: {prune_command(plan.paths)}"
-
-
-def prune_command(paths: Paths, *arguments: str | Path) -> str:
-    """The command that prunes these results."""
-    where = [] if paths.root == Paths.root else ["--results", str(paths.root)]
-    return shlex.join(["collabpipe", "prune", *where, *map(str, arguments)])
+    see = command_for(plan.paths, "prune")
+    return f"{runs} in {plan.paths.folder} that the study does not ask for any more. See: {see}"
 
 
 def freed_bytes(found: Unasked) -> int:

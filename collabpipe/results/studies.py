@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.files import file_digest, read_record, record_of, write_text
+from collabpipe.common.files import file_digest, record_of, write_text
 from collabpipe.common.validation import Place
 from collabpipe.plan.paths import RECORD, Paths
 from collabpipe.plan.plan import Plan
@@ -92,13 +92,15 @@ class Recorded:
                 f"{error}\nThis study was planned here. To give it up, remove {self.path}."
             ) from error
         plan = Plan(settings, self.results, places, self.files, self.about["config"])
+        files = " ".join(map(str, self.files))
+        again = f" --configfile {files}, with its configuration in {files} again"
         if self.is_gone:
             if not self.files:
                 return Study(plan, str(self.path))
-            files = " ".join(map(str, self.files))
-            again = f" --configfile {files}, with its configuration in {files} again"
             return Study(plan, f"{self.path}, as its files ({files}) are gone", again)
         of_files = Study.of_files(Plan.from_files(self.files, self.results))
+        if of_files.name != self.about["study"]:
+            return Study(plan, f"{self.path}, as {files} is study {of_files.name} now", again)
         # Equal configurations need no digests of thousands of recipes to be known as one study.
         if _with_paths(of_files.plan) == self.about["config"] or of_files.plan.study.digest == plan.study.digest:
             return of_files
@@ -155,7 +157,7 @@ def note_study(plan: Plan) -> None:
     path = plan.paths.study_record
     others = [other for other in plan.paths.studies.glob("*.json") if other != path]
     if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
-        write_text(path, text, durable=False)
+        write_text(path, text)  # durable: without it, pruning would not know what the study needs
     # A clock of a few milliseconds may give two records one time.
     newest = max((other.stat().st_mtime_ns for other in others), default=-1)
     if path.stat().st_mtime_ns <= newest:
@@ -172,12 +174,12 @@ def recorded(paths: Paths) -> list[Recorded]:
         CollabpipeError: a record cannot be read: nobody knows what it asks for.
     """
     files = sorted(paths.studies.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    found = [Recorded(path, read_record(path), paths.root) for path in files]
+    found = [Recorded(path, record_of(path), paths.root) for path in files]
     for one in found:
         if not one.about.keys() >= {"study", "files", "config"}:
             raise CollabpipeError(
-                f"{one.path}: is no record of a study, so it is not known which results are needed. Remove it, and "
-                "start its study again with snakemake -n: that writes the record."
+                f"{one.path}: is damaged, so it is not known which results study {one.path.stem} needs. Start that "
+                "study again with snakemake -n and its configuration: that writes the record. Do not prune before."
             )
     return found
 
@@ -218,6 +220,12 @@ def study_asked_for(paths: Paths, asked: Sequence[Path], name: str | None = None
     return study_here(paths, name)
 
 
+def command_for(paths: Paths, command: str, *words: str | Path) -> str:
+    """A command of collabpipe's for these results, to be typed."""
+    where = [] if paths.root == Paths.root else ["--results", str(paths.root)]
+    return shlex.join(["collabpipe", command, *where, *map(str, words)])
+
+
 def studies_in(folder: Path) -> list[Path]:
     """The YAML files in `folder` that describe a study.
 
@@ -247,7 +255,17 @@ def known_studies(paths: Paths) -> list[Study]:
     Raises:
         CollabpipeError: there is no study, or one cannot be read. Pruning would then remove the results that it needs.
     """
-    studies = [Study.of_files(Plan.from_files([file], paths.root)) for file in studies_in(CONFIGS)]
+    merged = {file for one in recorded(paths) if len(one.files) > 1 for file in one.files}
+    studies = []
+    for file in studies_in(CONFIGS):
+        try:
+            studies.append(Study.of_files(Plan.from_files([file], paths.root)))
+        except CollabpipeError as error:
+            if file not in merged:  # else its study is known by its record
+                raise CollabpipeError(
+                    f"{error}\nIs {file} merged over another file? Then start that study once (snakemake -n), so that "
+                    f"it is known. Else correct the file, or move it out of {CONFIGS}."
+                ) from error
     studies += _from_elsewhere(studies, paths)
     if not studies:
         raise CollabpipeError(f"{CONFIGS}: holds no study, so everything would be removed. Name your configurations.")

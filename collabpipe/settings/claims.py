@@ -263,7 +263,8 @@ def load_claims(path: Path) -> Claims:
     """
     if not path.is_file():
         raise CollabpipeError(
-            f"{path}: cannot be read. The key claims names a file, relative to the configuration that names it."
+            f"{path}: cannot be read. The key claims names a file, relative to the configuration that names it (where "
+            "--config or a module names it, to the working folder)."
         )
     values, places = read_yaml(path)
     try:

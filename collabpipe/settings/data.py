@@ -252,7 +252,9 @@ class DatasetSettings(SourceSettings):
         wanted = (self.validation_size or 0) + (least if self.train_size is None else self.train_size)
         if source.images and wanted > source.images:
             allowed = (f"up to {source.images} training images, those for validation included",)
-            raise Wrong(self.validation_size, allowed, "value", ("validation_size",))
+            fits = self.train_size is None or self.train_size <= source.images
+            key = "validation_size" if self.validation_size and fits else "train_size"
+            raise Wrong(getattr(self, key), allowed, "value", (key,))
         return self
 
     def refuses(self, noise: NoiseSettings) -> Wrong | None:

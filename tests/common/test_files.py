@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from collabpipe.common.files import (
     file_digest,
     json_digest,
     link_or_copy,
+    read_columns,
     read_json,
     save_tensors,
     write_json,
@@ -457,3 +459,16 @@ def test_a_process_that_is_killed_gives_its_key_back(holder: Holder) -> None:
 
     assert holds(second, 300)
     let_go(second)
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_a_parquet_file_that_was_cut_off_says_how_to_make_it_again(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "history.parquet"
+    pd.DataFrame({"epoch": range(100)}).to_parquet(path)
+    assert read_columns(path, ["epoch"]).num_rows == 100
+    path.write_bytes(path.read_bytes()[:size])
+
+    with pytest.raises(
+        CollabpipeError, match=r"history.parquet: cannot be read: .*\. Remove it and run Snakemake again\."
+    ):
+        read_columns(path)

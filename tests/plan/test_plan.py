@@ -23,7 +23,7 @@ from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, TrainRecipe, read_
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.workflow import Workflow
 from collabpipe.settings.study import check_settings
-from tests.workspaces import REPOSITORY
+from tests.workspaces import REPOSITORY, SMALL, altered
 
 Config = dict[str, Any]
 DATASETS: Config = {
@@ -505,3 +505,35 @@ def test_the_recipes_of_a_block_are_those_of_its_seeds(tmp_path: Path) -> None:
 
     expected = [made.runs[f"digits/none/resnet8/kernel/seed{seed}"].digest for seed in (0, 1)]
     assert files == [tmp_path / "recipes" / f"{digest}.json" for digest in expected]
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"seeds": [-1]}, "option --config: seeds.0: "),
+        ({"noise": ["symmetric-1.5"]}, "option --config: noise.0: "),
+        ({"training": {"epochs": -1}}, "option --config: training.epochs: "),
+    ],
+)
+def test_the_fault_of_an_option_is_told_of_the_option_and_not_of_the_file(
+    option: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(SMALL))
+
+    with pytest.raises(CollabpipeError, match=f"^{re.escape(told)}"):
+        Plan.from_config(SMALL | option, [file], option)
+
+
+STL10 = {"validation_size": 100, "data_dir": "~nobody-here/stl10"}
+
+
+def test_the_home_of_a_user_that_nobody_knows_is_a_missing_folder(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(altered({"datasets": {"digits": None, "stl10": STL10}})))
+
+    folder = Plan.from_files([file], Path("results")).data_dir("stl10")
+
+    assert folder is not None
+    assert folder.name == "stl10"
+    assert not folder.exists()

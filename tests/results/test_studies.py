@@ -195,18 +195,35 @@ def test_a_recorded_study_asks_for_the_same_when_its_file_is_gone(
     assert again.study.plan.trainings == plan.trainings
 
 
-@pytest.mark.parametrize(
-    ("content", "words"), [("{", "is no valid JSON"), ("{}", "is no record of a study"), ("[]", "holds no keys")]
-)
-def test_beside_a_record_that_cannot_be_read_nothing_is_removed(content: str, words: str, here: Here) -> None:
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "null"])
+def test_beside_a_record_that_cannot_be_read_nothing_is_removed(content: str, here: Here) -> None:
     [record] = [one.path for one in recorded(here.paths)]
     record.write_text(content)
     here.study.configure(altered({"seeds": [0]}))
     refused = here("prune", "--remove", code=1)
-    assert f"{record}" in refused
-    assert words in refused
-    record.unlink()
+    assert f"{record}: is damaged" in refused
+    assert "Start that study again with snakemake -n" in refused
+    note_study(here.default())  # as the workflow does whenever it starts
     assert f"runs: results/small/runs/{CELL}/output/seed1\n" in here("prune"), "the advice, followed"
+
+
+def test_a_file_that_is_merged_over_another_is_no_study_of_its_own(here: Here) -> None:
+    """A study of two files, of which the second is not whole: docs/bring-your-own.md has such a one."""
+    overlay = Path(written(here.root / "config" / "over.yaml", {"study": "over", "seeds": [0]}))
+    assert f"Is {Path('config/over.yaml')} merged over another file?" in here("prune", code=1)
+    note_study(Plan.from_files([Path("config/config.yaml"), Path("config") / overlay.name], here.paths.root))
+
+    assert {one.name for one in known_studies(here.paths)} == {"small", "over"}
+    assert here("prune").startswith(KEPT)
+
+
+def test_a_study_whose_file_names_another_one_now_is_told_so(here: Here) -> None:
+    here.study.configure(altered({"study": "renamed"}))
+    [record] = recorded(here.paths)
+
+    assert record.study.name == "small"
+    assert record.study.label.endswith("as config/config.yaml is study renamed now")
+    assert record.study.command.endswith("with its configuration in config/config.yaml again")
 
 
 def test_a_record_that_this_version_does_not_take_says_how_to_give_it_up(here: Here) -> None:

@@ -443,6 +443,13 @@ MISTAKES = {
         "datasets.digits.train_size",
         ("'9'", "from 10: one image of each of the 10 classes"),
     ),
+    "more training images than there are": Mistake(
+        "validation_size: 50",
+        "validation_size: 50\n    train_size: 9999",
+        "train_size",
+        "datasets.digits.train_size",
+        ("'9999'", "up to 1297"),
+    ),
     "no training images for all classes": Mistake(
         "validation_size: 50", "validation_size: 1288", "1288", "datasets.digits.validation_size", ("up to 1297",)
     ),

@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from collabpipe.analysis.figures.style import Methods
 from collabpipe.analysis.intervals import t_interval
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.analysis.tables import main_table, noise_table, read_costs
+from collabpipe.common.files import read_columns
 from collabpipe.data.prepared import Images, open_images
 from collabpipe.plan.paths import TEST, TRAIN, Paths
 from collabpipe.plan.recipes import DataRecipe
@@ -130,7 +130,7 @@ class Material:
         """All histories below each other with the names of their runs; `diverged` marks the last row of such a run."""
         files = [self.paths.history(run.name) for run in self.runs]
         # Opened one by one, without a pool of threads for each: a fifth of the time.
-        tables = [pq.ParquetFile(file).read(use_threads=False) for file in files]
+        tables = [read_columns(file) for file in files]
         histories: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         epochs = [table.num_rows for table in tables]
         parts = (*CELL, "method", "seed")
@@ -149,7 +149,7 @@ class Material:
                 finished = [run.name for run in runs if run.finished][:REPLICATES]
                 files = [self.paths.predictions(name) for name in finished]
                 if files:
-                    tables = [pq.ParquetFile(file).read(use_threads=False) for file in files]
+                    tables = [read_columns(file) for file in files]
                     found.setdefault(cell, {})[method] = tally(tables)
         return found
 

@@ -29,7 +29,7 @@ NOTE = (
     "the claims' file declares: as chance, unless it says otherwise. Differences are percentage points, paired over "
     "replicates, with 95% t intervals (equal differences have none): to the baseline; to the matched control, which "
     "has the same passes, dropout and loss scale without the agreement; and to the rival, of the methods of one pass "
-    "that the claims' file names the one that is best on noisy validation labels. With 3 replicates they are a "
+    "that {named_by} names the one that is best on noisy validation labels. With 3 replicates they are a "
     "demonstration, with 5 descriptive. The losses are this project's operationalisation of the paper's words "
     "(docs/methods.md)."
 )
@@ -238,7 +238,7 @@ def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, 
         shown["n"] = [f"{n} of {planned[cell]}" for n, cell in zip(table["n"], cells, strict=True)]
     write_text(folder / "main.csv", table.to_csv(index=False, float_format="%.4f"))
     markdown = shown.to_markdown(index=False, disable_numparse=True)
-    about = NOTE.replace("the claims' file names the one", "the study names the one") if study.rival else NOTE
+    about = NOTE.format(named_by="the study" if study.rival else "the claims' file")
     write_text(folder / MAIN, f"{note}{markdown}\n\n{about}\n")
     write_text(folder / "main.tex", _latex(shown))
     with atomic_path(folder / "runs.parquet") as temporary:

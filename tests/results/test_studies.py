@@ -217,6 +217,20 @@ def test_a_file_that_is_merged_over_another_is_no_study_of_its_own(here: Here) -
     assert here("prune").startswith(KEPT)
 
 
+def test_the_advice_to_show_a_study_names_where_its_results_lie(here: Here) -> None:
+    here.results.rename(here.root / "moved")
+    other = here.plan_of(written(here.root / "other.yaml", altered(OTHER)))
+    for files in (other.files, here.default().files):
+        note_study(Plan.from_files(files, Path("moved")))
+
+    assert "The study is finished: collabpipe show --results moved small\n" in here(
+        "status", "--results", "moved", "small"
+    )
+    assert here("show", "--results", "moved", "small").startswith("study small\n"), "the advice, followed"
+    shown = here("show", "--results", "moved")
+    assert shown.endswith("Other studies here: my other. Show them: collabpipe show --results moved 'my other'\n")
+
+
 def test_a_study_whose_file_names_another_one_now_is_told_so(here: Here) -> None:
     here.study.configure(altered({"study": "renamed"}))
     [record] = recorded(here.paths)

@@ -23,7 +23,7 @@ from collabpipe.results.workflow import (
 )
 from collabpipe.results.earlier import take_over
 from collabpipe.results.prune import left_over
-from collabpipe.results.state import check_own_files
+from collabpipe.results.state import check_files
 from collabpipe.results.timestamps import settle
 
 # The commands and settling must know where a module's `prefix` puts the results. So all paths contain the prefix from
@@ -48,7 +48,7 @@ try:
         if moved := take_over(PLAN):
             logger.info(moved)
         occupy(PLAN.results)
-        check_own_files(PLAN, settle(PLAN))
+        check_files(PLAN, settle(PLAN))
         if left := left_over(PLAN):
             logger.info(left)
 except (CollabpipeError, OSError) as error:

@@ -18,7 +18,7 @@ from collabpipe.host.results_lock import occupy
 from collabpipe.plan.plan import Plan
 from collabpipe.results.earlier import take_over
 from collabpipe.results.prune import left_over
-from collabpipe.results.state import State, check_own_files, look
+from collabpipe.results.state import State, check_files, look
 from collabpipe.results.status import status_of
 from collabpipe.results.timestamps import settle
 
@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> None:
     show_plan(plan, state)
     if arguments.estimate:
         show_estimate(plan, arguments.rate)
-    check_own_files(plan, state)
+    check_files(plan, state)
 
 
 def show_plan(plan: Plan, state: State) -> None:

@@ -11,7 +11,16 @@ from collabpipe.common.files import write_json
 from collabpipe.data.download import download
 from collabpipe.data.groups import image_groups
 from collabpipe.data.own import Sums, made_from, md5_of, note_sums, own_files, read_sums, stamp, stamps
-from collabpipe.data.raw import WrongSum, addresses, check_accept, lacking, listing, locate, verify, wanted_files
+from collabpipe.data.raw import (
+    WrongSum,
+    addresses,
+    check_accept,
+    check_reachable,
+    lacking,
+    locate,
+    verify,
+    wanted_files,
+)
 from collabpipe.host.folder_lock import locked
 from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
@@ -87,13 +96,7 @@ def _downloaded(recipe: DataRecipe, folder: Path, mirrors: Sequence[str], offlin
     files = wanted_files(recipe, folder)
     kept = {file.name: _kept(recipe, folder, file) for file in files}
     missing = [file for file in files if not kept[file.name]]
-    unreachable = [file for file in missing if offline or not addresses(recipe, file, mirrors)]
-    if unreachable:
-        why = "offline: nothing is downloaded, and" if offline else f"{recipe.source} cannot be downloaded, and"
-        raise CollabpipeError(
-            f"{why} {folder} lacks files:\n{listing(recipe, unreachable)}\n"
-            "Put them there, or name the folder that holds them in data_dir."
-        )
+    check_reachable(recipe, folder, missing, mirrors, offline)
     for file in missing:
         download(file, addresses(recipe, file, mirrors), recipe.accept, folder / file.name)
         kept[file.name] = _kept(recipe, folder, file)

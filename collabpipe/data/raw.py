@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from collabpipe.catalogue.sources import NPZ, OWN, SOURCES, SourceFile
@@ -75,6 +75,23 @@ def lacking(recipe: DataRecipe, data_dir: Path) -> str:
         f"data_dir {data_dir}: is missing, or lacks files of {recipe.source}:\n{listing(recipe, missing)}\n"
         f"Put them there or one folder down, or leave out data_dir to download what can be downloaded.{remark}"
     )
+
+
+def check_reachable(
+    recipe: DataRecipe, folder: Path, missing: Iterable[SourceFile], mirrors: Sequence[str], offline: bool
+) -> None:
+    """Hold the files that `folder` lacks to what can be downloaded.
+
+    Raises:
+        CollabpipeError: some cannot.
+    """
+    files = [file for file in missing if offline or not addresses(recipe, file, mirrors)]
+    if files:
+        why = "offline: nothing is downloaded, and" if offline else f"{recipe.source} cannot be downloaded, and"
+        raise CollabpipeError(
+            f"{why} {folder} lacks files:\n{listing(recipe, files)}\n"
+            "Put them there, or name the folder that holds them in data_dir."
+        )
 
 
 def splits_of(recipe: DataRecipe) -> tuple[SplitName, ...]:

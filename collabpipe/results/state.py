@@ -11,6 +11,7 @@ from typing import Any
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.own import own_files
+from collabpipe.data.raw import check_reachable, locate, wanted_files
 from collabpipe.plan.data_recipes import LabelsKey
 from collabpipe.plan.plan import ChoiceKey, Plan
 from collabpipe.plan.record_types import MetricsRecord
@@ -88,20 +89,27 @@ def look(plan: Plan) -> State:
     )
 
 
-def check_own_files(plan: Plan, state: State) -> None:
-    """Look into the data_dir of every data set that is still to be prepared, before any job does.
+def check_files(plan: Plan, state: State) -> None:
+    """Look for the files of every data set that is still to be prepared, before any job does.
 
     Raises:
-        CollabpipeError: files are missing, or an image folder is not laid out as one; with file, line and key.
+        CollabpipeError: files are missing and cannot be downloaded, or an image folder is not laid out as one; with
+            file, line and key.
     """
     faults = []
     for name, data in plan.data.items():
-        folder = plan.data_dir(name)
-        section = "datasets" if name in plan.settings.datasets else "test_sets"
-        if name not in state.data and folder is not None:
-            try:
+        if name in state.data:
+            continue
+        folder, raw = plan.data_dir(name), plan.paths.raw(name)
+        try:
+            if folder is not None:
                 own_files(data, folder)
-            except CollabpipeError as error:
-                faults.append(f"{plan.place(section, name, 'data_dir')}: {error}")
+            else:
+                missing = [file for file in wanted_files(data, raw) if not locate(raw, file.name)]
+                mirrors = plan.settings.image_sets[name].mirrors
+                check_reachable(data, raw, missing, mirrors, plan.settings.execution.offline)
+        except CollabpipeError as error:
+            section = "datasets" if name in plan.settings.datasets else "test_sets"
+            faults.append(f"{plan.place(section, name, 'data_dir')}: {error}")
     if faults:
         raise CollabpipeError("\n".join(faults))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from collabpipe.common.files import file_digest, read_json
 from collabpipe.data import raw
 from collabpipe.data.own import SUMS_FILE
 from collabpipe.plan.plan import Plan
-from collabpipe.results.state import check_own_files, look
+from collabpipe.results.state import check_files, look
 from collabpipe.results.timestamps import settle
 from tests.archives import Small, cifar10, md5
 from tests.workspaces import Workspace, altered, jobs
@@ -37,11 +38,12 @@ def frames(folder: Path) -> Path:
     return folder
 
 
-def workspace_of(root: Path, **dataset: Any) -> Workspace:
+def workspace_of(root: Path, *, offline: bool = False, **dataset: Any) -> Workspace:
     """A study of one data set, its training as small as it can be."""
     known = {"validation_size": 4, "noise": ["symmetric-0.2"]}
     changes = {"methods": {"output": None, "output_control": None}, "seeds": [0], "training": {"epochs": 1}}
-    return Workspace.create(root, altered({"datasets": {"digits": None, "own": known | dataset}, **changes}))
+    datasets = {"digits": None, "own": known | dataset}
+    return Workspace.create(root, altered({"datasets": datasets, "execution": {"offline": offline}, **changes}))
 
 
 @pytest.fixture
@@ -127,11 +129,11 @@ def test_what_is_prepared_needs_no_data_dir(pictures: Workspace, tmp_path: Path)
     (tmp_path / "frames").rename(tmp_path / "elsewhere")
     assert look(plan).data == {"own"}
     (tmp_path / "frames").mkdir()  # a disk that is not mounted
-    check_own_files(plan, look(plan))
+    check_files(plan, look(plan))
 
     shutil.rmtree(plan.paths.dataset("own"))
     with pytest.raises(CollabpipeError, match="data_dir must hold train/ and test/"):
-        check_own_files(plan, look(plan))
+        check_files(plan, look(plan))
 
 
 def test_no_content_is_read_where_names_sizes_and_times_are_as_they_were(
@@ -247,7 +249,39 @@ def test_an_archive_that_is_lost_is_told_early(tmp_path: Path) -> None:
     path.unlink()
 
     with pytest.raises(CollabpipeError, match=r"config\.yaml:\d+: datasets\.own\.data_dir: data_dir .* lacks files of"):
-        check_own_files(workspace.plan, look(workspace.plan))
+        check_files(workspace.plan, look(workspace.plan))
+
+
+@pytest.mark.parametrize(
+    ("source", "offline", "told"),
+    [
+        ("imagenet32", False, "imagenet32 cannot be downloaded, and .*results/raw/own lacks files:"),
+        ("cifar10", True, "offline: nothing is downloaded, and .*results/raw/own lacks files:"),
+    ],
+)
+def test_files_that_cannot_be_downloaded_are_told_before_any_job(
+    source: str, offline: bool, told: str, tmp_path: Path
+) -> None:
+    workspace = workspace_of(tmp_path / "study", source=source, offline=offline)
+
+    for command in (("snakemake", "-n"), ("collabpipe", "plan")):
+        refused = workspace.run(*command, check=False)
+        assert refused.returncode == 1
+        assert re.search(rf"config\.yaml:\d+: datasets\.own(\.data_dir)?: {told}", refused.stdout + refused.stderr)
+
+
+def test_a_file_that_was_put_in_place_need_not_be_downloaded(tmp_path: Path) -> None:
+    small = cifar10()
+    (name,) = small.files
+    accept = {name: md5(small.files[name])}
+    plan = workspace_of(tmp_path / "study", source="cifar10", accept=accept, offline=True).plan
+    with pytest.raises(CollabpipeError, match="Put them there"):
+        check_files(plan, look(plan))
+
+    plan.paths.raw("own").mkdir(parents=True)
+    (plan.paths.raw("own") / name).write_bytes(small.files[name])
+
+    check_files(plan, look(plan))
 
 
 def test_a_download_that_was_damaged_before_it_was_prepared_is_fetched_again(tmp_path: Path) -> None:

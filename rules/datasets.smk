@@ -12,7 +12,7 @@ rule fetch_dataset:
     params:
         options=lambda w: FILES.fetch_options(w.dataset),
     shell:
-        "collabpipe fetch {input.recipe} {params.options} > {log} 2>&1"
+        "collabpipe fetch {input.recipe:q} {params.options} > {log:q} 2>&1"
 
 
 rule prepare_dataset:
@@ -28,7 +28,7 @@ rule prepare_dataset:
     params:
         options=FILES.shared_options,
     shell:
-        "collabpipe prepare {input.recipe} {params.options} > {log} 2>&1"
+        "collabpipe prepare {input.recipe:q} {params.options} > {log:q} 2>&1"
 
 
 rule datasets:

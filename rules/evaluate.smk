@@ -20,7 +20,7 @@ for block in FILES.blocks:
         params:
             options=FILES.evaluate_options,
         shell:
-            "collabpipe evaluate {input.recipes} {params.options} > {log} 2>&1"
+            "collabpipe evaluate {input.recipes:q} {params.options} > {log:q} 2>&1"
 
 
 # The same on further test sets, which the data sets of the runs name (test_on).
@@ -46,7 +46,7 @@ for block in FILES.blocks if PLAN.tests else ():
         params:
             options=FILES.test_options,
         shell:
-            "collabpipe test {input.recipes} {params.options} > {log} 2>&1"
+            "collabpipe test {input.recipes:q} {params.options} > {log:q} 2>&1"
 
 
 rule evaluations:

@@ -15,7 +15,7 @@ rule noisy_labels:
         options=lambda w: FILES.label_options(**w),
     shell:
         # The output also goes to the terminal: it warns of classes without validation images, which is no error.
-        "collabpipe labels {input.recipe} {params.options} 2>&1 | tee {log} >&2"
+        "collabpipe labels {input.recipe:q} {params.options} 2>&1 | tee {log:q} >&2"
 
 
 rule labels:

@@ -13,7 +13,7 @@ rule choose:
     params:
         options=FILES.choose_options,
     shell:
-        "collabpipe choose {input.recipe} {params.options} > {log} 2>&1"
+        "collabpipe choose {input.recipe:q} {params.options} > {log:q} 2>&1"
 
 
 rule choices:

@@ -23,7 +23,7 @@ rule measure_overhead:
     params:
         options=FILES.overhead_options,
     shell:
-        "collabpipe overhead {input.recipe} {params.options} > {log} 2>&1"
+        "collabpipe overhead {input.recipe:q} {params.options} > {log:q} 2>&1"
 
 
 # By file: what the report that Snakemake writes calls them.
@@ -62,7 +62,7 @@ rule assemble_tables:
     params:
         options=FILES.options,
     shell:
-        "collabpipe tables {input.study} {params.options} > {log} 2>&1"
+        "collabpipe tables {input.study:q} {params.options} > {log:q} 2>&1"
 
 
 # A separate job, because Snakemake removes the outputs of a failed job: a failed figure must not remove the tables.
@@ -90,7 +90,7 @@ rule draw_figures:
     params:
         options=FILES.options,
     shell:
-        "collabpipe figures {input.study} {params.options} > {log} 2>&1"
+        "collabpipe figures {input.study:q} {params.options} > {log:q} 2>&1"
 
 
 rule tables:
@@ -119,7 +119,7 @@ rule write_report:
     params:
         options=FILES.options,
     shell:
-        "collabpipe report {input.study} {params.options} > {log} 2>&1"
+        "collabpipe report {input.study:q} {params.options} > {log:q} 2>&1"
 
 
 rule report:

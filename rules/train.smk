@@ -22,7 +22,7 @@ for block in FILES.blocks:
         params:
             options=FILES.train_options,
         shell:
-            f"{STEP}collabpipe train {{input.recipes}} {{params.options}} > {{log}} 2>&1"
+            f"{STEP}collabpipe train {{input.recipes:q}} {{params.options}} > {{log:q}} 2>&1"
 
 
 # Snakemake only knows about GPUs that the user names.

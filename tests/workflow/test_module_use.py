@@ -29,7 +29,7 @@ module study:
     config:
         config["ours"]
     prefix:
-        "here"
+        "over here"
 
 
 use rule * from study as study_*
@@ -54,14 +54,14 @@ def test_a_module_with_a_prefix_makes_the_study_there_and_deleted_weights_again(
     host = in_folder(tmp_path / "host")
     (host.root / "Snakefile").write_text(HOST)
     (host.root / "host.yaml").write_text(yaml.safe_dump({"ours": STUDY}))
-    weights = host.root / "here" / "results" / "small" / "runs" / RUN / "last.safetensors"
+    weights = host.root / "over here" / "results" / "small" / "runs" / RUN / "last.safetensors"
 
     # No profile but the quiet one: nothing that results hang on.
     quiet = ("--profile", REPOSITORY / "profiles" / "quiet")
     made = host.snakemake(*quiet)
 
     printed = made.stdout + made.stderr
-    assert (host.root / "here" / "results" / "small" / "tables" / "main.csv").exists()
+    assert (host.root / "over here" / "results" / "small" / "tables" / "main.csv").exists()
     assert not host.results.exists()
     assert "localrules directive" not in printed, "rules that are local are so under their new names"
     jobs = [line for line in printed.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
@@ -77,7 +77,7 @@ def test_a_module_with_a_prefix_makes_the_study_there_and_deleted_weights_again(
         "study_write_report",
         "all",
     ]
-    assert jobs[3].endswith(f"here/results/small/logs/train/{Path(RUN).parent}/block0.log")
+    assert jobs[3].endswith(f"over here/results/small/logs/train/{Path(RUN).parent}/block0.log")
     assert len(printed.splitlines()) <= len(jobs) + 10
     before = weights.read_bytes()
     weights.unlink()

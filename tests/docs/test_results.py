@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from collabpipe.analysis.intervals import t_interval
+from collabpipe.analysis.intervals import Difference, t_interval
 from collabpipe.plan.plan import Plan
 from tests.workspaces import REPOSITORY
 
@@ -129,6 +129,28 @@ def test_the_verdicts_of_each_way_are_those_of_the_pipeline(way: str) -> None:
     ours = claims[claims.comparison.str.startswith(f"{way} - baseline") & claims.reading.str.contains("last epoch")]
     cells = [verdicts(ours[ours.comparison.str.contains(noise)]) for noise in (f"/{WRONG}/", f"/{FEW}/")]
     assert line([f"`{way}`", *cells[0], *cells[1]]) in text("docs/results/README.md")
+
+
+def test_the_shares_of_errors_that_the_combination_takes_off_are_those_of_the_runs() -> None:
+    errors = 100 - accuracies(FEW)
+
+    def fewer(other: tuple[str, str], confidence: float) -> Difference:
+        return t_interval((100 * (1 - errors["last", "combined"] / errors[other])).to_numpy(), confidence)
+
+    joint = 1 - 0.05 / 6
+    plain, tuned = ("last", "combined_control"), ("last", "combined_control_tuned")
+    page, readme = (" ".join(text(name).split()) for name in ("docs/results/README.md", "README.md"))
+    baseline, alone = fewer(("last", "baseline"), joint), fewer(("last", "baseline"), 0.95)
+    estimate, interval = f"{baseline.mean:.1f}% fewer", f"{baseline.low:.1f} to {baseline.high:.1f}"
+    assert f"The estimate is {estimate} errors. The joint interval ({interval}) contains 9.28." in page
+    assert f"this comparison alone ({alone.low:.1f} to {alone.high:.1f})" in page
+    assert baseline.high > 9.28 > alone.high
+    assert f"{estimate}, joint interval {interval}" in readme
+    shares = [f"{fewer(control, joint).mean:.1f}%" for control in (plain, tuned)]
+    assert f"{shares[0]} (plain) and {shares[1]} (tuned) fewer errors" in page
+    assert f"{shares[0]} and {shares[1]} fewer" in readme
+    assert max(fewer(control, joint).high for control in (plain, tuned)) < 9.28
+    assert f"tuned weight decay: {fewer(('best', 'baseline_tuned'), joint).mean:.1f}% fewer" in readme
 
 
 def test_the_tables_of_the_pipeline_agree_with_the_single_runs() -> None:

@@ -1,1 +1,1 @@
-"""What a study may name: the sources of data sets, and the stages of networks."""
+"""What a study may name: sources of data sets, kinds of noise, corruptions, and the stages of networks."""

@@ -56,7 +56,7 @@ TERMS: Registry[type[Term]] = Registry(
         "elr": ElrTerm,
     },
 )
-"""By the name that a recipe gives; the loss of each is in `collabpipe.model.terms`, in the module of the same name."""
+"""By the name that a recipe gives; the loss of each is in `collabpipe.model.terms`, in the module of its family."""
 
 
 def _with_terms(value: Any) -> Any:

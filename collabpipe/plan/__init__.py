@@ -1,1 +1,1 @@
-"""From settings to recipes, paths, and what the rules ask for."""
+"""From settings to recipes, and where the files of a study lie."""

@@ -13,7 +13,7 @@ from collabpipe.model.heads import Activations
 from collabpipe.model.networks import StagedNetwork
 
 EPSILON = 1e-5
-"""Variance that is added where a channel may be dead, as in batch normalisation."""
+"""Where a channel may be dead: added to a variance, as in batch normalisation, or the least norm that is divided by."""
 
 AnyTerm = TypeVar("AnyTerm", bound=Term)
 

@@ -1,6 +1,7 @@
 """Consistency of the intermediate layers: functions of stage features and logits, and the term that uses them.
 
-Shapes: M heads, B images, C channels; R rows of a stage (`collabpipe.model.heads.Activations` says how many).
+Shapes: M heads, B images, C channels; R rows of a stage (`collabpipe.model.heads.Activations` says how many). sg stops
+the gradient; s(z; T) is softmax(z / T).
 """
 
 from __future__ import annotations

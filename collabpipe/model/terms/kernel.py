@@ -21,7 +21,7 @@ def _kernels(weight: Tensor) -> Tensor:
 
 
 def _cosines(gram: Tensor) -> Tensor:
-    scale = gram.diagonal().clamp_min(1e-24).rsqrt()
+    scale = gram.diagonal().clamp_min(1e-24).rsqrt()  # the floor keeps a dead kernel's row at 0 instead of nan
     return gram * scale[:, None] * scale
 
 
@@ -50,6 +50,7 @@ def kernel_one_sided(weight: Tensor, stride: int = 1) -> Tensor:  # noqa: ARG001
 def kernel_self_convolution(weight: Tensor, stride: int = 1) -> Tensor:
     """‖conv(K, K) - I‖²_F / C_out on normalised kernels (Wang et al., 2020): kernels orthogonal under every shift.
 
+    The product of each kernel with itself, which is 1, is left out. So a dead kernel, all zeros, counts 0.
     The padding, (k - 1) // stride · stride, takes in every shift at which two kernels overlap.
     """
     unit = F.normalize(weight.flatten(1), dim=1).view_as(weight)

@@ -26,7 +26,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 def generalised_cross_entropy(logits: Tensor, targets: Tensor, q: float) -> Tensor:
     """Mean of Σ_k t_k (1 - p_k^q) / q: cross-entropy for q → 0, absolute error at q = 1 (Zhang and Sabuncu, 2018)."""
-    probabilities = logits.softmax(-1).clamp_min(1e-7)
+    probabilities = logits.softmax(-1).clamp_min(1e-7)  # the slope of p^q is infinite at 0
     return (targets * (1.0 - probabilities**q) / q).sum(-1).mean()
 
 

@@ -23,7 +23,10 @@ def temporal_consistency(logits: Tensor, targets: Tensor, known: Tensor) -> Tens
 
 
 def early_learning(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over heads and images of log(1 - <target, p>) (ELR, Liu et al., 2020)."""
+    """Mean over heads and images of log(1 - <target, p>) (ELR, Liu et al., 2020).
+
+    1 - <target, p> is at least 1e-4, because the logarithm and its slope are infinite at 0.
+    """
     return (1.0 - (targets * logits.softmax(-1)).sum(-1)).clamp_min(1e-4).log().mean()
 
 
@@ -54,6 +57,7 @@ class Temporal(Remembering):
         """A scalar."""
         visits = self.visits[step.index]
         # As in Adam, an average that started from zero is divided by the weight it has gathered.
+        # The floor is for an image that was never seen: 0 / 0.
         gathered = (1.0 - self.term.momentum**visits).clamp_min(1e-6)
         targets = self.targets[step.index] / gathered[:, None]
         loss = temporal_consistency(step.activations.logits, targets, (visits > 0).float())

@@ -1,6 +1,6 @@
 """Consistency of the output layer: functions of the heads' logits (M, B, K), and the term that uses them.
 
-Shapes: M heads, B images, K classes. Logarithms are natural (nats).
+Shapes: M heads, B images, K classes. Logarithms are natural (nats). sg stops the gradient; s(z; T) is softmax(z / T).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from collabpipe.catalogue.sources import SOURCES, Source, SourceFile
 from collabpipe.catalogue.stages import LAYOUTS, Layout, Stages
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.global_draws import place_of_function, without_global_draws
-from collabpipe.common.plugins import enter
+from collabpipe.common.plugins import add_entry
 from collabpipe.common.validation import Fraction, Positive, Weight, Wrong
 from collabpipe.data.noise import Clean, Generator, Labels, Unfit
 from collabpipe.data.split import Split
@@ -113,7 +113,7 @@ def network(name: str, layout: Layout) -> Callable[[Builder], Builder]:
                 raise CollabpipeError(f"{place_of_function(build)}: network {name!r} {told}. It returned: {found}.")
             return made
 
-        enter(LAYOUTS, name, replace(layout, build=checked))
+        add_entry(LAYOUTS, name, replace(layout, build=checked))
         return build
 
     return register
@@ -126,7 +126,7 @@ def term(model: type[AnyTerm]) -> type[AnyTerm]:
         raise CollabpipeError(
             f"{model.__name__} is no term. Derive it from plugin.OwnTerm and give it loss(self, step)."
         )
-    enter(TERMS, _default(model, "term"), model)
+    add_entry(TERMS, _default(model, "term"), model)
     return model
 
 
@@ -148,7 +148,7 @@ def kind(model: type[AnyKind]) -> type[AnyKind]:
         return made
 
     model.compose = checked  # type: ignore[method-assign]
-    enter(KINDS, name, model)
+    add_entry(KINDS, name, model)
     return model
 
 
@@ -183,7 +183,7 @@ def noise(name: str, sources: tuple[str, ...] = ()) -> Callable[[Generator], Gen
                 raise CollabpipeError(f"{place_of_function(draw)}: noise {name!r} {told}. It returned: {found}.")
             return labels.astype(np.int64)
 
-        enter(NOISES, name, Noise(sources, checked))
+        add_entry(NOISES, name, Noise(sources, checked))
         return draw
 
     return register
@@ -201,7 +201,7 @@ def source(name: str, about: Source) -> Callable[[Reader], Reader]:
     """
 
     def register(read: Reader) -> Reader:
-        enter(SOURCES, name, replace(about, read=without_global_draws(read)))
+        add_entry(SOURCES, name, replace(about, read=without_global_draws(read)))
         return read
 
     return register

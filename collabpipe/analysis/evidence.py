@@ -21,7 +21,7 @@ from collabpipe.analysis.intervals import (
     sampling_error,
     t_interval,
 )
-from collabpipe.analysis.pairs import NAN, Bar, Pair, weakest
+from collabpipe.analysis.pairs import NAN, Criterion, Pair, weakest
 from collabpipe.analysis.rivals import RivalChoice, by_place, shown_rival
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import read_columns
@@ -30,7 +30,7 @@ from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.settings.claims import Claim
 
 COMPARATORS = ("baseline", "control", "rival")
-LEFT = {"reproduced": "survives", "not reproduced": "does not survive"}
+SURVIVAL = {"reproduced": "survives", "not reproduced": "does not survive"}
 OfSeeds = Mapping[int, tuple[EvaluatedRun, EvaluatedRun]]
 
 
@@ -137,10 +137,10 @@ class Evidence:
                     for method, named in others.items()
                     for name, at in named
                 ]
-                bar = Bar(margin=claim.margin or 0.0)
-                decisive = weakest([pair for pair, _ in pairs], bar)
-                word = decisive.judge(bar)[0]
-                found[comparator] = LEFT.get(word, word), next(name for pair, name in pairs if pair is decisive)
+                criterion = Criterion(margin=claim.margin or 0.0)
+                decisive = weakest([pair for pair, _ in pairs], criterion)
+                word = decisive.judge(criterion)[0]
+                found[comparator] = SURVIVAL.get(word, word), next(name for pair, name in pairs if pair is decisive)
         return found
 
     def _others(self, comparator: str, claim: Claim, epoch: str, place: str, method: str) -> list[tuple[str, str]]:

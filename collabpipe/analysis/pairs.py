@@ -15,7 +15,7 @@ NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Bar:
+class Criterion:
     """What a gain is compared with."""
 
     expected: float = 0.0
@@ -26,27 +26,27 @@ class Bar:
     """Whether it is a ratio of costs, which is claimed to be below 1."""
 
 
-ANY_GAIN = Bar()
+ANY_GAIN = Criterion()
 
 
-def verdict(n: int, low: float, high: float, bar: Bar = ANY_GAIN, equivalent: bool = False) -> str:
+def verdict(n: int, low: float, high: float, criterion: Criterion = ANY_GAIN, equivalent: bool = False) -> str:
     """What an interval says of a claimed gain. Limits that equal a number contain it.
 
     `equivalent`: the gain was shown to be smaller than the margin.
     """
     if n == 0:
         return "not run"
-    if bar.ratio:
+    if criterion.ratio:
         return "reproduced" if high < 1.0 else "not reproduced" if low >= 1.0 else "inconclusive"
     if np.isnan(low) or np.isnan(high):
         return "inconclusive"
     if equivalent:
         return "no effect"
-    if high < 0.0 or (low <= 0.0 and high < (bar.expected or bar.margin)):
+    if high < 0.0 or (low <= 0.0 and high < (criterion.expected or criterion.margin)):
         return "not reproduced"
     if low <= 0.0:
         return "inconclusive"
-    return "reproduced" if high >= bar.expected else "direction only"
+    return "reproduced" if high >= criterion.expected else "direction only"
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,19 @@ class Pair:
         """The differences in the order of the replicates."""
         return np.array(list(self.differences.values()))
 
-    def judge(self, bar: Bar = ANY_GAIN) -> tuple[str, str]:
+    def judge(self, criterion: Criterion = ANY_GAIN) -> tuple[str, str]:
         """The verdict, and the reason where the interval does not say it.
 
         A diverged run makes no verdict better: where the finished pairs alone give a worse one, that one stands.
         """
-        resolved = bar.margin > 0.0 and not self.unresolved
-        equivalent = resolved and equivalence_p(self.values, bar.margin) < 1.0 - self.confidence
-        own = verdict(self.n, self.low, self.high, bar, equivalent), self.unresolved
+        resolved = criterion.margin > 0.0 and not self.unresolved
+        equivalent = resolved and equivalence_p(self.values, criterion.margin) < 1.0 - self.confidence
+        own = verdict(self.n, self.low, self.high, criterion, equivalent), self.unresolved
         if self.finished is None:
             return own
         without = ("inconclusive", "no pair without a diverged run")
         if self.finished.n:
-            without = self.finished.judge(bar)[0], "without the diverged runs"
+            without = self.finished.judge(criterion)[0], "without the diverged runs"
         return min(own, without, key=lambda judged: WORST_FIRST.index(judged[0]))
 
     @property
@@ -96,11 +96,11 @@ class Pair:
         return ", ".join(f"{name} {n}" for name, n in zip((self.method, self.other), self.diverged, strict=True) if n)
 
 
-def weakest(pairs: Sequence[Pair], bar: Bar = ANY_GAIN) -> Pair:
+def weakest(pairs: Sequence[Pair], criterion: Criterion = ANY_GAIN) -> Pair:
     """The pair that decides whether all hold: the one with the worst verdict, of several that with the worst limit."""
 
     def strength(pair: Pair) -> tuple[int, float]:
-        limit = -pair.high if bar.ratio else pair.low
-        return WORST_FIRST.index(pair.judge(bar)[0]), 0.0 if np.isnan(limit) else limit
+        limit = -pair.high if criterion.ratio else pair.low
+        return WORST_FIRST.index(pair.judge(criterion)[0]), 0.0 if np.isnan(limit) else limit
 
     return min(pairs, key=strength)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from collabpipe.analysis.evidence import Evidence
 from collabpipe.analysis.intervals import holm, intersection_union, simultaneous
-from collabpipe.analysis.pairs import NAN, Bar, Pair, weakest
+from collabpipe.analysis.pairs import NAN, Criterion, Pair, weakest
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import write_json, write_text
 from collabpipe.plan.paths import CLAIMS, Paths
@@ -78,9 +78,9 @@ def _row(
     claim: Claim, place: str, reading: str, pairs: Sequence[Pair], evidence: Evidence, confidence: float
 ) -> dict[str, Any]:
     """What the weakest of the pairs says."""
-    bar = Bar(claim.expected or 0.0, claim.margin or 0.0, ratio=claim.metric == "overhead")
-    pair = weakest(pairs, bar)
-    judged, reason = pair.judge(bar)
+    criterion = Criterion(claim.expected or 0.0, claim.margin or 0.0, ratio=claim.metric == "overhead")
+    pair = weakest(pairs, criterion)
+    judged, reason = pair.judge(criterion)
     methods = list(dict.fromkeys(each.method for each in pairs))
     on = f" on {claim.test_set}" if claim.test_set else ""
     last = reading.startswith("last")  # predictions are kept of the last epoch
@@ -89,7 +89,7 @@ def _row(
     survives = [comparator for comparator, (word, _) in left.items() if word == "survives"]
     return {
         "source": claim.source,
-        "comparison": _comparison(pairs, pair, f"{place}{on}", "/" if bar.ratio else "-"),
+        "comparison": _comparison(pairs, pair, f"{place}{on}", "/" if criterion.ratio else "-"),
         "expected": claim.expects,
         "estimate": pair.estimate,
         "low": pair.low,
@@ -101,7 +101,7 @@ def _row(
         **{f"verdict_{comparator}": word for comparator, (word, _) in left.items()},
         "control": left["control"][1],
         "rival": left["rival"][1],
-        "survives": ", ".join(survives) or ("none" if pair.n and not bar.ratio else ""),
+        "survives": ", ".join(survives) or ("none" if pair.n and not criterion.ratio else ""),
         "runs": pair.runs and f"{pair.runs}{on}",
         "differences": pair.differences,
         "sampling_error": error,

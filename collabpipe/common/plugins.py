@@ -124,7 +124,7 @@ def _compiled(plugin: Plugin) -> CodeType:
     raise CollabpipeError("\n".join(f"{plugin.path}:{line}: {fault}" for line, fault in found))
 
 
-def enter(registry: Registry[Any], name: str, value: Any) -> None:
+def add_entry(registry: Registry[Any], name: str, value: Any) -> None:
     """Enter `value` under `name` for the plugin that is being loaded.
 
     Raises:
@@ -147,7 +147,7 @@ def enter(registry: Registry[Any], name: str, value: Any) -> None:
     plugin.entries.append(entered)
 
 
-def use(plugins: Sequence[Plugin]) -> None:
+def activate(plugins: Sequence[Plugin]) -> None:
     """Let the registries hold the entries of these plugins, and of no other.
 
     Raises:
@@ -181,7 +181,7 @@ def _put_in(plugins: Iterable[Plugin]) -> None:
             one.registry.digests[one.name] = plugin.digest
 
 
-def need(digests: Iterable[str], folder: Path) -> None:
+def activate_copies(digests: Iterable[str], folder: Path) -> None:
     """Let the registries hold the entries of these plugins, whose copies lie in `folder`, beside those in use.
 
     What clashes with them, another version of the same plugin for instance, goes.
@@ -213,7 +213,7 @@ def _copied(digest: str, folder: Path) -> Plugin:
     return plugin
 
 
-def copy(digests: Iterable[str], folder: Path) -> None:
+def write_copies(digests: Iterable[str], folder: Path) -> None:
     """Put the texts of loaded plugins into `folder`, each under its name and digest."""
     for plugin in (_loaded[digest] for digest in digests):
         path = folder / plugin.copied_as

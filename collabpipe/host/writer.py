@@ -108,12 +108,12 @@ class Writer:
 
     def remove(self, dead: str | None) -> None:
         """Take a dead writer's claim away, by its token; another's that has come into its place stays."""
-        grave = self.folder / f".{CLAIM}.{self.token}.dead.part"
+        removed = self.folder / f".{CLAIM}.{self.token}.dead.part"
         with suppress(FileNotFoundError):  # another waiting process was faster
-            self.claim.rename(grave)
-            if _read(grave).get("token") != dead:
-                self._put(grave)
-            grave.unlink()
+            self.claim.rename(removed)
+            if _read(removed).get("token") != dead:
+                self._put(removed)
+            removed.unlink()
 
     @contextmanager
     def alive(self) -> Iterator[None]:

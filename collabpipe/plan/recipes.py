@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from collabpipe.catalogue.stages import Stages
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import json_digest, read_record, write_json
-from collabpipe.common.plugins import copy, need
+from collabpipe.common.plugins import activate_copies, write_copies
 from collabpipe.common.validation import Strict, Wrong, explain
 from collabpipe.methods.composition import problem
 from collabpipe.methods.registry import AnyComposition, read_composition
@@ -58,7 +58,7 @@ class Recipe(Strict):
     def write(self, folder: Path) -> Path:
         """Put the recipe into `folder` under its digest, unless it is there, whole and unedited."""
         path = folder / f"{self.digest}.json"
-        copy(self.plugins, folder)
+        write_copies(self.plugins, folder)
         if not self._lies_in(path):
             write_json(path, self.model_dump(mode="json"), durable=False)
         return path
@@ -275,7 +275,7 @@ def read_recipe(path: Path, model: type[AnyRecipe]) -> AnyRecipe:
             f"{path}: is a recipe of kind {value.get('kind')!r}; this command takes kind {kind!r}. Name one of that "
             "kind: collabpipe plan --write writes the recipes of a study."
         )
-    need(_plugins_of(value), path.parent)
+    activate_copies(_plugins_of(value), path.parent)
     try:
         recipe = model.model_validate(value)
     except ValidationError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.plugins import load, use
+from collabpipe.common.plugins import activate, load
 from collabpipe.common.validation import Place, beside, place_of
 
 
@@ -31,4 +31,4 @@ def use_plugins(value: Any, places: Mapping[Place, str]) -> None:
             raise CollabpipeError(f"{place}: {path} is no file. A path is relative to the file that names it.")
         if path in paths[:number]:
             raise CollabpipeError(f"{place}: {path} is named twice. Name each plugin once.")
-    use([load(Path(path)) for path in paths])
+    activate([load(Path(path)) for path in paths])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from collabpipe.analysis import evidence
 from collabpipe.analysis.intervals import p_value
-from collabpipe.analysis.pairs import WORST_FIRST, Bar, Pair, verdict, weakest
+from collabpipe.analysis.pairs import WORST_FIRST, Criterion, Pair, verdict, weakest
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.analysis.verdicts import COLUMNS, assess, write_claims
 from collabpipe.cli.show import show_tables
@@ -72,8 +72,8 @@ Accuracies = Mapping[str, Sequence[float | None]]
     ],
 )
 def test_each_verdict_and_its_boundaries(low: float, high: float, expected: float, word: str) -> None:
-    assert verdict(10, low, high, Bar(expected)) == word
-    assert verdict(0, low, high, Bar(expected)) == "not run"
+    assert verdict(10, low, high, Criterion(expected)) == word
+    assert verdict(0, low, high, Criterion(expected)) == "not run"
 
 
 limits = st.floats(-20, 20)
@@ -90,14 +90,14 @@ def test_verdicts_are_what_their_definition_says(a: float, b: float, expected: f
         "not reproduced": (zero and high < expected) or high < 0,
         "inconclusive": zero and claim,
     }
-    assert [word for word, holds in allowed.items() if holds] == [verdict(n, low, high, Bar(expected))]
+    assert [word for word, holds in allowed.items() if holds] == [verdict(n, low, high, Criterion(expected))]
 
 
 @given(a=limits, b=limits, expected=st.floats(0, 20), more=st.floats(0, 20))
 def test_a_better_interval_has_no_worse_a_verdict(a: float, b: float, expected: float, more: float) -> None:
     low, high = min(a, b), max(a, b)
 
-    bar = Bar(expected)
+    bar = Criterion(expected)
     assert RANK[verdict(5, low + more, high + more, bar)] >= RANK[verdict(5, low, high, bar)]
 
 
@@ -105,7 +105,7 @@ def test_a_better_interval_has_no_worse_a_verdict(a: float, b: float, expected: 
 def test_a_larger_claim_is_no_easier_to_reproduce(a: float, b: float, expected: float, more: float) -> None:
     low, high = min(a, b), max(a, b)
 
-    assert RANK[verdict(5, low, high, Bar(expected + more))] <= RANK[verdict(5, low, high, Bar(expected))]
+    assert RANK[verdict(5, low, high, Criterion(expected + more))] <= RANK[verdict(5, low, high, Criterion(expected))]
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_a_larger_claim_is_no_easier_to_reproduce(a: float, b: float, expected: 
 def test_verdicts_with_a_margin_of_half_a_point(
     low: float, high: float, equivalent: bool, expected: float, word: str
 ) -> None:
-    assert verdict(10, low, high, Bar(expected, margin=0.5), equivalent) == word
+    assert verdict(10, low, high, Criterion(expected, margin=0.5), equivalent) == word
 
 
 @given(a=limits, b=limits, margin=st.floats(0.01, 20), more=st.floats(0, 20))
 def test_a_better_interval_has_no_worse_a_verdict_with_a_margin(a: float, b: float, margin: float, more: float) -> None:
     def judged(shift: float) -> int:
         low, high = min(a, b) + shift, max(a, b) + shift
-        return WORST_FIRST.index(verdict(5, low, high, Bar(margin=margin), -margin < low and high < margin))
+        return WORST_FIRST.index(verdict(5, low, high, Criterion(margin=margin), -margin < low and high < margin))
 
     assert judged(more) >= judged(0.0)
 
@@ -149,7 +149,7 @@ def test_a_better_interval_has_no_worse_a_verdict_with_a_margin(a: float, b: flo
     ],
 )
 def test_a_ratio_of_costs_is_claimed_to_be_below_one(n: int, low: float, high: float, word: str) -> None:
-    assert verdict(n, low, high, Bar(ratio=True)) == word
+    assert verdict(n, low, high, Criterion(ratio=True)) == word
 
 
 def test_the_weakest_is_the_one_with_the_worst_verdict_then_with_the_worst_limit() -> None:
@@ -161,9 +161,9 @@ def test_the_weakest_is_the_one_with_the_worst_verdict_then_with_the_worst_limit
     assert weakest([wide, refuted]) is refuted, "a member that is refuted is not hidden by a wide one"
     assert weakest([high, low, single]) is single
     assert weakest([high, low]) is low
-    assert weakest([low, high], Bar(5.0)) is high, "direction only is less than reproduced"
+    assert weakest([low, high], Criterion(5.0)) is high, "direction only is less than reproduced"
     cheap, dear = Pair("g", "o", 0.5, 0.4, 0.9, 1), Pair("h", "o", 0.6, 0.6, 0.6, 1)
-    assert weakest([cheap, dear], Bar(ratio=True)) is cheap
+    assert weakest([cheap, dear], Criterion(ratio=True)) is cheap
 
 
 # --- tables by hand ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collabpipe.catalogue.noises import NOISES
 from collabpipe.catalogue.sources import SOURCES
 from collabpipe.catalogue.stages import LAYOUTS
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.plugins import enter, load, use
+from collabpipe.common.plugins import activate, add_entry, load
 from collabpipe.data.noise import Clean
 from collabpipe.methods.registry import KINDS, TERMS
 from collabpipe.plan.plan import Plan
@@ -45,7 +45,7 @@ def write(tmp_path: Path) -> Iterator[Write]:
         return path
 
     yield written
-    use([])
+    activate([])
 
 
 def study(*plugins: Path, **changes: Any) -> Plan:
@@ -102,7 +102,7 @@ def test_another_text_is_another_recipe_and_another_key(write: Write) -> None:
 def test_a_recipe_is_read_with_the_copy_that_lies_beside_it(write: Write, tmp_path: Path) -> None:
     recipe = study(write(network()), networks={"plain": {}}).runs["digits/symmetric-0.5/plain/baseline/seed0"]
     path = recipe.write(tmp_path / "recipes")
-    use([])
+    activate([])
 
     assert read_recipe(path, TrainRecipe) == recipe
     (copied,) = path.parent.glob("*.py")
@@ -252,8 +252,8 @@ def test_a_noise_that_imports_torch_and_draws_from_it_is_refused(tmp_path: Path)
     )
     script = (
         "import sys, numpy as np\nfrom pathlib import Path\nfrom collabpipe.catalogue.noises import NOISES\n"
-        "from collabpipe.common.plugins import load, use\nfrom collabpipe.data.noise import Clean\n"
-        "use([load(Path('mine.py'))])\nassert 'torch' not in sys.modules\n"
+        "from collabpipe.common.plugins import activate, load\nfrom collabpipe.data.noise import Clean\n"
+        "activate([load(Path('mine.py'))])\nassert 'torch' not in sys.modules\n"
         "NOISES['sly'].draw(Clean(np.zeros(4, np.int64), 2, None, np.arange(4)), None, np.random.default_rng(0))\n"
     )
     for draw, refused in (("torch.zeros(3)", False), ("chances = torch.ones(3); chances.multinomial(1)", True)):
@@ -364,4 +364,4 @@ def test_a_plugin_is_named_once(write: Write) -> None:
 
 def test_nothing_is_registered_from_outside_of_a_plugin() -> None:
     with pytest.raises(CollabpipeError, match="only a file under plugins"):
-        enter(LAYOUTS, "plain", api.Layout(8, (1,), (1,)))
+        add_entry(LAYOUTS, "plain", api.Layout(8, (1,), (1,)))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from collabpipe.catalogue.stages import Stages
 from collabpipe.common.errors import CollabpipeError
-from collabpipe.common.plugins import load, use
+from collabpipe.common.plugins import activate, load
 from collabpipe.methods.composition import Composition, OwnTerm
 from collabpipe.methods.registry import KINDS
 from collabpipe.methods.resolve import compose, read_methods
@@ -34,9 +34,9 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def examples() -> Iterator[None]:
     """The plugins of the examples, in use."""
-    use([load(path) for path in sorted(PLUGINS.glob("*.py"))])
+    activate([load(path) for path in sorted(PLUGINS.glob("*.py"))])
     yield
-    use([])
+    activate([])
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -81,7 +81,7 @@ def test_the_network_that_the_page_shows_gives_logits(tmp_path: Path) -> None:
     text = (REPOSITORY / "docs" / "plugins.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     (tmp_path / "mine.py").write_text(shown)
-    use([load(tmp_path / "mine.py")])
+    activate([load(tmp_path / "mine.py")])
     network = build_network(NetworkSettings(kind="plain"), 1, 3)
     initialise(network, generator())
 
@@ -210,7 +210,7 @@ def test_a_network_that_moves_a_global_generator_in_training_is_refused_with_its
         "    stages = {name: Stage(Noisy(width, width, 3, 1, 1)) for name in ('stage1', 'stage2')}\n"
         "    return StagedNetwork(nn.Conv2d(channels, width, 3, 1, 1), stages, width, classes)\n"
     )
-    use([load(path)])
+    activate([load(path)])
     method = build_method(Composition(), NetworkSettings(kind="noisy"), 20, 1, 3)
     initialise(method, generator(3))
 

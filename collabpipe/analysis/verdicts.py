@@ -187,7 +187,7 @@ def _markdown(claims: Claims | None, study: StudyRecipe, rows: Sequence[dict[str
     parts += ["\n".join(f"- **{c.name}** ({c.source}): {c.says}" for c in claims.claims)]
     for family in claims.families:
         found = [row for row in rows if row["family"] == family and row["role"] != "descriptive"]
-        parts += [f"## {f'Analogues: {family}' if family else 'Where the paper measured'}"]
+        parts += [f"## {f'Analogues: {family}' if family else 'Declared places'}"]
         parts += [f"Each interval has {100 * found[0]['confidence']:.3g}% confidence.", *_shown(found)]
     members = [row for row in rows if row["role"] == "descriptive"]
     parts += ["## Descriptive: members of contrasts over several methods", *_shown(members)]

@@ -107,7 +107,8 @@ def missing_rules(given: Iterable[str], rules: Iterable[str]) -> str:
     if not unknown:
         return ""
     hints = "".join(nearest(name, known) for name in unknown)
-    return f"--set-resources, --set-threads: no rule {', '.join(unknown)}.{hints} Rules: {', '.join(known)}."
+    told = f"--set-resources, --set-threads: collabpipe has no rule {', '.join(unknown)}.{hints}"
+    return f"{told} Its rules: {', '.join(known)}."
 
 
 @dataclass(frozen=True)

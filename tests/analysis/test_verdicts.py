@@ -741,7 +741,7 @@ def test_the_files_hold_the_table_and_what_backs_it(tmp_path: Path) -> None:
     assert row["sampling_error"] == pytest.approx(100 * images.mean(0).std(ddof=1) / math.sqrt(200))
     assert row["bootstrap"][0] < 100 * images.mean() < row["bootstrap"][1]
     assert about["rows"][1]["bootstrap"] == [None, None]
-    for heading in ("Where the paper measured", "Analogues: elsewhere", "Descriptive", "How to read this"):
+    for heading in ("Declared places", "Analogues: elsewhere", "Descriptive", "How to read this"):
         assert f"## {heading}" in text
     assert "3 (demonstration)" in text
     missing = [row["claim"] for row in about["rows"] if row["n"] == 0]

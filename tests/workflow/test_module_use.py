@@ -119,7 +119,7 @@ def test_from_another_folder_paths_lie_beside_the_file_that_names_them_and_rules
     assert "mem_mb" not in jobs["evaluate_0"]
     assert "threads: 2" in jobs["evaluate_0"]
     assert "threads: 2" not in jobs["train_0"]
-    assert "no rule train_each." in planned.stdout + planned.stderr
+    assert "collabpipe has no rule train_each." in planned.stdout + planned.stderr
 
 
 @pytest.mark.parametrize(

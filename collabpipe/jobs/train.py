@@ -16,7 +16,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, save_tensors, sealed, write_json
 from collabpipe.common.progress import Progress
 from collabpipe.common.whereabouts import whereabouts
-from collabpipe.data.labels import LabelFile, read_labels
+from collabpipe.data.labels import read_labels
 from collabpipe.data.prepared import data_record, open_images
 from collabpipe.data.stage import staged
 from collabpipe.host.gpu_lease import lease_device
@@ -38,7 +38,6 @@ from collabpipe.plan.recipes import TrainRecipe, training_digest
 from collabpipe.plan.record_types import (
     Asked,
     Cost,
-    DataRecord,
     StoredTraining,
     TrainingProvenance,
     TrainingRecord,
@@ -82,8 +81,12 @@ class Job:
         self.store = Store(paths.store)
 
     def find(self) -> StoredTraining | None:
-        """The stored result, if there is one that will do."""
-        return _find(self.recipe, self.key, self.data, self.store)
+        """The stored result, if it will do: one without weights does for a candidate, or if it is evaluated already."""
+        result: StoredTraining | None = self.store.find(self.key)
+        if result is None or result.get("kept", "all") == "all" or CANDIDATE.search(self.recipe.run.method):
+            return result
+        inputs = evaluation_inputs(training_digest(result), self.recipe.labels.data, self.data)
+        return result if self.store.find(evaluation_key(inputs)) else None
 
     def place(self, result: StoredTraining) -> None:
         """Link the result into the run's folder, with the run's record."""
@@ -115,15 +118,54 @@ class Job:
 
     def begin(self, writer: Writer) -> Training:
         """The training at its beginning, or where a saved state left it."""
+        from collabpipe.training import device as devices
+        from collabpipe.training.engine import Training
+
         asked: Asked = {"asked": self.recipe.asked_digest, "run": str(self.recipe.run)}
         write_json(writer.folder / ASKED_FILE, asked)
-        training = _begin(self.recipe, self.paths, self.data, self.labels, self.execution)
-        _resume(training, writer.folder / STATE_FILE, self.key)
+        devices.be_deterministic(self.recipe.training.threads)
+        folder = self.paths.dataset(self.recipe.run.dataset)
+        if self.execution.stage:
+            folder = staged(folder, self.data, self.execution.stage)
+        images = open_images(self.recipe.labels.data, folder, "train")
+        training = Training(self.recipe, images, self.labels, devices.choose_device())
+        if (path := writer.folder / STATE_FILE).exists():
+            self._resume(training, path)
         return training
+
+    def _resume(self, training: Training, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                if file.metadata().get("key") != self.key:
+                    raise ValueError("it is of another training")
+                _check_device(path, file.metadata().get(DEVICE), training.device.type)
+                training.restore({k: file.get_tensor(k) for k in file.keys()}, file.metadata())  # noqa: SIM118
+        except (SafetensorError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CollabpipeError(
+                f"{path}: this saved state cannot be read ({error}). Remove it; the training starts again."
+            ) from error
+        Progress(str(self.recipe.run)).say(f"continues after epoch {training.epoch}, step {training.step}")
 
     def finish(self, training: Training, writer: Writer) -> StoredTraining:
         """The result of a training at its end, in the store."""
-        return _finish(training, self.store, self.key, writer)
+        from collabpipe.training.device import describe
+
+        writer.check()
+        about: TrainingResult = {
+            "status": "diverged" if training.divergence else "finished",
+            "divergence": asdict(training.divergence) if training.divergence else None,
+            "weights": _write_results(training, writer.folder, self.key),
+            "best_epoch": training.best_epoch,
+            "cost": _cost(training),
+            "where": whereabouts(describe(training.device)),
+        }
+        writer.check()
+        result: StoredTraining = self.store.finish(self.key, RESULT_FILES, about)
+        for name in (STATE_FILE, PROGRESS_FILE):
+            (writer.folder / name).unlink(missing_ok=True)
+        return result
 
 
 def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interruption: Interruption) -> None:
@@ -153,67 +195,6 @@ def train(asked: TrainRecipe, paths: Paths, execution: ExecutionSettings, interr
                     _run(training, Saver(training, writer, job.key, execution), interruption)
                     result = job.finish(training, writer)
         return job.place(result)
-
-
-def _find(recipe: TrainRecipe, key: str, data: DataRecord, store: Store) -> StoredTraining | None:
-    """The stored result, if it will do: one without weights does for a candidate, or if it is evaluated already."""
-    result: StoredTraining | None = store.find(key)
-    if result is None or result.get("kept", "all") == "all" or CANDIDATE.search(recipe.run.method):
-        return result
-    inputs = evaluation_inputs(training_digest(result), recipe.labels.data, data)
-    return result if store.find(evaluation_key(inputs)) else None
-
-
-def _begin(
-    recipe: TrainRecipe, paths: Paths, data: DataRecord, labels: LabelFile, execution: ExecutionSettings
-) -> Training:
-    """A training at its beginning."""
-    from collabpipe.training import device as devices
-    from collabpipe.training.engine import Training
-
-    devices.be_deterministic(recipe.training.threads)
-    folder = paths.dataset(recipe.run.dataset)
-    if execution.stage:
-        folder = staged(folder, data, execution.stage)
-    images = open_images(recipe.labels.data, folder, "train")
-    return Training(recipe, images, labels, devices.choose_device())
-
-
-def _finish(training: Training, store: Store, key: str, writer: Writer) -> StoredTraining:
-    from collabpipe.training.device import describe
-
-    writer.check()
-    about: TrainingResult = {
-        "status": "diverged" if training.divergence else "finished",
-        "divergence": asdict(training.divergence) if training.divergence else None,
-        "weights": _write_results(training, writer.folder, key),
-        "best_epoch": training.best_epoch,
-        "cost": _cost(training),
-        "where": whereabouts(describe(training.device)),
-    }
-    writer.check()
-    result: StoredTraining = store.finish(key, RESULT_FILES, about)
-    for name in (STATE_FILE, PROGRESS_FILE):
-        (writer.folder / name).unlink(missing_ok=True)
-    return result
-
-
-def _resume(training: Training, path: Path, key: str) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
-        return
-    try:
-        with safe_open(path, framework="pt") as file:
-            if file.metadata().get("key") != key:
-                raise ValueError("it is of another training")
-            _check_device(path, file.metadata().get(DEVICE), training.device.type)
-            training.restore({k: file.get_tensor(k) for k in file.keys()}, file.metadata())  # noqa: SIM118
-    except (SafetensorError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise CollabpipeError(
-            f"{path}: this saved state cannot be read ({error}). Remove it; the training starts again."
-        ) from error
-    Progress(str(training.recipe.run)).say(f"continues after epoch {training.epoch}, step {training.step}")
 
 
 def _check_device(path: Path, saved: str | None, here: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -29,18 +31,22 @@ def begin() -> list[Training]:
     return [Training(one, data, labels, torch.device("cuda")) for one in recipes]
 
 
-def one_after_another() -> None:
-    """Each to its end before the next begins."""
-    for training in begin():
-        for _ in training.run():
-            pass
+def to_its_end(training: Training) -> None:
+    """Carry one training to its end."""
+    for _ in training.run():
+        pass
 
 
-def at_once() -> None:
-    """All side by side."""
-    from collabpipe.training.together import train_together  # type: ignore[import-not-found,unused-ignore]
+def one_after_another(trainings: Sequence[Training]) -> None:
+    """Each to its end before the next starts."""
+    for training in trainings:
+        to_its_end(training)
 
-    train_together(begin())
+
+def at_once(trainings: Sequence[Training]) -> None:
+    """All side by side, each in a thread of its own, as in a job with `execution.trainings_at_once`."""
+    with ThreadPoolExecutor(len(trainings)) as pool:
+        list(pool.map(to_its_end, trainings))
 
 
 def measure(context: Context) -> list[Row]:
@@ -49,7 +55,7 @@ def measure(context: Context) -> list[Row]:
     if context.device != "cuda":
         return [Row(what, "one after another", None, note="not measured: it is for a GPU")]
     be_deterministic(threads=1)
-    work = {"one after another": one_after_another, "at once": at_once}
+    work = {"one after another": lambda: one_after_another(begin()), "at once": lambda: at_once(begin())}
     times = in_turns(work, context.seconds, least=3, wait=synchronise("cuda"))
     ratio = paired(times["one after another"], times["at once"])
     seconds = {name: statistics.median(found) for name, found in times.items()}

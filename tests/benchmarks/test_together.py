@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from benchmarks.together import at_once
 from collabpipe.training.checkpoint import weights_digest
-from collabpipe.training.together import train_together
 from tests.workspaces import Lab
 
 
@@ -12,7 +12,7 @@ def test_trainings_at_once_end_as_each_does_alone(lab: Lab) -> None:
     recipes = [lab.recipe({"methods": methods}, name, seed) for name in ("output", "mixup") for seed in (0, 1)]
     together = [lab.training(recipe) for recipe in recipes]
 
-    train_together(together)
+    at_once(together)
 
     for training, recipe in zip(together, recipes, strict=True):
         alone = lab.trained(recipe)

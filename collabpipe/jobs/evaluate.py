@@ -133,6 +133,9 @@ SMALL: dict[str, Any] = {
 }
 """How predictions are written: a third of the bytes that Parquet takes by default."""
 
+DIVERGED: Metrics = {"status": "diverged", "last": None, "best": None, "collapsed": None}
+"""The metrics of a run whose training diverged: it has no weights."""
+
 
 def evaluated(
     recipe: TrainRecipe, record: TrainingRecord, folder: Path, images: Images, groups: Sequence[str] | None
@@ -149,18 +152,25 @@ def evaluated(
     """
     if record["status"] == "diverged":
         nothing = np.zeros((0, len(images.classes)), np.float32)
-        return nothing, {"status": "diverged", "last": None, "best": None, "collapsed": None}, "cpu"
+        return nothing, DIVERGED, "cpu"
     from collabpipe.training import device as devices
 
     logits = {which: predict(images) for which, predict in predictors(recipe, record, folder, images).items()}
-    scores = {which: score(found, images.labels, groups) for which, found in logits.items()}
-    status = outcome(recipe, scores)
+    metrics = judged(recipe, record, {which: score(of, images.labels, groups) for which, of in logits.items()})
+    if metrics["status"] == "finished":
+        metrics["collapsed"] = is_collapsed(logits["last"])
+    return logits["last"], metrics, devices.describe(devices.choose_device())
+
+
+def judged(recipe: TrainRecipe, record: TrainingRecord, scores: Mapping[str, Scores | None]) -> Metrics:
+    """The status and metrics of a run, from the scores of its weights. It says nothing of a collapse.
+
+    `scores`: of the last and, if an epoch was chosen, of the best weights; None where a logit is not finite.
+    """
     last, best = scores["last"], scores.get("best")
     if best is not None and record["best_epoch"] is not None:
         best["epoch"] = record["best_epoch"]
-    collapsed = is_collapsed(logits["last"]) if status == "finished" else None
-    metrics: Metrics = {"status": status, "last": last, "best": best, "collapsed": collapsed}
-    return logits["last"], metrics, devices.describe(devices.choose_device())
+    return {"status": outcome(recipe, scores), "last": last, "best": best, "collapsed": None}
 
 
 def scored(recipe: TrainRecipe) -> tuple[str, ...]:

@@ -13,11 +13,12 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.prepared import GROUP, Images, data_record, file_names, group_names, open_images
 from collabpipe.jobs.evaluate import (
     CORRUPTION,
+    DIVERGED,
     by_corruption,
     evaluated,
+    judged,
     keep_evaluation,
     mean_of,
-    outcome,
     prediction_table,
     predictors,
     write_predictions,
@@ -96,7 +97,7 @@ def _on_corruptions(
 ) -> tuple[pa.Table, Metrics, str]:
     """Every corruption at every severity, made for all weights at once. Logits would fill disks and are not kept."""
     if record["status"] == "diverged":
-        return _corrupted_table([]), {"status": "diverged", "last": None, "best": None, "collapsed": None}, "cpu"
+        return _corrupted_table([]), DIVERGED, "cpu"
     from collabpipe.data.corruptions import corrupted
     from collabpipe.training.device import choose_device, describe
 
@@ -112,13 +113,11 @@ def _on_corruptions(
                 else:
                     parts.append(_predicted(kind, severity, images.labels, logits))
     tables = {which: _corrupted_table(parts or []) for which, parts in found.items()}
-    scores = {which: mean_of(by_corruption(table)) if found[which] else None for which, table in tables.items()}
-    last, best = scores["last"], scores.get("best")
-    if best is not None and record["best_epoch"] is not None:
-        best["epoch"] = record["best_epoch"]
-    metrics: Metrics = {"status": outcome(recipe, scores), "last": last, "best": best, "collapsed": None}
-    if last is not None:
-        metrics["corruptions"] = by_corruption(tables["last"])
+    accuracies = {which: by_corruption(table) if found[which] else None for which, table in tables.items()}
+    scores = {which: None if of is None else mean_of(of) for which, of in accuracies.items()}
+    metrics = judged(recipe, record, scores)
+    if accuracies["last"] is not None:
+        metrics["corruptions"] = accuracies["last"]
     return tables["last"], metrics, describe(choose_device())
 
 

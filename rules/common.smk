@@ -15,6 +15,7 @@ from collabpipe.plan.paths import (
 )
 from collabpipe.plan.plan import Plan
 from collabpipe.results.workflow import (
+    CELL,
     Workflow,
     check_dvc_stage,
     for_all_blocks,
@@ -57,7 +58,6 @@ except (CollabpipeError, OSError) as error:
 FILES = Workflow(PLAN)
 PATHS = PLAN.paths
 STEP = "" if workflow.is_main_process else slurm_step()
-CELL = "{dataset}/{noise}/{network}/{method}"
 OVERRIDES = workflow.resource_settings
 for_all_blocks(
     OVERRIDES._parsed_overwrite_resources, FILES.blocks, MODIFIER.modify_rulename

@@ -30,6 +30,11 @@ def with_weights(*weights: float) -> dict[str, Any]:
     return altered({"methods": {"kernel": {"weight": list(weights)}}}, STUDY)
 
 
+def candidate_run(number: int) -> str:
+    """The name of a candidate's run."""
+    return f"{'/'.join(NAMES)}/kernel.candidate{number}/seed7"
+
+
 class Searched(Workspace):
     """A searched study's folder."""
 
@@ -43,9 +48,7 @@ class Searched(Workspace):
         return choice
 
     def candidate(self, number: int) -> dict[str, Any]:
-        record: dict[str, Any] = read_json(
-            self.plan.paths.run_folder(*NAMES, f"kernel.candidate{number}", 7) / "record.json"
-        )
+        record: dict[str, Any] = read_json(self.plan.paths.run(candidate_run(number)) / "record.json")
         return record
 
     def weights(self) -> dict[str, float]:

@@ -242,29 +242,17 @@ class Paths:
         """The choice of a searched method's hyper-parameters, by its entities (or wildcards)."""
         return self.selection / dataset / noise / network / f"{method}.json"
 
-    def run(self, run: RunName) -> Path:
-        """The folder of a run."""
-        return self.run_folder(run.dataset, run.noise, run.network, run.method, run.seed)
+    def run(self, run: RunName | str) -> Path:
+        """The folder of a run, by its name or by a pattern of names."""
+        return self.folder / "runs" / str(run)
 
-    def run_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str) -> Path:
-        """The folder of a run, by its entities (or wildcards)."""
-        return self.folder.joinpath("runs", dataset, noise, network, method, f"seed{seed}")
-
-    def evaluation(self, run: RunName) -> Path:
+    def evaluation(self, run: RunName | str) -> Path:
         """The folder of a run's evaluation."""
-        return self.evaluation_folder(run.dataset, run.noise, run.network, run.method, run.seed)
+        return self.folder / "evaluations" / str(run)
 
-    def evaluation_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str) -> Path:
-        """The folder of a run's evaluation, by its entities (or wildcards)."""
-        return self.folder.joinpath("evaluations", dataset, noise, network, method, f"seed{seed}")
-
-    def test(self, run: RunName, test_set: str) -> Path:
+    def test(self, run: RunName | str, test_set: str) -> Path:
         """The folder of a run's evaluation on a further test set: in that of its evaluation."""
-        return self.test_folder(run.dataset, run.noise, run.network, run.method, run.seed, test_set)
-
-    def test_folder(self, dataset: str, noise: str, network: str, method: str, seed: int | str, test_set: str) -> Path:
-        """The folder of a run's evaluation on a further test set, by its entities (or wildcards)."""
-        return self.evaluation_folder(dataset, noise, network, method, seed) / "on" / test_set
+        return self.evaluation(run) / "on" / test_set
 
     def provenance(self, artefact: Path) -> Path:
         """Where, when and by which versions a data set, label file, run, evaluation or the tables were made.

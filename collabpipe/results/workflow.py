@@ -19,7 +19,7 @@ from collabpipe.plan.plan import Plan
 from collabpipe.results.artefact import AnyArtefact
 from collabpipe.results.artefacts import artefacts
 
-ENTITIES = ("{dataset}", "{noise}", "{network}", "{method}")
+CELL = "{dataset}/{noise}/{network}/{method}"
 """The wildcards of a cell."""
 TEST_SET = "{test_set}"
 BLOCK_WORK = ("train", "evaluate", "test")
@@ -78,8 +78,8 @@ class Block:
 
     def job(self, work: str) -> str:
         """The pattern of the names of its jobs, which their logs have too."""
-        entities = (TEST_SET, *ENTITIES) if work == "test" else ENTITIES
-        return f"{work}/{'/'.join(entities)}/block{self.number}"
+        entities = f"{TEST_SET}/{CELL}" if work == "test" else CELL
+        return f"{work}/{entities}/block{self.number}"
 
     def rule(self, work: str) -> str:
         """The name of its rule for `train`, `evaluate` or `test`."""
@@ -171,17 +171,17 @@ class Workflow:
 
     def checkpoints(self, seeds: Sequence[int | str]) -> list[str]:
         """Patterns of the checkpoints of some seeds."""
-        folders = [self.plan.paths.run_folder(*ENTITIES, seed) for seed in seeds]
+        folders = [self.plan.paths.run(f"{CELL}/seed{seed}") for seed in seeds]
         return [str(folder / name) for folder in folders for name in CHECKPOINT_FILES]
 
     def evaluations(self, seeds: Sequence[int | str]) -> list[str]:
         """Patterns of the evaluations of some seeds."""
-        folders = [self.plan.paths.evaluation_folder(*ENTITIES, seed) for seed in seeds]
+        folders = [self.plan.paths.evaluation(f"{CELL}/seed{seed}") for seed in seeds]
         return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
 
     def tests(self, seeds: Sequence[int | str]) -> list[str]:
         """Patterns of the evaluations of some seeds on further test sets."""
-        folders = [self.plan.paths.test_folder(*ENTITIES, seed, TEST_SET) for seed in seeds]
+        folders = [self.plan.paths.test(f"{CELL}/seed{seed}", TEST_SET) for seed in seeds]
         return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
 
     @property

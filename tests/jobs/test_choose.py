@@ -370,9 +370,8 @@ def test_candidates_are_trained_and_chosen_without_a_single_test_image(
     choice = read_json(paths.choice("digits", "symmetric-0.5", "resnet8", "kernel"))
     last = []
     for seed in SEEDS:
-        history = pq.read_table(
-            paths.run_folder("digits", "symmetric-0.5", "resnet8", "kernel.candidate0", seed) / "history.parquet"
-        )
+        folder = paths.run(f"digits/symmetric-0.5/resnet8/kernel.candidate0/seed{seed}")
+        history = pq.read_table(folder / "history.parquet")
         last.append(history["validation_accuracy"].to_pylist()[-1])
     assert choice["chosen"] == 0
     assert choice["candidates"][0]["accuracy"] == last

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from collabpipe.common.files import is_sealed, json_digest, read_json, write_json
-from tests.searches import NAMES, STUDY, WEIGHTS, Searched, with_weights
+from tests.searches import NAMES, STUDY, WEIGHTS, Searched, candidate_run, with_weights
 from tests.workspaces import jobs
 
 NOTHING = "Nothing to be done"
@@ -36,9 +36,9 @@ def test_final_runs_are_trained_with_what_was_chosen_and_keep_what_they_must(sea
     # Four runs and two candidates were trained, and of these the runs evaluated.
     assert (len(searched.trainings()), len(searched.evaluations())) == (6, 4)
     assert list(searched.table().index) == list(STUDY["methods"])
-    folder = searched.plan.paths.run_folder(*NAMES, "kernel.candidate0", 7)
+    folder = searched.plan.paths.run(candidate_run(0))
     assert load_file(folder / "last.safetensors") == {}
-    evaluation = searched.plan.paths.evaluation_folder(*NAMES, "kernel.candidate0", 7)
+    evaluation = searched.plan.paths.evaluation(candidate_run(0))
     assert not evaluation.exists(), "no candidate meets the test set"
     assert len(list(searched.results.rglob("metrics.json"))) == len(searched.plan.runs)
     assert NOTHING in searched.snakemake("-n").stdout

@@ -14,7 +14,17 @@ from pathlib import Path
 from collabpipe.cli import main
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_json
-from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, OVERHEAD_FILES, RECORD, Paths
+from collabpipe.plan.file_names import (
+    ANNOTATIONS,
+    CHECKPOINT_FILES,
+    EVALUATION_FILES,
+    METRICS,
+    OVERHEAD_FILES,
+    RECORD,
+    TEST,
+    TRAIN,
+)
+from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.retention import thin
 from collabpipe.results.state import State, look
@@ -23,7 +33,7 @@ from collabpipe.results.timestamps import settle
 MOST_FILES, MOST_BYTES = 8, 15_000_000
 SLACK = 1 << 17
 """What compression may still hold back, and a file's header."""
-IMAGES = ("train.arrow", "test.arrow")
+IMAGES = (TRAIN, TEST)
 
 
 class _Parts:
@@ -78,7 +88,7 @@ def _small(plan: Plan, state: State) -> Iterator[list[Path]]:
     paths = plan.paths
     for name in state.data:
         folder = paths.dataset(name)
-        yield [folder / "record.json", folder / "annotations.parquet", paths.provenance(folder)]
+        yield [folder / RECORD, folder / ANNOTATIONS, paths.provenance(folder)]
     for key in state.labels:
         labels = paths.labels(plan.labels[key])
         yield [labels, labels.with_suffix(".json"), paths.provenance(labels)]
@@ -135,7 +145,7 @@ def take_over(plan: Plan, folder: Path, stem: str, folders: Mapping[str, Path]) 
 def _take_data(plan: Plan, dataset: str, source: Paths, folders: Mapping[str, Path]) -> None:
     """Prepare the images here, and take the packed record of them if they are the same."""
     recipe, theirs = plan.data[dataset], source.dataset(dataset)
-    if not (theirs / "record.json").exists():
+    if not (theirs / RECORD).exists():
         return
     own = folders.get(recipe.source) or plan.settings.image_sets[dataset].data_dir
     path, results = str(recipe.write(plan.paths.recipes)), Paths(plan.results).options
@@ -143,14 +153,14 @@ def _take_data(plan: Plan, dataset: str, source: Paths, folders: Mapping[str, Pa
         fetching = main(["fetch", path, *results, *(["--data-dir", str(own)] if own else [])])
         if fetching != 0 or main(["prepare", path, *results]) != 0:
             raise CollabpipeError(f"{dataset}: its images could not be prepared here; the reason is told above.")
-    packed, here = (read_json(folder / "record.json") for folder in (theirs, plan.paths.dataset(dataset)))
+    packed, here = (read_json(folder / RECORD) for folder in (theirs, plan.paths.dataset(dataset)))
     for name in IMAGES:
         if packed["files"][name]["sha256"] != here["files"][name]["sha256"]:
             raise CollabpipeError(
                 f"{plan.paths.dataset(dataset) / name}: is not the file that the packed results were made from, so "
                 "they would count as outdated. Use the same version of collabpipe and of pyarrow on both machines."
             )
-    for name in ("annotations.parquet", "record.json"):
+    for name in (ANNOTATIONS, RECORD):
         shutil.copy(theirs / name, plan.paths.dataset(dataset) / name)
 
 

@@ -6,6 +6,7 @@ history and predictions are links to those of the one run; accuracies are drawn.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 
 from collabpipe.cli import main
 from collabpipe.common.files import read_json, sealed, write_json
-from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, METRICS, RECORD, Paths
+from collabpipe.plan.file_names import METRICS, PREDICTIONS, RECORD, TRAIN, TRAINING_FILES
+from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, training_digest
 from collabpipe.results.records import evaluation_key
@@ -62,12 +64,11 @@ def _draw_labels(plan: Plan) -> dict[tuple[str, int], str]:
 
 def _record_run(plan: Plan, first: TrainRecipe, recipe: TrainRecipe, like: dict[str, Any], labels: str) -> None:
     source, folder = plan.paths.run(first.run), plan.paths.run(recipe.run)
-    inputs = {"train.arrow": like["inputs"]["train.arrow"], "labels": labels}
+    inputs = {TRAIN: like["inputs"][TRAIN], "labels": labels}
     record = like | {"recipe": recipe.digest, "run": recipe.run.model_dump(), "inputs": inputs}
     record["key"] = recipe.key(inputs)
     record["digest"] = training_digest(record)
-    names = [name for name in CHECKPOINT_FILES if name != RECORD]
-    _link(names, [source / name for name in names], folder)
+    _link(TRAINING_FILES, source, folder)
     write_json(folder / RECORD, sealed(record), durable=False)
 
 
@@ -78,14 +79,13 @@ def _record_evaluation(
     inputs = like["inputs"] | {"training": read_json(plan.paths.run(recipe.run) / RECORD)["digest"]}
     key = evaluation_key(inputs)
     scores = {which: like[which] | {"accuracy": accuracy} for which in ("last", "best")}
-    names = [name for name in EVALUATION_FILES if name != METRICS]
-    _link(names, [source / name for name in names], folder)
+    _link([PREDICTIONS], source, folder)
     about = {"recipe": recipe.digest, "run": recipe.run.model_dump(), "inputs": inputs, "key": key, "digest": key}
     write_json(folder / METRICS, sealed(like | scores | about), durable=False)
 
 
-def _link(names: list[str], sources: list[Path], folder: Path) -> None:
+def _link(names: Iterable[str], source: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, source in zip(names, sources, strict=True):
+    for name in names:
         if not (folder / name).exists():
-            (folder / name).hardlink_to(source)
+            (folder / name).hardlink_to(source / name)

@@ -22,6 +22,7 @@ from benchmarks.carrying import pack, take_over
 from benchmarks.report import machine
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_json, write_json, write_text
+from collabpipe.plan.file_names import OVERHEAD_MD
 from collabpipe.plan.plan import Plan
 
 CONFIGS = (Path("config/evidence.yaml"), Path("config/fashion_full.yaml"))
@@ -85,7 +86,7 @@ def overhead(day: Day) -> None:
     for precision in ("float32", "bfloat16"):
         options = ["--sizes", *SIZES, "--precision", precision, "--out", folder / precision]
         if day.run(f"overhead-{precision}", "-m", "benchmarks.overhead", *options) is not None:
-            made += sorted((folder / precision).rglob("overhead.md"))
+            made += sorted((folder / precision).rglob(OVERHEAD_MD))
     day.keep("overhead", [str(table.relative_to(day.out)) for table in made])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from collabpipe.jobs.overhead import write_overhead
 from collabpipe.methods.resolve import compose, read_methods
+from collabpipe.plan.file_names import OVERHEAD_MD
 from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.step_cost import Entry, measure_overhead
 
@@ -57,7 +58,7 @@ def main() -> None:
         measured = measure_overhead(found, (3, size, size), 10, training, seconds=asked.seconds)
         folder = asked.out / f"{size}x{size}" if len(asked.sizes) > 1 else asked.out
         write_overhead(measured, folder, {"made by": "benchmarks/overhead.py"})
-        print((folder / "overhead.md").read_text(encoding="utf-8"), flush=True)
+        print((folder / OVERHEAD_MD).read_text(encoding="utf-8"), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,7 @@ from pathlib import Path
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.job_lines import explain_failures, shorten_job_lines
 from collabpipe.host.results_lock import occupy
-from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.paths import (
-    DATA_FILES,
-    FETCHED,
-    OVERHEAD_FILES,
-    REPORT_FILES,
-    RECORD,
-    TABLE_FILES,
-    Paths,
-)
+from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.workflow import (
     CELL,

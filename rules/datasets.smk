@@ -1,3 +1,6 @@
+from collabpipe.plan.file_names import DATA_FILES, FETCHED
+
+
 # Only fetching needs the internet. Compute nodes often have no access to it.
 rule fetch_dataset:
     input:

@@ -1,3 +1,20 @@
+from pathlib import Path
+
+from collabpipe.plan.figures import FIGURES
+from collabpipe.plan.file_names import (
+    CLAIMS_CSV,
+    MAIN_CSV,
+    NOISE_CSV,
+    OVERHEAD_CSV,
+    OVERHEAD_MD,
+    OVERHEAD_RECORD,
+    RECORD,
+    REPORT_RECORD,
+    TABLE_FILES,
+    VARIANCE_CSV,
+)
+
+
 # Measured times would mean nothing while trainings run, so this rule waits for all of them. Earlier measurements come
 # from the store. (`ancient` does not work here: if evaluations run again, Snakemake 9.27 skips a job whose recipe is
 # newer.)
@@ -7,12 +24,12 @@ rule measure_overhead:
         made_from=FILES.reads("measure_overhead"),
     output:
         report(
-            PATHS.overhead / OVERHEAD_FILES[0],
+            PATHS.overhead / OVERHEAD_CSV,
             caption="report/costs.rst",
             category="Tables",
             labels={"table": "overhead"},
         ),
-        [PATHS.overhead / name for name in OVERHEAD_FILES[1:]],
+        [PATHS.overhead / name for name in (OVERHEAD_MD, OVERHEAD_RECORD)],
     log:
         PATHS.log("measure_overhead"),
     benchmark:
@@ -28,10 +45,10 @@ rule measure_overhead:
 
 # By file: what the report that Snakemake writes calls them.
 SHOWN_TABLES = {
-    "main": "methods",
-    "claims": "claims",
-    "noise": "label noise",
-    "variance": "variance",
+    MAIN_CSV: "methods",
+    CLAIMS_CSV: "claims",
+    NOISE_CSV: "label noise",
+    VARIANCE_CSV: "variance",
 }
 
 
@@ -42,18 +59,14 @@ rule assemble_tables:
     output:
         [
             report(
-                PATHS.tables / f"{name}.csv",
-                caption=f"report/{name}.rst",
+                PATHS.tables / name,
+                caption=f"report/{Path(name).stem}.rst",
                 category="Tables",
                 labels={"table": title},
             )
             for name, title in SHOWN_TABLES.items()
         ],
-        [
-            PATHS.tables / name
-            for name in TABLE_FILES
-            if name.removesuffix(".csv") not in SHOWN_TABLES
-        ],
+        [PATHS.tables / name for name in TABLE_FILES if name not in SHOWN_TABLES],
     log:
         PATHS.log("assemble_tables"),
     benchmark:
@@ -73,14 +86,14 @@ rule draw_figures:
     output:
         [
             report(
-                PATHS.figures / figure.files[0],
+                PATHS.figures / figure.svg,
                 caption=f"report/{figure.name}.rst",
                 category="Figures",
                 labels={"figure": figure.title},
             )
             for figure in FIGURES
         ],
-        [PATHS.figures / figure.files[1] for figure in FIGURES],
+        [PATHS.figures / figure.png for figure in FIGURES],
         PATHS.figures / RECORD,
     log:
         PATHS.log("draw_figures"),
@@ -110,7 +123,7 @@ rule write_report:
             category="Page",
             labels={"page": "verdicts, tables, figures, runs"},
         ),
-        PATHS.folder / REPORT_FILES[1],
+        PATHS.folder / REPORT_RECORD,
     log:
         PATHS.log("write_report"),
     benchmark:

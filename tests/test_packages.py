@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from collabpipe.methods.registry import TERMS
-from collabpipe.plan import paths
 from tests.workspaces import REPOSITORY
 
 PACKAGE = REPOSITORY / "collabpipe"
@@ -41,6 +41,7 @@ FLOORS = (
 )
 """The packages, the lowest floor first: a package imports those below it, and of its own floor without a circle."""
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+FILE_NAMES = "collabpipe.plan.file_names"
 PLANNING = ("common", "host", "catalogue", "methods", "settings", "plan")
 
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
@@ -162,11 +163,17 @@ def test_the_losses_of_a_family_know_nothing_of_what_uses_them(module: str) -> N
     assert own("collabpipe.model.tensors") == set()
 
 
-@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"collabpipe.plan.paths"} - below("collabpipe.cli")))
-def test_one_module_alone_names_the_records(module: str) -> None:
-    records = {paths.RECORD, paths.METRICS, paths.OVERHEAD_RECORD, paths.FETCHED}
-    spelled = {n.value for n in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(n, ast.Constant)}
-    assert not spelled & records
+def spelled(module: str) -> set[str]:
+    """The texts that a module spells out."""
+    constants = (n.value for n in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(n, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {FILE_NAMES}))
+def test_one_module_alone_names_the_files_of_the_results(module: str) -> None:
+    names = {text for text in spelled(FILE_NAMES) if re.fullmatch(r"[a-z]+\.[a-z]+", text)}
+    assert {"record.json", "annotations.parquet", "claims.csv", "report.html"} < names
+    assert not spelled(module) & names
 
 
 @pytest.mark.parametrize("module", ["common.files", "host.results_lock"])

@@ -12,6 +12,7 @@ import pandas as pd
 from collabpipe.analysis.intervals import paired_difference
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import write_text
+from collabpipe.plan.file_names import ROBUSTNESS_CSV, ROBUSTNESS_MD
 from collabpipe.plan.study_recipes import StudyRecipe
 
 NAMES = ("dataset", "noise", "network", "method", "test_set")
@@ -101,8 +102,8 @@ def write_robustness(study: StudyRecipe, runs: Sequence[EvaluatedRun], folder: P
     """Write robustness.csv and robustness.md into `folder`; without further test sets they say so."""
     table = robustness_table(study, runs)
     columns = table if len(table) else pd.DataFrame(columns=list(NAMES))
-    write_text(folder / "robustness.csv", columns.to_csv(index=False, float_format="%.4f"))
-    write_text(folder / "robustness.md", f"{_for_reading(table)}\n\n{NOTE}" if len(table) else NONE)
+    write_text(folder / ROBUSTNESS_CSV, columns.to_csv(index=False, float_format="%.4f"))
+    write_text(folder / ROBUSTNESS_MD, f"{_for_reading(table)}\n\n{NOTE}" if len(table) else NONE)
 
 
 def _for_reading(table: pd.DataFrame) -> str:

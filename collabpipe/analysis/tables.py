@@ -18,7 +18,20 @@ from collabpipe.analysis.variance import write_variance
 from collabpipe.analysis.verdicts import write_claims
 from collabpipe.common.files import atomic_path, file_digest, read_record, seal_of, sealed, write_json, write_text
 from collabpipe.common.whereabouts import whereabouts
-from collabpipe.plan.paths import COSTS, MAIN, OVERHEAD_RECORD, RECORD, TABLE_FILES, WEIGHTS, Paths, files_in
+from collabpipe.plan.file_names import (
+    MAIN_CSV,
+    MAIN_MD,
+    MAIN_TEX,
+    NOISE_CSV,
+    OVERHEAD_CSV,
+    OVERHEAD_RECORD,
+    RECORD,
+    RUNS_TABLE,
+    SUMMARY_JSON,
+    TABLE_FILES,
+    WEIGHTS,
+)
+from collabpipe.plan.paths import Paths, files_in
 from collabpipe.plan.record_types import LabelsRecord, OverheadRecord, ShownRecord, TablesProvenance
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.provenance import note
@@ -193,7 +206,7 @@ def write_tables(study: StudyRecipe, paths: Paths, partial: bool = False) -> Non
         CollabpipeError: a run does not fit its recipe; with `partial`, none does.
     """
     runs = read_runs(study, paths, partial)
-    tables = paths.tables / "partial" if partial else paths.tables
+    tables = paths.partial(paths.tables) if partial else paths.tables
     assemble_tables(study, runs, paths, tables)
     write_record(tables, TABLE_FILES, study, runs)
     # Measured times are no part of what is equal from run to run, and yet the tables are of these.
@@ -236,17 +249,17 @@ def assemble_tables(study: StudyRecipe, runs: list[EvaluatedRun], paths: Paths, 
         planned = Counter((run.dataset, run.noise, run.network, run.method) for run, _ in study.runs)
         cells = zip(*(table[c] for c in ("dataset", "noise", "network", "method")), strict=True)
         shown["n"] = [f"{n} of {planned[cell]}" for n, cell in zip(table["n"], cells, strict=True)]
-    write_text(folder / "main.csv", table.to_csv(index=False, float_format="%.4f"))
+    write_text(folder / MAIN_CSV, table.to_csv(index=False, float_format="%.4f"))
     markdown = shown.to_markdown(index=False, disable_numparse=True)
     about = NOTE.format(named_by="the study" if study.rival else "the claims' file")
-    write_text(folder / MAIN, f"{note}{markdown}\n\n{about}\n")
-    write_text(folder / "main.tex", _latex(shown))
-    with atomic_path(folder / "runs.parquet") as temporary:
+    write_text(folder / MAIN_MD, f"{note}{markdown}\n\n{about}\n")
+    write_text(folder / MAIN_TEX, _latex(shown))
+    with atomic_path(folder / RUNS_TABLE) as temporary:
         runs_table(runs, paths).to_parquet(temporary, index=False)
-    write_text(folder / "noise.csv", noise_table(runs, paths)[0].to_csv(index=False))
+    write_text(folder / NOISE_CSV, noise_table(runs, paths)[0].to_csv(index=False))
     write_robustness(study, runs, folder)
     write_variance(runs, folder)
-    write_json(folder / "summary.json", summary(table))
+    write_json(folder / SUMMARY_JSON, summary(table))
     write_claims(study.claims, study, runs, read_costs(study, paths), paths, folder)
 
 
@@ -272,7 +285,7 @@ def read_costs(study: StudyRecipe, paths: Paths) -> pd.DataFrame | None:
     about = record.get("about")
     if not about or about.get("recipe") != study.overhead:
         return None
-    costs = pd.read_csv(paths.overhead / COSTS)
+    costs = pd.read_csv(paths.overhead / OVERHEAD_CSV)
     names = [f"{n}/{m}" for n, m in zip(costs["network"], costs["method"], strict=True)]
     rounds: list[Any] = [record["rounds"][name] for name in names]
     return costs.assign(dataset=about["data"], rounds=rounds)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import write_text
+from collabpipe.plan.file_names import VARIANCE_CSV, VARIANCE_MD
 
 PARTS = ("noise", "initialisation", "residual")
 CELL = ("dataset", "noise", "network", "method")
@@ -80,6 +81,6 @@ def _crossed(runs: Sequence[EvaluatedRun]) -> NDArray[np.float64] | None:
 def write_variance(runs: Sequence[EvaluatedRun], folder: Path) -> None:
     """Write variance.csv and variance.md."""
     table = variance_table(runs)
-    write_text(folder / "variance.csv", table.to_csv(index=False, float_format="%.4f"))
+    write_text(folder / VARIANCE_CSV, table.to_csv(index=False, float_format="%.4f"))
     shown = table.to_markdown(index=False, floatfmt=".2f")
-    write_text(folder / "variance.md", f"{shown}\n\n{NOTE}\n" if len(table) else f"{NONE}\n")
+    write_text(folder / VARIANCE_MD, f"{shown}\n\n{NOTE}\n" if len(table) else f"{NONE}\n")

@@ -15,7 +15,8 @@ from collabpipe.analysis.intervals import holm, intersection_union, simultaneous
 from collabpipe.analysis.pairs import NAN, Criterion, Pair, weakest
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import write_json, write_text
-from collabpipe.plan.paths import CLAIMS, Paths
+from collabpipe.plan.file_names import CLAIMS_CSV, CLAIMS_JSON, CLAIMS_MD
+from collabpipe.plan.paths import Paths
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.settings.claims import Claim, Claims
 
@@ -165,10 +166,10 @@ def write_claims(
     folder = folder or paths.tables
     rows = assess(claims, study, runs, overhead, paths) if claims else []
     table = pd.DataFrame(rows, columns=COLUMNS)
-    write_text(folder / CLAIMS, table.to_csv(index=False, float_format="%.6g"))
-    write_text(folder / "claims.md", _markdown(claims, study, rows))
+    write_text(folder / CLAIMS_CSV, table.to_csv(index=False, float_format="%.6g"))
+    write_text(folder / CLAIMS_MD, _markdown(claims, study, rows))
     about = {"study": study.study, "claims": claims.model_dump(mode="json") if claims else None, "rows": _plain(rows)}
-    write_json(folder / "claims.json", about)
+    write_json(folder / CLAIMS_JSON, about)
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,8 @@ from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.paths import CLAIMS, MAIN, RECORD, TABLE_FILES, Paths
+from collabpipe.plan.file_names import CLAIMS_CSV, MAIN_MD, RECORD, ROBUSTNESS_MD, TABLE_FILES
+from collabpipe.plan.paths import Paths
 from collabpipe.plan.record_types import ShownRecord
 from collabpipe.results.state import State, look
 from collabpipe.results.studies import Study, command_for, recorded, study_here
@@ -43,9 +44,9 @@ def show_study(study: Study) -> None:
         CollabpipeError: there are no tables.
     """
     paths, state = study.plan.paths, look(study.plan)
-    path = paths.tables / MAIN
+    path = paths.tables / MAIN_MD
     if not path.exists():
-        partial = paths.tables / "partial" / MAIN
+        partial = paths.partial(paths.tables) / MAIN_MD
         finished = f" {partial} shows the runs that were finished when it was made." if partial.exists() else ""
         raise CollabpipeError(
             f"{path}: there are no tables yet. {_progress(study, state)} Make them: {study.command}{finished}"
@@ -60,7 +61,7 @@ def show_study(study: Study) -> None:
 
 def show_tables(paths: Paths) -> None:
     """Print the main table, the claims, and the paths of the other tables and figures."""
-    lines = (paths.tables / MAIN).read_text(encoding="utf-8").splitlines()
+    lines = (paths.tables / MAIN_MD).read_text(encoding="utf-8").splitlines()
     rows = _cells(lines)
     table = Table(*rows[0])
     for before, row in zip([rows[0], *rows[2:]], rows[2:], strict=False):
@@ -70,11 +71,11 @@ def show_tables(paths: Paths) -> None:
     out = console()
     out.print(table)
     out.print(lines[-1], soft_wrap=False)
-    if (further := paths.tables / "robustness.md").exists():
+    if (further := paths.tables / ROBUSTNESS_MD).exists():
         _show_robustness(further.read_text(encoding="utf-8").splitlines(), out)
     _show_claims(paths, out)
-    out.print("Tables: " + ", ".join(str(paths.tables / file) for file in TABLE_FILES[:-1]))
-    figures = [path for figure in FIGURES if (path := paths.figures / figure.files[-1]).is_file()]
+    out.print("Tables: " + ", ".join(str(paths.tables / file) for file in TABLE_FILES if file != RECORD))
+    figures = [path for figure in FIGURES if (path := paths.figures / figure.png).is_file()]
     out.print("Figures: " + (", ".join(map(str, figures)) or "none"))
 
 
@@ -125,7 +126,7 @@ def _standing(study: Study, state: State) -> Iterator[str]:
 
 def _show_claims(paths: Paths, console: Console) -> None:
     """The declared contrasts that the study's runs can judge."""
-    with (paths.tables / CLAIMS).open(encoding="utf-8", newline="") as file:
+    with (paths.tables / CLAIMS_CSV).open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["verdict"] != "not run" and "(" not in row["reading"]]
     if not rows:
         return

@@ -20,11 +20,10 @@ from collabpipe.data.formats import READERS
 from collabpipe.data.raw import verified_files
 from collabpipe.data.split import Split, channel_statistics
 from collabpipe.host.folder_lock import locked
-from collabpipe.plan.paths import FETCHED, LABEL_INPUTS, RECORD, TEST, TRAIN
+from collabpipe.plan.file_names import ANNOTATIONS, FETCHED, RECORD, TEST, TRAIN
 from collabpipe.plan.recipes import DataRecipe
 from collabpipe.plan.record_types import DataFile, DataRecord, FetchedRecord, Origin, Pixels
 
-ANNOTATIONS = LABEL_INPUTS[1]
 TEXTS = ("split", "file", "group")
 """Columns of the annotations that are no labels."""
 GROUP, OWN_VALIDATION = "group", "own_validation"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, record_of, save_tensors, write_text
-from collabpipe.plan.paths import TEST
+from collabpipe.plan.file_names import TEST
 from collabpipe.plan.record_types import Epoch, EvaluationProvenance, TrainingProvenance
 from collabpipe.results.finished import FinishedRun
 

@@ -13,7 +13,8 @@ from collabpipe.common.files import file_digest, json_digest, sealed, write_json
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.data.prepared import data_record
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.paths import COSTS, OVERHEAD_FILES, OVERHEAD_RECORD, Paths
+from collabpipe.plan.file_names import OVERHEAD_CSV, OVERHEAD_FILES, OVERHEAD_MD, OVERHEAD_RECORD
+from collabpipe.plan.paths import Paths
 from collabpipe.plan.record_types import MeasuredFor, OverheadRecord
 from collabpipe.plan.study_recipes import OverheadRecipe
 from collabpipe.results.store import Store
@@ -74,19 +75,19 @@ def write_overhead(measured: StepCosts, folder: Path, about: Mapping[str, Any]) 
         CollabpipeError: the folder cannot be written.
     """
     held = measured.conditions
-    write_text(folder / COSTS, measured.table.to_csv(index=False))
+    write_text(folder / OVERHEAD_CSV, measured.table.to_csv(index=False))
     shown = _for_reading(measured.table).to_markdown(index=False, disable_numparse=True)
     threads = f"{held.threads} thread{'s' * (held.threads > 1)}"
     conditions = (
         f"Measured on {held.device}, {threads}, {held.precision}, batches of {held.batch_size} images of "
         f"{'×'.join(map(str, held.shape))}, {held.classes} classes."
     )
-    write_text(folder / OVERHEAD_FILES[1], f"{shown}\n\n{conditions}\n\n{NOTE}\n")
+    write_text(folder / OVERHEAD_MD, f"{shown}\n\n{conditions}\n\n{NOTE}\n")
     record: OverheadRecord = {
         "rounds": measured.rounds,
         "conditions": asdict(held),
         "about": cast(MeasuredFor, about),
-        "files": {name: file_digest(folder / name) for name in OVERHEAD_FILES[:2]},
+        "files": {name: file_digest(folder / name) for name in (OVERHEAD_CSV, OVERHEAD_MD)},
         "where": whereabouts(held.device),
     }
     write_json(folder / OVERHEAD_RECORD, sealed(record))

@@ -23,17 +23,17 @@ from collabpipe.host.gpu_lease import lease_device
 from collabpipe.host.signals import Interruption
 from collabpipe.host.writer import Writer
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.paths import (
+from collabpipe.plan.file_names import (
     ASKED_FILE,
-    CHECKPOINT_FILES,
     HISTORY,
     PROGRESS_FILE,
     RECORD,
     STATE_FILE,
     TRAIN,
+    TRAINING_FILES,
     WEIGHTS,
-    Paths,
 )
+from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import TrainRecipe, training_digest
 from collabpipe.plan.record_types import (
     Asked,
@@ -54,7 +54,6 @@ from collabpipe.training.saving import DEVICE, Saver
 if TYPE_CHECKING:  # torch takes seconds to import, which a result that is in the store need not wait for
     from collabpipe.training.engine import Training, Weights
 
-RESULT_FILES = CHECKPOINT_FILES[:-1]
 NOTE_SECONDS = 1.0
 """At most so often a training notes how far it is."""
 
@@ -162,7 +161,7 @@ class Job:
             "where": whereabouts(describe(training.device)),
         }
         writer.check()
-        result: StoredTraining = self.store.finish(self.key, RESULT_FILES, about)
+        result: StoredTraining = self.store.finish(self.key, TRAINING_FILES, about)
         for name in (STATE_FILE, PROGRESS_FILE):
             (writer.folder / name).unlink(missing_ok=True)
         return result

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FORMATS = ("svg", "png")
-"""SVG for pages, PNG for papers."""
-
 
 @dataclass(frozen=True)
 class FigureKind:
@@ -18,9 +15,19 @@ class FigureKind:
     caption: str
 
     @property
-    def files(self) -> tuple[str, ...]:
+    def svg(self) -> str:
+        """Its file for pages."""
+        return f"{self.name}.svg"
+
+    @property
+    def png(self) -> str:
+        """Its file for papers."""
+        return f"{self.name}.png"
+
+    @property
+    def files(self) -> tuple[str, str]:
         """Its file names."""
-        return tuple(f"{self.name}.{form}" for form in FORMATS)
+        return self.svg, self.png
 
 
 FIGURES = (

@@ -13,57 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collabpipe.common.files import json_digest
-from collabpipe.plan.figures import FIGURES
+from collabpipe.plan.file_names import FETCHED, HISTORY, METRICS, PREDICTIONS, RECORD, REPORT_PAGE
 from collabpipe.plan.recipes import DataRecipe, LabelsRecipe, Recipe, RunName
 
-RECORD = "record.json"
-TRAIN, TEST = "train.arrow", "test.arrow"
-LABEL_INPUTS = (TRAIN, "annotations.parquet")
-DATA_FILES = (TRAIN, TEST, LABEL_INPUTS[1], RECORD)
-FETCHED = "fetched.json"
-METRICS = "metrics.json"
-OVERHEAD_RECORD = "overhead.json"
-STATE_FILE = "state.safetensors"
-"""Of a training that is under way, in its writer's folder."""
-PROGRESS_FILE = "progress.json"
-"""The same: how far it is."""
-RESULT_FILE, ASKED_FILE = "result.json", "asked.json"
-"""Of a result in the store: what it is, written last; of a training, the recipe that it was first made for."""
-HISTORY = "history.parquet"
-WEIGHTS = {"last": "last.safetensors", "best": "best.safetensors"}
-CHECKPOINT_FILES = (*WEIGHTS.values(), HISTORY, RECORD)
-PREDICTIONS = "predictions.parquet"
-EVALUATION_FILES = (PREDICTIONS, METRICS)
-COSTS = "overhead.csv"
-OVERHEAD_FILES = (COSTS, "overhead.md", OVERHEAD_RECORD)
-MAIN, CLAIMS = "main.md", "claims.csv"
-TABLE_FILES = (
-    "main.csv",
-    MAIN,
-    "main.tex",
-    "runs.parquet",
-    CLAIMS,
-    "claims.md",
-    "claims.json",
-    "noise.csv",
-    "robustness.csv",
-    "robustness.md",
-    "variance.csv",
-    "variance.md",
-    "summary.json",
-    RECORD,
-)
 STAGES = ("datasets", "labels", "checkpoints", "evaluations", "tables", "report")
 """The stages of dvc.yaml, which are targets of the Snakefile."""
-FIGURE_FILES = (*(name for figure in FIGURES for name in figure.files), RECORD)
-REPORT_FILES = ("report.html", "report.json")
-
-
-def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
-    """The files `names` in `folder`."""
-    return [folder / name for name in names]
-
-
 SHARED_JOBS = ("fetch_dataset", "prepare_dataset")
 """What makes the data sets: these jobs belong to no study."""
 STUDY_JOBS = (
@@ -78,7 +32,8 @@ STUDY_JOBS = (
     "write_report",
 )
 STUDY_FOLDERS = ("labels", "runs", "selection", "evaluations", "overhead", "tables", "figures")
-SHARED_FOLDERS = ("datasets", "raw", "recipes", "store", "studies", "provenance", "logs", "benchmarks")
+PROVENANCE, LOGS, BENCHMARKS = "provenance", "logs", "benchmarks"
+SHARED_FOLDERS = ("datasets", "raw", "recipes", "store", "studies", PROVENANCE, LOGS, BENCHMARKS)
 PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 SUFFIXED = re.compile(r".*-[0-9a-f]{8}")
 RECORDS = {
@@ -89,6 +44,11 @@ RECORDS = {
     "selection": ("selection/*/*/*/*.json", ""),
 }
 """What a study has many of: where each is found in its folder, and its record in that place."""
+
+
+def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
+    """The files `names` in `folder`."""
+    return [folder / name for name in names]
 
 
 def study_folder(name: str) -> str:
@@ -193,11 +153,11 @@ class Paths:
 
     def log(self, job: str) -> Path:
         """What a job printed."""
-        return self._of_job(job) / "logs" / f"{job}.log"
+        return self._of_job(job) / LOGS / f"{job}.log"
 
     def benchmark(self, job: str) -> Path:
         """Time and memory of a job, by Snakemake."""
-        return self._of_job(job) / "benchmarks" / f"{job}.tsv"
+        return self._of_job(job) / BENCHMARKS / f"{job}.tsv"
 
     def _of_job(self, job: str) -> Path:
         return self.root if job.partition("/")[0] in SHARED_JOBS else self.folder
@@ -217,10 +177,15 @@ class Paths:
         """The study's figures."""
         return self.folder / "figures"
 
+    @staticmethod
+    def partial(folder: Path) -> Path:
+        """The folder, below the tables or the figures, for those that show the finished runs alone."""
+        return folder / "partial"
+
     @property
     def report(self) -> Path:
         """The study's page."""
-        return self.folder / REPORT_FILES[0]
+        return self.folder / REPORT_PAGE
 
     def raw(self, dataset: str) -> Path:
         """Verified source files of a data set, and the record of their sums."""
@@ -262,7 +227,7 @@ class Paths:
         base = self.root if artefact.is_relative_to(self.root / "datasets") else self.folder
         part = artefact.relative_to(base)
         name = part.stem if part.suffix == ".parquet" else part.name
-        return base / "provenance" / part.parent / f"{name}.json"
+        return base / PROVENANCE / part.parent / f"{name}.json"
 
     def shown(self, path: Path) -> str:
         """A path as tables name it: the same wherever the results lie."""
@@ -270,7 +235,7 @@ class Paths:
 
     def data_record(self, recipe: DataRecipe) -> Path:
         """The record of a prepared data set."""
-        return self.dataset(recipe.dataset) / DATA_FILES[-1]
+        return self.dataset(recipe.dataset) / RECORD
 
     def label_files(self, recipe: LabelsRecipe) -> list[Path]:
         """The label file of a replicate, and its record."""

@@ -13,6 +13,7 @@ import pandas as pd
 from collabpipe.analysis.figures.material import Material
 from collabpipe.analysis.figures.wrong import wrong_under_all
 from collabpipe.common.files import read_record
+from collabpipe.plan.file_names import MAIN_CSV, NOISE_CSV, ROBUSTNESS_CSV
 
 ENTITIES = {"dataset": "data set", "noise": "noise", "network": "network", "method": "method"}
 """The columns by which a reader filters, and what the page calls them."""
@@ -67,14 +68,14 @@ def interval(value: Any, low: Any, high: Any, form: str = "+.2f") -> Cell:
 
 def study_tables(folder: Path, costs: pd.DataFrame | None, overhead: Path, material: Material) -> list[ShownTable]:
     """The tables in `folder`, what the methods cost, and what the predictions of the runs say."""
-    noise = read_table(folder / "noise.csv")
+    noise = read_table(folder / NOISE_CSV)
     tables = [
-        _methods(folder / "main.csv", noise),
+        _methods(folder / MAIN_CSV, noise),
         _classes(material),
         _wrong(material),
-        _noise(folder / "noise.csv", noise),
+        _noise(folder / NOISE_CSV, noise),
     ]
-    further = further_sets_table(folder / "robustness.csv")
+    further = further_sets_table(folder / ROBUSTNESS_CSV)
     if further.rows:
         tables.insert(1, further)
     if costs is not None:

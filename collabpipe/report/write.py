@@ -20,7 +20,7 @@ from collabpipe.audit.verify import Verifier
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, read_json, sealed, write_json, write_text
 from collabpipe.common.whereabouts import whereabouts
-from collabpipe.plan.paths import REPORT_FILES
+from collabpipe.plan.file_names import CLAIMS_CSV, CLAIMS_JSON, OVERHEAD_CSV, REPORT_PAGE
 from collabpipe.plan.study_recipes import REPORT_NUMERICS
 from collabpipe.report.page import HERE, render
 from collabpipe.report.runs import COLLAPSED, DIVERGED, FINISHED, Runs, groups_of_provenance, read_page_runs
@@ -45,7 +45,7 @@ def write_report(study: Study, partial: bool = False) -> Path:
     plan, paths = study.plan, study.plan.paths
     state = look(plan)
     if partial:
-        page = paths.tables / "partial" / REPORT_FILES[0]
+        page = paths.partial(paths.tables) / REPORT_PAGE
         folders = _partial(study, state)
     else:
         page, folders = paths.report, (paths.tables, paths.figures)
@@ -73,7 +73,7 @@ def _partial(study: Study, state: State) -> tuple[Path, Path] | None:
         return None
     write_tables(study.plan.study, paths, partial=True)
     write_figures(study.plan.study, paths, partial=True)
-    return paths.tables / "partial", paths.figures / "partial"
+    return paths.partial(paths.tables), paths.partial(paths.figures)
 
 
 def _about(study: Study, state: State, runs: Runs, folders: tuple[Path, Path] | None) -> dict[str, Any]:
@@ -81,10 +81,10 @@ def _about(study: Study, state: State, runs: Runs, folders: tuple[Path, Path] | 
     claims: Mapping[str, Any] = {}
     tables: list[ShownTable] = []
     if folders:
-        claims = read_json(folders[0] / "claims.json")
+        claims = read_json(folders[0] / CLAIMS_JSON)
         material = Material(plan.study, read_runs(plan.study, paths, partial=True), paths)
-        tables = study_tables(folders[0], read_costs(plan.study, paths), paths.overhead / "overhead.csv", material)
-        tables.append(claims_table(claims, str(folders[0] / "claims.csv")))
+        tables = study_tables(folders[0], read_costs(plan.study, paths), paths.overhead / OVERHEAD_CSV, material)
+        tables.append(claims_table(claims, str(folders[0] / CLAIMS_CSV)))
     proofs, wrong = proven(study)
     evaluated = runs.with_status(FINISHED, COLLAPSED, DIVERGED)
     return {

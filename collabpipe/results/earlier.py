@@ -7,14 +7,15 @@ from pathlib import Path
 
 from collabpipe.common.files import record_of
 from collabpipe.host.results_lock import only_process
-from collabpipe.plan.paths import RECORD, SHARED_FOLDERS, STUDY_FOLDERS, STUDY_JOBS, Paths, study_folder
+from collabpipe.plan.file_names import RECORD
+from collabpipe.plan.paths import BENCHMARKS, LOGS, PROVENANCE, STUDY_FOLDERS, STUDY_JOBS, Paths, study_folder
 from collabpipe.plan.plan import Plan
 
 
 def earlier_results(root: Path) -> Iterator[Path]:
     """What lies in `root` and belongs into the folder of a study."""
     yield from (folder for name in STUDY_FOLDERS if (folder := root / name).is_dir())
-    provenance, logs, benchmarks = (root / name for name in SHARED_FOLDERS[-3:])
+    provenance, logs, benchmarks = (root / name for name in (PROVENANCE, LOGS, BENCHMARKS))
     for name in STUDY_FOLDERS:
         yield from provenance.glob(f"{name}*")
     for job in STUDY_JOBS:

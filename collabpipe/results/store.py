@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from collabpipe.common.files import atomic_path, file_digest, link_or_copy, read_json, write_json
 from collabpipe.host.writer import DRAFTS, LOCK, Writer, claimed_elsewhere, writing
-from collabpipe.plan.paths import RESULT_FILE
+from collabpipe.plan.file_names import RESULT_FILE
 from collabpipe.plan.record_types import Exchange, Stored
 
 

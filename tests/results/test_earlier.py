@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from collabpipe.common.files import read_json, sealed, write_json
-from collabpipe.plan.figures import FORMATS
-from collabpipe.plan.paths import RECORD, STUDY_FOLDERS
+from collabpipe.plan.file_names import RECORD
+from collabpipe.plan.paths import STUDY_FOLDERS
 from collabpipe.results.earlier import earlier_results
 from tests.workspaces import Workspace, altered, jobs
 
@@ -99,7 +99,7 @@ def test_figures_of_an_earlier_version_which_had_fewer_are_drawn_again_with_the_
     tables = {path: path.read_bytes() for path in study.paths.tables.iterdir()}
     later = ("representations", "seen_images")
     for name in later:
-        for form in FORMATS:
+        for form in ("svg", "png"):
             (folder / f"{name}.{form}").unlink()
     record = read_json(folder / RECORD)
     for part in ("files", "alternatives"):

@@ -13,8 +13,9 @@ import yaml
 from collabpipe.cli.doctor.machine import check_results
 from collabpipe.common.files import read_json
 from collabpipe.common.whereabouts import Commit, commit
-from collabpipe.plan.figures import FIGURES, FORMATS
-from collabpipe.plan.paths import STAGES, WEIGHTS
+from collabpipe.plan.figures import FIGURES
+from collabpipe.plan.file_names import WEIGHTS
+from collabpipe.plan.paths import STAGES
 from tests.dvc_projects import SKIPS_ALL, Project, copy_tree
 from tests.workspaces import REPOSITORY, SMALL, Workspace
 
@@ -258,5 +259,5 @@ def test_variables_and_a_folder_of_another_kind_change_no_bit(finished_study: Pa
     workspace.run("sh", "-c", "umask 077 && unset HOME && snakemake --cores 2 && collabpipe verify", env=variables)
 
     wanted = equal_everywhere(finished_study / "results")
-    assert len(wanted) == 3 * 2 * len(WEIGHTS) + len(FIGURES[1:]) * len(FORMATS) + 3
+    assert len(wanted) == 3 * 2 * len(WEIGHTS) + sum(len(figure.files) for figure in FIGURES[1:]) + 3
     assert equal_everywhere(workspace.results) == wanted

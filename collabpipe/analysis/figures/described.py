@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from collabpipe.common.files import record_of
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.paths import RECORD, files_in
+from collabpipe.plan.file_names import RECORD
 from collabpipe.plan.record_types import ShownRecord
 
 if TYPE_CHECKING:
@@ -44,7 +44,12 @@ def shown_figures(folder: Path) -> list[ShownFigure]:
     drawn = [kind for kind in FIGURES if all((folder / name).is_file() for name in kind.files)]
     return [
         ShownFigure(
-            kind.name, kind.title, kind.caption, texts.get(kind.name, kind.title), *files_in(folder, kind.files)
+            kind.name,
+            kind.title,
+            kind.caption,
+            texts.get(kind.name, kind.title),
+            svg=folder / kind.svg,
+            png=folder / kind.png,
         )
         for kind in drawn
     ]

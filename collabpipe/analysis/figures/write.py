@@ -30,7 +30,8 @@ from collabpipe.analysis.runs import read_runs
 from collabpipe.analysis.tables import write_record
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.paths import FIGURE_FILES, Paths
+from collabpipe.plan.file_names import FIGURE_FILES
+from collabpipe.plan.paths import Paths
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.provenance import note
 
@@ -66,7 +67,7 @@ def write_figures(study: StudyRecipe, paths: Paths, partial: bool = False) -> No
         CollabpipeError: a run does not fit its recipe; with `partial`, none does.
     """
     runs = read_runs(study, paths, partial)
-    folder = paths.figures / "partial" if partial else paths.figures
+    folder = paths.partial(paths.figures) if partial else paths.figures
     material, texts = Material(study, runs, paths), {}
     with own_style():
         for kind in FIGURES:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from collabpipe.analysis.formats import number, with_interval, with_spread
 from collabpipe.analysis.intervals import paired_difference
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import write_text
@@ -110,15 +111,12 @@ def _for_reading(table: pd.DataFrame) -> str:
     shown = table[[*NAMES, "n"]].rename(columns={"test_set": "test set"})
     shown["clean"] = [f"{mean:.2f}" for mean in table["clean_mean"]]
     pairs = zip(table["accuracy_mean"], table["accuracy_std"], strict=True)
-    shown["accuracy"] = [f"{mean:.2f}" if std != std else f"{mean:.2f} ± {std:.2f}" for mean, std in pairs]
+    shown["accuracy"] = [with_spread(*pair) for pair in pairs]
     parts = (table["diff_baseline"], table["diff_baseline_low"], table["diff_baseline_high"])
-    shown["− baseline"] = [
-        "" if mean != mean else f"{mean:+.2f}" if low != low else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-        for mean, low, high in zip(*parts, strict=True)
-    ]
+    shown["− baseline"] = [with_interval(*part) for part in zip(*parts, strict=True)]
     for column in table.columns[table.columns.get_loc("diff_baseline_high") + 1 :]:  # type: ignore[operator]
         if not column.startswith("severity_"):
-            shown[column.replace("_", " ")] = ["" if mean != mean else f"{mean:.1f}" for mean in table[column]]
+            shown[column.replace("_", " ")] = [number(mean, ".1f") for mean in table[column]]
     return str(shown.to_markdown(index=False, disable_numparse=True))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from collabpipe.analysis.formats import number, with_interval, with_spread
 from collabpipe.analysis.intervals import paired_difference
 from collabpipe.analysis.rivals import RivalChoice, by_place, shown_rival
 from collabpipe.analysis.robustness import write_robustness
@@ -149,22 +150,16 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _for_reading(table: pd.DataFrame) -> pd.DataFrame:
     """The main table with each difference and its interval in one cell."""
     shown = table[["dataset", "noise", "network", "method", "n"]].copy()
-    shown["accuracy"] = [
-        "" if m != m else f"{m:.2f}" if s != s else f"{m:.2f} ± {s:.2f}"
-        for m, s in zip(table["accuracy_mean"], table["accuracy_std"], strict=True)
-    ]
+    shown["accuracy"] = [with_spread(*pair) for pair in zip(table["accuracy_mean"], table["accuracy_std"], strict=True)]
     for metric, (title, _, digits) in FURTHER.items():
         if f"{metric}_mean" in table:
-            shown[title] = ["" if m != m else f"{m:.{digits}f}" for m in table[f"{metric}_mean"]]
-    shown["best"] = ["" if m != m else f"{m:.2f}" for m in table["best_mean"]]
+            shown[title] = [number(mean, f".{digits}f") for mean in table[f"{metric}_mean"]]
+    shown["best"] = [number(mean) for mean in table["best_mean"]]
     for column in ("diff_baseline", "diff_control", "diff_rival"):
         if column == "diff_rival" and not table["rival"].any():
             continue
         parts = (table[column], table[f"{column}_low"], table[f"{column}_high"])
-        shown[column.replace("diff_", "− ")] = [
-            "" if m != m else f"{m:+.2f}" if low != low else f"{m:+.2f} [{low:+.2f}, {high:+.2f}]"
-            for m, low, high in zip(*parts, strict=True)
-        ]
+        shown[column.replace("diff_", "− ")] = [with_interval(*part) for part in zip(*parts, strict=True)]
     shown["matched control"] = table["control"]
     for column in ("rival", "collapsed", "diverged"):
         if table[column].any():

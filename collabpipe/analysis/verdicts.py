@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from collabpipe.analysis.evidence import Evidence
+from collabpipe.analysis.formats import number, with_interval
 from collabpipe.analysis.intervals import holm, intersection_union, simultaneous
 from collabpipe.analysis.pairs import NAN, Criterion, Pair, weakest
 from collabpipe.analysis.runs import EvaluatedRun
@@ -203,11 +204,13 @@ def _shown(rows: Sequence[dict[str, Any]]) -> list[str]:
             "comparison": row["comparison"],
             "reading": row["reading"],
             "expected": row["expected"],
-            "estimate": _interval("" if "<" in row["expected"] else "+", row["estimate"], row["low"], row["high"]),
-            "p (Holm)": "" if np.isnan(row["p_adjusted"]) else f"{row['p_adjusted']:.2g}",
+            "estimate": with_interval(
+                row["estimate"], row["low"], row["high"], ".2f" if "<" in row["expected"] else "+.2f"
+            ),
+            "p (Holm)": number(row["p_adjusted"], ".2g"),
             "n": _weighed(row),
-            "test set ±": "" if np.isnan(row["sampling_error"]) else f"{row['sampling_error']:.2f}",
-            "bootstrap": _interval("+", NAN, *row["bootstrap"]),
+            "test set ±": number(row["sampling_error"]),
+            "bootstrap": with_interval(NAN, *row["bootstrap"]),
             "diverged": row["diverged"],
             "verdict": row["verdict"] + (f" ({row['reason']})" if row["reason"] else ""),
             "to the baseline": row["verdict_baseline"],
@@ -228,11 +231,6 @@ def _named(row: dict[str, Any], comparator: str) -> str:
     """What is left against a comparator, and which one that is."""
     word = str(row[f"verdict_{comparator}"])
     return f"{word} ({row[comparator]})" if row[comparator] else word
-
-
-def _interval(sign: str, estimate: float, low: float, high: float) -> str:
-    middle = "" if np.isnan(estimate) else f"{estimate:{sign}.2f}"
-    return middle if np.isnan(low) else f"{middle} [{low:{sign}.2f}, {high:{sign}.2f}]".strip()
 
 
 def _weighed(row: dict[str, Any]) -> str:

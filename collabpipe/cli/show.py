@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.table import Table
 
+from collabpipe.analysis.formats import with_interval
 from collabpipe.cli.console import console
 from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError
@@ -145,8 +146,8 @@ def _show_claims(paths: Paths, console: Console) -> None:
     ):
         table.add_column(column)
     for row in rows:
-        interval = f" [{float(row['low']):.2f}, {float(row['high']):.2f}]" if row["low"] else ""
-        estimate = f"{float(row['estimate']):.2f}{interval}" if row["estimate"] else ""
+        estimate, low, high = (float(row[name] or "nan") for name in ("estimate", "low", "high"))
+        asked = (row["claim"], row["comparison"], row["reading"], row["expected"])
         judged = (row["n"], row["verdict"], row["verdict_control"], row["verdict_rival"], row["survives"])
-        table.add_row(row["claim"], row["comparison"], row["reading"], row["expected"], estimate, *judged)
+        table.add_row(*asked, with_interval(estimate, low, high, ".2f"), *judged)
     console.print(table)

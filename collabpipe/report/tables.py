@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 
 from collabpipe.analysis.figures.material import Material
 from collabpipe.analysis.figures.wrong import wrong_under_all
+from collabpipe.analysis.formats import with_interval, with_spread
 from collabpipe.common.files import read_record
 from collabpipe.plan.file_names import MAIN_CSV, NOISE_CSV, ROBUSTNESS_CSV
 
@@ -50,20 +52,18 @@ def entities(row: Any, columns: Iterable[str]) -> list[Cell]:
     return [Cell(str(row[name])) for name in columns]
 
 
-def number(value: Any, form: str = ".2f", plus_minus: Any = None) -> Cell:
+def number(value: Any, form: str = ".2f", plus_minus: float = math.nan) -> Cell:
     """A number, empty where there is none."""
     if pd.isna(value):
         return Cell("", float("-inf"))
-    spread = "" if plus_minus is None or pd.isna(plus_minus) else f" ± {plus_minus:{form}}"
-    return Cell(f"{value:{form}}{spread}", float(value))
+    return Cell(with_spread(value, plus_minus, form), float(value))
 
 
 def interval(value: Any, low: Any, high: Any, form: str = "+.2f") -> Cell:
     """An estimate with its interval."""
     if pd.isna(value):
         return Cell("", float("-inf"))
-    limits = "" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]"
-    return Cell(f"{value:{form}}{limits}", float(value))
+    return Cell(with_interval(value, low, high, form), float(value))
 
 
 def study_tables(folder: Path, costs: pd.DataFrame | None, overhead: Path, material: Material) -> list[ShownTable]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, record_of, save_tensors, write_text
@@ -55,12 +58,7 @@ def export_weights(run: FinishedRun, folder: Path, form: Form | None, *, best: b
         plain = None
         with atomic_path(folder / FILES[form]) as temporary:
             _trace(load_network(run.recipe, weights, channels, len(classes)), run.data["shape"], temporary)
-    script = _script(run, plain)
-    texts = {
-        SCRIPT: script,
-        CLASSES: "".join(f"{name}\n" for name in classes),
-        README: _readme(run, folder, which, plain, script),
-    }
+    texts = _texts(run, folder, which, plain)
     for name, text in texts.items():
         write_text(folder / name, text)
     return [FILES[form], *texts]
@@ -76,137 +74,45 @@ def _trace(network: StagedNetwork, shape: list[int], path: Path) -> None:
         torch.jit.save(torch.jit.trace(network.eval(), torch.zeros(2, *shape)), path)
 
 
-OTHER_BUILD = """\
-except RuntimeError:  # torchvision was built for another build of torch; its networks need none of its operators
-    for name in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-"""
-MISMATCH = """\
-If Python stops at the import of torchvision because `operator torchvision::nms does not exist`, torch and torchvision
-are of different builds: install both from the same source. The script below does without."""
+def _texts(run: FinishedRun, folder: Path, which: Epoch, plain: TorchvisionForm | None) -> dict[str, str]:
+    """The texts beside the weights, by the names of their files."""
+    dataset, data = run.recipe.run.dataset, run.data
+    test = run.paths.dataset(dataset) / TEST
+    about: dict[str, object] = {
+        "run": run.recipe.run,
+        "which": which,
+        "plain": plain,
+        "dataset": dataset,
+        "source": run.recipe.labels.data.source,
+        "precision": run.recipe.training.precision,
+        "classes": len(data["classes"]),
+        **{key: data[key] for key in ("shape", "mean", "std")},
+        "weights_file": FILES["torchvision" if plain else "torchscript"],
+        "script_file": SCRIPT,
+        "classes_file": CLASSES,
+        "test_file": TEST,
+        "test_digest": data["files"][TEST]["sha256"],
+        "test_path": shlex.quote(os.path.relpath(test.resolve(), folder.resolve())),
+        "recorded": _recorded(run, which),
+        "origin": _origin(run, which),
+    }
+    script = _rendered("accuracy.py.jinja", about)
+    return {
+        SCRIPT: script,
+        CLASSES: "".join(f"{name}\n" for name in data["classes"]),
+        README: _rendered("README.md.jinja", {**about, "script": script}),
+    }
 
 
-def _script(run: FinishedRun, plain: TorchvisionForm | None) -> str:
-    """The script that measures the test accuracy."""
-    mixed = ', torch.autocast("cpu", torch.bfloat16)' if run.recipe.training.precision == "bfloat16" else ""
-    imports = ["import pyarrow", "import torch"]
-    if plain:
-        imports += ["from safetensors.torch import load_file", "from torch import nn", ""]
-        imports += ["try:", f"    {plain.imports}", f"{OTHER_BUILD}    {plain.imports}"]
-    body = "\n".join(_loading(plain, 'Path(__file__).parent / "{}"'))
-    return f'''"""The test accuracy of {run.recipe.run}.
-
-python {SCRIPT} PATH/TO/{TEST}
-"""
-
-import sys
-from hashlib import sha256
-from pathlib import Path
-
-{chr(10).join(imports)}
-
-{body}
-{_scaling(run)}
-
-test = Path(sys.argv[1]) if len(sys.argv) == 2 else sys.exit("usage: python {SCRIPT} PATH/TO/{TEST}")
-digest = "{run.data["files"][TEST]["sha256"]}"
-if not test.is_file() or sha256(test.read_bytes()).hexdigest() != digest:
-    sys.exit(f"{{test}} is not the test set of this run: it has the SHA-256 {{digest}}.")
-table = pyarrow.ipc.open_file(test).read_all()
-images = torch.tensor(table["image"].chunk(0).flatten().to_numpy()).view(-1, {", ".join(map(str, run.data["shape"]))})
-with torch.no_grad(){mixed}:
-    logits = torch.cat([network(batch * scale + shift) for batch in images.split(1000)])
-right = int((logits.argmax(1) == torch.tensor(table["label"].to_numpy())).sum())
-print(f"test accuracy: {{right / len(logits)}} ({{right}} of {{len(logits)}})")
-'''
-
-
-def _loading(plain: TorchvisionForm | None, place: str) -> list[str]:
-    """The lines that build the network and load its weights; `place`: how the path of a file is written."""
-    if plain is None:
-        return [f"network = torch.jit.load({place.format(FILES['torchscript'])})"]
-    load = f"network.eval().load_state_dict(load_file({place.format(FILES['torchvision'])}), strict=True)"
-    return [*plain.lines, load]
-
-
-def _scaling(run: FinishedRun) -> str:
-    """The lines that scale pixels as in training: the same operations on the same numbers."""
-    return f"""mean, std = torch.tensor({run.data["mean"]}), torch.tensor({run.data["std"]})
-scale, shift = (1 / (255 * std)).view(-1, 1, 1), (-mean / std).view(-1, 1, 1)"""
-
-
-def _readme(run: FinishedRun, folder: Path, which: Epoch, plain: TorchvisionForm | None, script: str) -> str:
-    name, (channels, height, width) = run.recipe.run, run.data["shape"]
-    imports, needs, network = ["import torch"], "torch, numpy", "TorchScript: network and weights in one file"
-    differs = ""
-    if plain:
-        imports += ["from safetensors.torch import load_file", "from torch import nn", plain.imports]
-        needs, network = "torch, torchvision, safetensors", plain.name
-        lines = "\n".join(f"- {line}" for line in plain.differs)
-        differs = f"\nWhat differs from {plain.base} of torchvision:\n\n{lines}\n\n{MISMATCH}\n"
-    test = run.paths.dataset(name.dataset) / TEST
-    return f"""# Weights of {name}
-
-The weights of the {which} epoch, for plain PyTorch. The package that trained them is not needed.
-
-| file | what |
-|---|---|
-| `{FILES["torchvision" if plain else "torchscript"]}` | {network} |
-| `{SCRIPT}` | measures the accuracy on the test set (needs {needs} and pyarrow) |
-| `{CLASSES}` | the names of the {len(run.data["classes"])} classes, in the order of the network's outputs |
-
-## Load them
-
-```python
-{chr(10).join(imports)}
-
-{chr(10).join(_loading(plain, '"{}"'))}
-```
-{differs}
-## Use them
-
-The network takes floats (N, {channels}, {height}, {width}) and returns {len(run.data["classes"])} logits per image.
-Pixels from 0 to 255 are scaled as in training. For one image (needs numpy and pillow as well):
-
-```python
-import numpy
-from PIL import Image
-
-{_scaling(run)}
-image = Image.open("image.png").convert("{"L" if channels == 1 else "RGB"}")
-smaller = {width} <= min(image.size)
-image = image.resize(({width}, {height}), Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR)
-pixels = torch.tensor(numpy.array(image)).view({height}, {width}, {channels}).permute(2, 0, 1)
-with torch.no_grad():
-    probabilities = network((pixels * scale + shift)[None]).softmax(1)
-classes = open("{CLASSES}", encoding="utf-8").read().splitlines()
-print(classes[probabilities.argmax()], probabilities.max())
-```
-
-`collabpipe predict` scales images in the same way. It also turns them as their EXIF data says, and puts transparent
-ones on black.
-
-## Measure their test accuracy
-
-Run this in the folder of this file. The path is where the test set was at the export.
-
-```
-python {SCRIPT} {shlex.quote(os.path.relpath(test.resolve(), folder.resolve()))}
-```
-
-The test set is the `{TEST}` of the prepared data set `{name.dataset}`, whose SHA-256 is
-`{run.data["files"][TEST]["sha256"]}`. {_recorded(run, which)}
-
-```python
-{script}```
-
-## Where they come from
-
-{_origin(run, which)}
-
-The code here is under collabpipe's licence, MIT. The weights were made from the images of
-the data set `{name.dataset}` (source: `{run.recipe.labels.data.source}`): its terms apply to them as well.
-"""
+def _rendered(template: str, about: Mapping[str, object]) -> str:
+    environment = Environment(  # noqa: S701 - plain text and Python, in which nothing is to be escaped
+        loader=FileSystemLoader(Path(__file__).parent / "exported"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(about)
 
 
 def _recorded(run: FinishedRun, which: Epoch) -> str:
@@ -223,12 +129,12 @@ def _recorded(run: FinishedRun, which: Epoch) -> str:
     return text
 
 
-def _origin(run: FinishedRun, which: Epoch) -> str:
-    """A table of digests, commit and versions."""
+def _origin(run: FinishedRun, which: Epoch) -> dict[str, object]:
+    """Digests, commit and versions, by what they are of."""
     made: TrainingProvenance = record_of(run.paths.provenance(run.paths.run(run.recipe.run)))
     halved = run.record.get("kept", "all") != "all"
     before = "before they were rounded to half precision" if halved else "before the export"
-    rows: dict[str, object] = {
+    return {
         "run": run.recipe.run,
         "recipe (SHA-256)": run.recipe.digest,
         "training (SHA-256)": run.record["digest"],
@@ -238,4 +144,3 @@ def _origin(run: FinishedRun, which: Epoch) -> str:
         "trained on": made.get("device", "unknown"),
         "finished": made.get("finished", "unknown"),
     }
-    return "\n".join(["| what | value |", "|---|---|", *(f"| {key} | `{value}` |" for key, value in rows.items())])

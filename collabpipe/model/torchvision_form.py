@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from collabpipe.catalogue.stages import LAYOUTS
+from collabpipe.common.counts import counted
 from collabpipe.settings.training import NetworkSettings
 
 BLOCKS = {"resnet8": 1, "resnet18": 2}
@@ -63,7 +64,7 @@ def _resnet(network: NetworkSettings, channels: int, classes: int) -> Torchvisio
     no_pool = "network.maxpool = nn.Identity()"
     differs = ["`conv1` is a 3×3 convolution of stride 1, not 7×7 of stride 2", "there is no max-pool"]
     if channels != 3:
-        differs.append(f"the images have {channels} channel, not 3")
+        differs.append(f"the images have {counted(channels, 'channel', 'channels')}, not 3")
     if network.kind == "resnet18" and width == 64:
         lines = (f"network = resnet18(num_classes={classes})", stem, no_pool)
         imports = "from torchvision.models import resnet18"
@@ -104,7 +105,7 @@ def _vgg(network: NetworkSettings, channels: int, classes: int) -> TorchvisionFo
         "`classifier` is one linear layer, not three",
     ]
     if channels != 3:
-        differs.append(f"the images have {channels} channel, not 3")
+        differs.append(f"the images have {counted(channels, 'channel', 'channels')}, not 3")
     if width != 64:
         differs.append(f"`features.0` has {width} channels, not 64, and the others accordingly")
     imports = "from torchvision.models.vgg import VGG, cfgs, make_layers"

@@ -46,6 +46,14 @@ def test_torchvisions_network_takes_the_weights_and_gives_the_same_logits(kind: 
         torch.testing.assert_close(theirs.eval()(images), ours.eval()(images))
 
 
+@pytest.mark.parametrize(("channels", "text"), [(1, "1 channel, not 3"), (4, "4 channels, not 3")])
+@pytest.mark.parametrize("kind", ["resnet18", "vgg16"])
+def test_other_numbers_of_channels_are_named_among_the_differences(kind: Any, channels: int, text: str) -> None:
+    form = torchvision_form(NetworkSettings(kind=kind), channels, 7)
+    assert form is not None
+    assert f"the images have {text}" in form.differs
+
+
 def test_weights_have_the_names_of_torchvisions_own_networks() -> None:
     models = torchvision_models()
     for kind, own in (("resnet18", models.resnet18()), ("vgg16", models.vgg16_bn())):

@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 from matplotlib.figure import Figure
 
-from collabpipe.analysis.figures import (
-    accuracy,
-    classes,
-    corrupted,
-    curves,
-    differences,
-    kernels,
-    overhead,
-    reliability,
-    representations,
-    robustness,
-    seen_images,
-    seen_through,
-    terms,
-    transitions,
-    wrong,
-)
 from collabpipe.analysis.figures.described import described
 from collabpipe.analysis.figures.material import Material
 from collabpipe.analysis.figures.style import own_style, save
@@ -35,27 +19,11 @@ from collabpipe.plan.paths import Paths
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.provenance import note
 
-DRAW: dict[str, Callable[[Material], Figure]] = {
-    module.__name__.rpartition(".")[2]: module.draw
-    for module in (
-        accuracy,
-        classes,
-        corrupted,
-        curves,
-        differences,
-        kernels,
-        overhead,
-        reliability,
-        representations,
-        robustness,
-        seen_images,
-        seen_through,
-        terms,
-        transitions,
-        wrong,
-    )
-}
-"""What draws each figure, by its name."""
+
+def drawing(name: str) -> Callable[[Material], Figure]:
+    """What draws a figure: `draw` of the module that is named as the figure."""
+    draw: Callable[[Material], Figure] = import_module(f"collabpipe.analysis.figures.{name}").draw
+    return draw
 
 
 def write_figures(study: StudyRecipe, paths: Paths, partial: bool = False) -> None:
@@ -71,7 +39,7 @@ def write_figures(study: StudyRecipe, paths: Paths, partial: bool = False) -> No
     material, texts = Material(study, runs, paths), {}
     with own_style():
         for kind in FIGURES:
-            figure = DRAW[kind.name](material)
+            figure = drawing(kind.name)(material)
             texts[kind.name] = described(figure)
             for name in kind.files:
                 save(figure, folder / name)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_type_hints
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from collabpipe.analysis.figures.accuracy import draw_accuracy
 from collabpipe.analysis.figures.described import described, shown_figures
+from collabpipe.analysis.figures.material import Material
 from collabpipe.analysis.figures.style import message, own_style, save, shortened, wrapped
-from collabpipe.analysis.figures.write import DRAW
+from collabpipe.analysis.figures.write import drawing
 from collabpipe.common.files import read_json, sealed, write_json
 from collabpipe.plan.figures import FIGURES
 from collabpipe.plan.file_names import FIGURE_FILES
@@ -21,7 +24,6 @@ from tests.workspaces import REPOSITORY, Workspace, jobs
 
 
 def test_one_list_has_all_figures() -> None:
-    assert sorted(DRAW) == sorted(figure.name for figure in FIGURES)
     assert FIGURE_FILES[:2] == ("accuracy.svg", "accuracy.png")
     assert len(FIGURE_FILES) == 2 * len(FIGURES) + 1
     for figure in FIGURES:
@@ -32,6 +34,11 @@ def test_one_list_has_all_figures() -> None:
     assert sorted(kept) == sorted(FIGURE_FILES)
     page = (REPOSITORY / "docs" / "figures.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE) == [figure.name for figure in FIGURES]
+
+
+@pytest.mark.parametrize("name", [figure.name for figure in FIGURES])
+def test_the_module_of_a_figures_name_draws_it(name: str) -> None:
+    assert get_type_hints(drawing(name)) == {"material": Material, "return": Figure}
 
 
 def test_an_svg_has_text_as_text_and_nothing_of_its_time_and_place(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from collabpipe.common.plugins import place_of_fault
 
 Place = tuple[str, ...]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+ProperFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+"""Above 0 and below 1."""
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from pydantic import Field, model_validator
 
 from collabpipe.catalogue.stages import Stages
 from collabpipe.common.validation import Fraction, Positive, Strict, Weight, Wrong
-from collabpipe.methods.composition import Composition, Passes
+from collabpipe.methods.composition import Composition, Passes, Views
 
 Resolve = Callable[[str, float | None], Composition]
 Taps = tuple[str, ...] | None
@@ -41,7 +40,7 @@ class WithPasses(Kind):
     """How many times the part behind the split runs."""
     split: str = "classifier"
     """Where the heads separate: `input`, a stage, or `classifier`. Refused for one head."""
-    views: Literal["same", "independent"] = "same"
+    views: Views = "same"
     """One augmented image for all heads, or one per head. `independent` needs `split: input`, and crop, flip or
     dropout, or else all heads are equal. Refused for one head."""
     drop: Fraction = 0.0

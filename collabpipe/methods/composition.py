@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny
 
-from collabpipe.common.validation import Fraction, Positive, Strict, Weight
+from collabpipe.common.validation import Fraction, Positive, ProperFraction, Strict, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 Problem = tuple[str, str, tuple[str, ...]]
 """What does not fit a network: the key, the value and what is allowed."""
+Views = Literal["same", "independent"]
+"""One augmented image for all heads, or one per head."""
+Pattern = Literal["hierarchical", "simple", "instances"]
+"""A binary tree, all heads from one stage on, or whole networks."""
+Ramp = Annotated[float, Field(ge=0.0, le=1.0)]
+"""The share of training over which a weight rises from 0; 0: no ramp."""
 COSTLESS = "costless"
 """Marks a field that changes neither the operations nor the memory of a step: all its values cost the same."""
 
@@ -36,7 +42,7 @@ class Passes(Strict):
 
     heads: int = Field(default=1, ge=1, le=16)
     split: str = "classifier"
-    views: Literal["same", "independent"] = "same"
+    views: Views = "same"
     drop: Annotated[Fraction, COSTLESS] = 0.0
     channel_drop: Annotated[Fraction, COSTLESS] = 0.0
 
@@ -44,7 +50,7 @@ class Passes(Strict):
 class Branches(Strict):
     """Song and Chai's heads: copies of the stages from each split on, in place of virtual heads."""
 
-    pattern: Literal["hierarchical", "simple", "instances"]
+    pattern: Pattern
     heads: int = Field(ge=2, le=16)
     splits: dict[str, int]
     """The first stage of each split ("stage2") or "input", and the fan-out there."""
@@ -60,7 +66,7 @@ class Label(Strict):
     smoothing: Annotated[Fraction, COSTLESS] = 0.0
     q: Annotated[float, Field(gt=0.0, le=1.0), COSTLESS] = 0.7
     """Exponent of gce."""
-    pi: Annotated[float, Field(gt=0.0, lt=1.0), COSTLESS] = 0.5
+    pi: Annotated[ProperFraction, COSTLESS] = 0.5
     """Weight of the label among the distributions of js and gjs."""
     mixup: Weight = 0.0
     """Parameter of mixup's Beta distribution; 0: no mixup."""
@@ -73,7 +79,7 @@ class Term(Strict):
     """
 
     weight: Annotated[Weight, COSTLESS]
-    ramp: Annotated[float, Field(ge=0.0, le=1.0), COSTLESS] = 0.0
+    ramp: Annotated[Ramp, COSTLESS] = 0.0
     """The share of training over which the weight rises from 0; 0: no ramp."""
     term: str
 

@@ -15,18 +15,22 @@ from collabpipe.methods.composition import (
     Composition,
     Passes,
     Problem,
+    Ramp,
     Term,
+    Views,
     downstream,
     equal_stages,
     problem_of_taps,
 )
+
+Variant = Literal["virtual", "partition", "to_output"]
 
 
 class IntermediateTerm(Term):
     """Consistency of the intermediate layers."""
 
     term: Literal["intermediate"] = "intermediate"
-    variant: Literal["virtual", "partition", "to_output"]
+    variant: Variant
     taps: tuple[str, ...]
     temperature: Annotated[Positive, COSTLESS] = 1.0
 
@@ -59,11 +63,11 @@ class Intermediate(Kind):
     """
 
     kind: Literal["intermediate"] = "intermediate"
-    variant: Literal["virtual", "partition", "to_output"] = "to_output"
+    variant: Variant = "to_output"
     """What agrees with what."""
     weight: Weight | None = None
     """Weight of the consistency. None: 10; for virtual 1."""
-    ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    ramp: Ramp = 0.0
     """Share of training over which the weight rises from 0."""
     taps: Taps = None
     """The stages that agree. None: for virtual those behind the split, for partition all, for to_output the last."""
@@ -74,7 +78,7 @@ class Intermediate(Kind):
     split: str | None = None
     """Where the heads separate. None: at the classifier; for virtual at the second stage, or at the input if the views
     are independent."""
-    views: Literal["same", "independent"] = "same"
+    views: Views = "same"
     """One augmented image for all heads, or one per head."""
     drop: Fraction | None = None
     """Rate of dropout before the classifier. None: 0; for virtual 0.5."""

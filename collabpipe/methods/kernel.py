@@ -9,12 +9,14 @@ from collabpipe.common.validation import Weight
 from collabpipe.methods.base import Resolve, WithPasses
 from collabpipe.methods.composition import Composition, Term
 
+Variant = Literal["rows", "one_sided", "self_convolution"]
+
 
 class KernelTerm(Term):
     """Similarity of the convolution kernels: kernels must not repeat each other."""
 
     term: Literal["kernel"] = "kernel"
-    variant: Literal["rows", "one_sided", "self_convolution"]
+    variant: Variant
 
 
 WEIGHTS = {"rows": 30.0, "one_sided": 30.0, "self_convolution": 300.0}
@@ -25,7 +27,7 @@ class Kernel(WithPasses):
     """Similarity of the convolution kernels."""
 
     kind: Literal["kernel"] = "kernel"
-    variant: Literal["rows", "one_sided", "self_convolution"] = "self_convolution"
+    variant: Variant = "self_convolution"
     """How similarity of kernels is measured."""
     weight: Weight | None = None
     """Weight of the penalty. None: 300; for rows and one_sided 30."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from collabpipe.catalogue.stages import Stages
-from collabpipe.common.validation import Fraction, Positive
+from collabpipe.common.validation import Fraction, Positive, ProperFraction
 from collabpipe.methods.base import Kind, Resolve, VirtualHeads
 from collabpipe.methods.composition import Composition, Label
 
@@ -18,7 +18,7 @@ class Gjs(VirtualHeads):
     kind: Literal["gjs"] = "gjs"
     split: str = "input"
     drop: Fraction = 0.3
-    pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.7
+    pi: ProperFraction = 0.7
     """The weight of the label among the distributions that are compared."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:
@@ -31,7 +31,7 @@ class Js(VirtualHeads):
     kind: Literal["js"] = "js"
     split: str = "input"
     drop: Fraction = 0.3
-    pi: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.7
+    pi: ProperFraction = 0.7
     """The weight of the label among the distributions that are compared."""
 
     def compose(self, stages: Stages, resolve: Resolve) -> Composition:

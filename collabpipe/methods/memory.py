@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from collabpipe.catalogue.stages import Stages
 from collabpipe.common.validation import Fraction, Weight
 from collabpipe.methods.base import Resolve, WithPasses
-from collabpipe.methods.composition import COSTLESS, Composition, Term
+from collabpipe.methods.composition import COSTLESS, Composition, Ramp, Term
 
 
 class MemoryTerm(Term):
@@ -36,7 +34,7 @@ class Temporal(WithPasses):
     kind: Literal["temporal"] = "temporal"
     weight: Weight = 3.0
     """Weight of the agreement with earlier predictions."""
-    ramp: Annotated[float, Field(ge=0.0, le=1.0)] = 0.6
+    ramp: Ramp = 0.6
     """Share of training over which the weight rises from 0."""
     momentum: Fraction = 0.7
     """Share of the earlier average that each new average keeps."""

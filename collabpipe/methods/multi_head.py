@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from collabpipe.catalogue.stages import Stages
-from collabpipe.common.validation import Fraction, Positive
+from collabpipe.common.validation import Fraction, Positive, ProperFraction
 from collabpipe.methods.base import Kind, Resolve
-from collabpipe.methods.composition import Branches, Composition, Label
+from collabpipe.methods.composition import Branches, Composition, Label, Pattern
 from collabpipe.methods.output import AgreementTerm
 
 
@@ -17,13 +17,13 @@ class MultiHead(Kind):
     """Song and Chai (2018): heads of their own weights over a shared trunk, head 0 kept for inference."""
 
     kind: Literal["multi_head"] = "multi_head"
-    pattern: Literal["hierarchical", "simple", "instances"] = "hierarchical"
+    pattern: Pattern = "hierarchical"
     """A binary tree, all heads from one stage on, or whole networks."""
     heads: int = Field(default=4, ge=2, le=16)
     """Number of heads; hierarchical: 2, 4, 8 or 16."""
     splits: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """The stages at which heads separate. None: the last, as many as the pattern needs; for instances the input."""
-    balance: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    balance: ProperFraction = 0.5
     """The share of the label in the loss."""
     temperature: Positive = 2.0
     """The temperature of the softmax."""

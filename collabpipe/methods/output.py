@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from collabpipe.catalogue.stages import Stages
-from collabpipe.common.validation import Positive, Weight
+from collabpipe.common.validation import Positive, ProperFraction, Weight
 from collabpipe.methods.base import Resolve, VirtualHeads
 from collabpipe.methods.composition import (
     COSTLESS,
@@ -17,6 +15,7 @@ from collabpipe.methods.composition import (
     Label,
     Passes,
     Problem,
+    Ramp,
     Term,
     equal_heads,
 )
@@ -47,9 +46,9 @@ class Output(VirtualHeads):
     """How agreement is measured."""
     weight: Weight | None = None
     """Weight of the agreement. None: 3; for song_chai, whose equation has no weight of its own, 1."""
-    ramp: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    ramp: Ramp | None = None
     """Share of training over which the weight rises from 0. None: 0.6; for song_chai, whose equation has none, 0."""
-    balance: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    balance: ProperFraction = 0.5
     """For song_chai: the share of the label in the loss."""
     temperature: Positive = 2.0
     """For song_chai: the temperature of the softmax."""

@@ -9,12 +9,14 @@ from collabpipe.common.validation import Weight, Wrong
 from collabpipe.methods.base import Resolve, Taps, WithPasses
 from collabpipe.methods.composition import Branches, Composition, Passes, Problem, Term, problem_of_taps
 
+Variant = Literal["spatial", "pooled", "per_sample"]
+
 
 class RepresentationTerm(Term):
     """Similarity of the intermediate representation: channels must not repeat each other."""
 
     term: Literal["representation"] = "representation"
-    variant: Literal["spatial", "pooled", "per_sample"]
+    variant: Variant
     taps: tuple[str, ...]
 
     def problem(self, passes: Passes | Branches, stages: tuple[str, ...]) -> Problem | None:
@@ -26,7 +28,7 @@ class Representation(WithPasses):
     """Similarity of the intermediate representation."""
 
     kind: Literal["representation"] = "representation"
-    variant: Literal["spatial", "pooled", "per_sample"] = "spatial"
+    variant: Variant = "spatial"
     """Between what channels are correlated: all positions, pooled images, or the maps of one image."""
     weight: Weight = 0.3
     """Weight of the penalty."""

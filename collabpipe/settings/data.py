@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from collabpipe.catalogue.noises import NOISES
 from collabpipe.catalogue.sources import IMAGE_FOLDER, OWN, SOURCES
-from collabpipe.common.validation import Among, Strict, Wrong
+from collabpipe.common.validation import Among, Fraction, Strict, Wrong
 
 SourceName = Annotated[str, Among(SOURCES)]
 Annotator = Literal["aggre", "random1", "random2", "random3", "worst", "fine"]
@@ -32,7 +32,7 @@ class NoiseSettings(Strict):
     """A kind of label noise and its rate, written `kind-rate`, `human-annotator` or `file-name`."""
 
     kind: Annotated[str, Among(NOISES)]
-    rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    rate: Fraction = 0.0
     annotator: Annotator | None = None
     # Left out where it says nothing: the recipes of all other noise keep their digests.
     sha256: str | None = Field(default=None, exclude_if=lambda digest: digest is None)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from collabpipe.catalogue.stages import LAYOUTS, Stages
-from collabpipe.common.validation import Among, Fraction, Positive, Strict, Weight
+from collabpipe.common.validation import Among, Fraction, Positive, ProperFraction, Strict, Weight
 
 
 class NetworkSettings(Strict):
@@ -47,7 +47,7 @@ class TrainingSettings(Strict):
     """Applied to all parameters."""
     schedule: Literal["cosine", "steps"] = "cosine"
     """How the learning rate falls: half a cosine towards 0, updated each epoch; or divided by 5 at each milestone."""
-    milestones: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = (0.3, 0.6, 0.8)
+    milestones: tuple[ProperFraction, ...] = (0.3, 0.6, 0.8)
     """Shares of training at which `steps` divides the rate by 5."""
     measure_every: int = Field(default=1, ge=1)
     """Epochs between two measurements of validation accuracy and memorisation. The last epoch is always measured. The

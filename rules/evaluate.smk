@@ -14,7 +14,7 @@ for block in FILES.blocks:
             PATHS.benchmark(block.job("evaluate"))
         wildcard_constraints:
             method=block.methods,
-        threads: lambda w: PLAN.settings.training_of(w.dataset).threads
+        threads: FILES.threads
         resources:
             gpu=FILES.gpu_slots,
         params:
@@ -40,7 +40,7 @@ for block in FILES.blocks if PLAN.tests else ():
             PATHS.benchmark(block.job("test"))
         wildcard_constraints:
             method=block.methods,
-        threads: lambda w: PLAN.settings.training_of(w.dataset).threads
+        threads: FILES.threads
         resources:
             gpu=FILES.gpu_slots,
         params:

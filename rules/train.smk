@@ -16,7 +16,7 @@ for block in FILES.blocks:
             PATHS.benchmark(block.job("train"))
         wildcard_constraints:
             method=block.methods,
-        threads: lambda w: PLAN.settings.training_of(w.dataset).threads
+        threads: FILES.threads
         resources:
             gpu=FILES.gpu_slots,
         params:

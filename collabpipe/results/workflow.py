@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -184,6 +184,10 @@ class Workflow:
         """Patterns of the evaluations of some seeds on further test sets."""
         folders = [self.plan.paths.test(f"{CELL}/seed{seed}", TEST_SET) for seed in seeds]
         return [str(folder / name) for folder in folders for name in EVALUATION_FILES]
+
+    def threads(self, wildcards: Mapping[str, str]) -> int:
+        """How many threads a job has that trains or predicts."""
+        return self.plan.settings.training_of(wildcards["dataset"]).threads
 
     @property
     def gpu_slots(self) -> int:

@@ -108,7 +108,7 @@ class Module:
                 return capitals(name)
             case ast.Call(args=[ast.Name() | ast.Attribute() | ast.Call() as first, *_]):
                 return self.shown(first)
-            case ast.Call(func=ast.Attribute(attr="command")):
+            case ast.Call(func=ast.Attribute(attr="command" | "remedy")):
                 return "COMMAND"
         return "…"
 

@@ -60,7 +60,7 @@ def _keep_lock() -> None:
 
 
 def _check_finished(plan: Plan) -> None:
-    command = Study.of_files(plan).command
+    command = Study.of_files(plan).command()
     if not settle(plan).complete(plan):
         raise CollabpipeError(
             f"{plan.paths.folder}: study {plan.settings.study} is not finished, and dvc.lock would say that it is. "

@@ -29,7 +29,7 @@ def run(arguments: Namespace) -> None:
         if not found:
             raise CollabpipeError(
                 f"{arguments.recipe}: study {last.name} was planned again with another configuration. "
-                f"Write the page of that one: {last.command} -- report"
+                f"Write the page of that one: {last.remedy('report')}"
             )
         study = found[0]
     print(f"Report: {write_report(study, arguments.partial)} (open it in a browser)")

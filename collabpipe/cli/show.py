@@ -50,7 +50,7 @@ def show_study(study: Study) -> None:
         partial = paths.partial(paths.tables) / MAIN_MD
         finished = f" {partial} shows the runs that were finished when it was made." if partial.exists() else ""
         raise CollabpipeError(
-            f"{path}: there are no tables yet. {_progress(study, state)} Make them: {study.command}{finished}"
+            f"{path}: there are no tables yet. {_progress(study, state)} Make them: {study.remedy()}{finished}"
         )
     print(f"study {study.name}")
     show_tables(paths)
@@ -112,9 +112,9 @@ def _standing(study: Study, state: State) -> Iterator[str]:
     if state.tables:
         yield f"The tables are what study {study.name} ({study.label}) asks for."
         if not state.figures:
-            yield f"The figures are missing or OUT OF DATE. Draw them: {study.command}"
+            yield f"The figures are missing or OUT OF DATE. Draw them: {study.remedy()}"
         elif not state.report:
-            yield f"The report is missing or OUT OF DATE. Write it: {study.command}"
+            yield f"The report is missing or OUT OF DATE. Write it: {study.remedy()}"
         return
     if record.get("study") != study.plan.study.digest:
         yield f"OUT OF DATE: study {study.name} ({study.label}) was changed after these tables were made."
@@ -122,7 +122,7 @@ def _standing(study: Study, state: State) -> Iterator[str]:
         yield f"OUT OF DATE: study {study.name} ({study.label}) has other results by now than these tables show."
     else:
         yield f"The tables are of study {study.name} ({study.label}); not all that they were made from is here."
-    yield f"{_progress(study, state)} Make what is missing, and the tables again: {study.command}"
+    yield f"{_progress(study, state)} Make what is missing, and the tables again: {study.remedy()}"
 
 
 def _show_claims(paths: Paths, console: Console) -> None:

@@ -59,14 +59,14 @@ def show_proofs(verifier: Verifier, study: Study) -> None:
     messages = []
     if wrong["broken"]:
         lines = "\n".join(wrong["broken"])
-        messages.append(f"first break: {lines}\nRemove what is broken and make it again: {study.command}")
+        messages.append(f"first break: {lines}\nRemove what is broken and make it again: {study.remedy()}")
     if wrong["out of date"]:
         lines = "\n".join(wrong["out of date"])
-        messages.append(f"out of date: {lines}\nNothing of this needs to be removed. Make it again: {study.command}")
+        messages.append(f"out of date: {lines}\nNothing of this needs to be removed. Make it again: {study.remedy()}")
     missing = sum(of_kind["missing"] for of_kind in counts.values())
     if missing and not messages:
         artefacts = counted(missing, "artefact", "artefacts")
-        messages.append(f"missing: {artefacts}, so the tables are not proven. Make what is missing: {study.command}")
+        messages.append(f"missing: {artefacts}, so the tables are not proven. Make what is missing: {study.remedy()}")
     if messages:
         raise CollabpipeError("\n".join(messages))
     print("Every cell of the tables follows from its data, labels, recipes and checkpoints.")

@@ -56,7 +56,7 @@ def dataset_size(plan: Plan, name: str) -> DatasetSize:
         record = data_record(plan.data[name], plan.paths.dataset(name))
     except CollabpipeError:
         if source.images is None or source.pixels is None:
-            command = f"{Study.of_files(plan).command} -- datasets"
+            command = Study.of_files(plan).command("datasets")
             raise CollabpipeError(
                 f"{name}: its size is known only once it is prepared. Prepare it: {command}"
             ) from None

@@ -51,7 +51,7 @@ def write_report(study: Study, partial: bool = False) -> Path:
         page, folders = paths.report, (paths.tables, paths.figures)
         if not (state.tables and state.figures):
             raise CollabpipeError(
-                f"{paths.folder}: its tables or figures are missing or out of date. Make them: {study.command}. "
+                f"{paths.folder}: its tables or figures are missing or out of date. Make them: {study.remedy()}\n"
                 "With --partial the page is of the runs that are finished."
             )
     runs = read_page_runs(plan, state)
@@ -90,7 +90,8 @@ def _about(study: Study, state: State, runs: Runs, folders: tuple[Path, Path] | 
     return {
         "study": study.name,
         "label": study.label,
-        "command": study.command,
+        "command": study.command(),
+        "note": study.note,
         "options": " ".join(paths.options[:2]) if paths.root != type(paths).root else "",
         "folder": paths.folder,
         "counts": runs.counts,

@@ -36,24 +36,28 @@ class Study:
 
     plan: Plan
     label: str
-    options: str = ""
-    """What follows `snakemake --cores all` to go on with it."""
+    options: tuple[str, ...] = ()
+    """The arguments of `snakemake --cores all` that name it."""
+    note: str = ""
+    """What the command needs beforehand, in words."""
 
     @property
     def name(self) -> str:
         """The study's own name."""
         return self.plan.settings.study
 
-    @property
-    def command(self) -> str:
-        """The command that makes what is missing or out of date."""
-        return f"snakemake --cores all{self.options}"
+    def command(self, *targets: str) -> str:
+        """The command that makes what is missing or out of date: all of it, or that of `targets`."""
+        return shlex.join(["snakemake", "--cores", "all", *self.options, *(("--", *targets) if targets else ())])
+
+    def remedy(self, *targets: str) -> str:
+        """The command for a message, with what it needs beforehand."""
+        return f"{self.command(*targets)} ({self.note})" if self.note else self.command(*targets)
 
     @classmethod
     def of_files(cls, plan: Plan) -> Study:
         """A study by its files as they are now."""
-        given = [] if plan.files == (DEFAULT,) else ["--configfile", *map(str, plan.files)]
-        return cls(plan, ", ".join(map(str, plan.files)), f" {shlex.join(given)}" if given else "")
+        return cls(plan, ", ".join(map(str, plan.files)), _options(plan.files))
 
 
 @dataclass(frozen=True)
@@ -93,20 +97,25 @@ class Recorded:
                 f"{error}\nThis study was planned here. To give it up, remove {self.path}."
             ) from error
         plan = Plan(settings, self.results, places, self.files, self.about["config"])
-        files = " ".join(map(str, self.files))
-        again = f" --configfile {files}, with its configuration in {files} again"
+        if not self.files:
+            return Study(plan, str(self.path))
+        files, options = ", ".join(map(str, self.files)), _options(self.files)
+        again = f"with its configuration in {files} again"
         if self.is_gone:
-            if not self.files:
-                return Study(plan, str(self.path))
-            return Study(plan, f"{self.path}, as its files ({files}) are gone", again)
+            return Study(plan, f"{self.path}, as its files ({files}) are gone", options, again)
         of_files = Study.of_files(Plan.from_files(self.files, self.results))
         if of_files.name != self.about["study"]:
-            return Study(plan, f"{self.path}, as {files} is study {of_files.name} now", again)
+            return Study(plan, f"{self.path}, as {files} is study {of_files.name} now", options, again)
         # Equal configurations need no digests of thousands of recipes to be known as one study.
         if _with_paths(of_files.plan) == self.about["config"] or of_files.plan.study.digest == plan.study.digest:
             return of_files
-        with_config = f"{of_files.options} --config KEY=VALUE, as it was started"
-        return Study(plan, f"{self.path}, which is {of_files.label} with other values", with_config)
+        with_config = "with --config and the values that it was started with"
+        return Study(plan, f"{self.path}, which is {of_files.label} with other values", options, with_config)
+
+
+def _options(files: tuple[Path, ...]) -> tuple[str, ...]:
+    """The arguments of Snakemake that name the study in these files."""
+    return () if files == (DEFAULT,) else ("--configfile", *map(str, files))
 
 
 def _plain(value: Any) -> Any:

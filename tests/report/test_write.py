@@ -114,7 +114,7 @@ def test_the_command_says_what_is_missing_and_what_it_can_do(
     (study.folder / "tables" / "main.csv").unlink()
 
     assert main(["report"]) == 1
-    assert "Make them: snakemake --cores all. With --partial" in capsys.readouterr().err
+    assert "Make them: snakemake --cores all\nWith --partial" in capsys.readouterr().err
     assert main(["report", "--partial"]) == 0
     page = Path("results/small/tables/partial/report.html")
     assert capsys.readouterr().out == f"Report: {page} (open it in a browser)\n"

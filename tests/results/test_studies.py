@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import time
@@ -237,7 +238,36 @@ def test_a_study_whose_file_names_another_one_now_is_told_so(here: Here) -> None
 
     assert record.study.name == "small"
     assert record.study.label.endswith("as config/config.yaml is study renamed now")
-    assert record.study.command.endswith("with its configuration in config/config.yaml again")
+    assert record.study.remedy() == "snakemake --cores all (with its configuration in config/config.yaml again)"
+
+
+def test_the_command_to_make_a_study_can_be_pasted(here: Here) -> None:
+    config = altered({"study": "mine"})
+    file = written(Path("my study.yaml"), config)
+    note_study(here.plan_of(file))
+    file.unlink()
+
+    command = "snakemake --cores all --configfile 'my study.yaml'"
+    note = "(with its configuration in my study.yaml again)"
+    assert here("show", "mine", code=1).endswith(f"Make them: {command} {note}\n")
+    replaced = here.default().study.write(here.paths.recipes)
+    here.study.config.unlink()
+    (here.paths.studies / "small.json").unlink()
+    refused = here("report", "--study", "mine", replaced, code=1)
+    assert refused.endswith(f"Write the page of that one: {command} -- report {note}\n")
+
+    written(file, config)
+    assert "report" in here.study.run(*shlex.split(f"{command} -n -- report")).stdout, "the advice, followed"
+
+
+def test_the_command_of_a_study_with_other_values_names_no_value_to_fill_in(here: Here) -> None:
+    note_study(Plan.from_config(altered({"seeds": [0, 2]}), ["config/config.yaml"]))
+
+    _, study = known_studies(here.paths)
+    assert study.command() == "snakemake --cores all"
+    assert study.remedy("report") == (
+        "snakemake --cores all -- report (with --config and the values that it was started with)"
+    )
 
 
 def test_a_record_that_this_version_does_not_take_says_how_to_give_it_up(here: Here) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -21,17 +22,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AnyRecord = TypeVar("AnyRecord", bound=Mapping[str, Any])
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a file that cannot grow, sometimes with the name of the file that is copied."""
 
 
 @contextmanager
 def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     """A temporary path next to `path`; on success it is flushed to disk and renamed, on failure removed.
 
-    Not `durable` is what costs nothing to make again: after a power failure it may be empty. The umask decides who may
-    read and write the file, as for any other.
+    Not `durable` is what costs nothing to make again: after a power failure it may be empty or missing. The umask
+    decides who may read and write the file, as for any other.
 
     Raises:
-        CollabpipeError: the disk is full or the folder cannot be written.
+        CollabpipeError: the disk is full, the folder cannot be written, or what is copied cannot be read.
     """
     temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.part"
     try:
@@ -45,10 +48,27 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
+        if durable:
+            flush_folder(path.parent)
     except OSError as error:
+        named = error.filename
+        if isinstance(named, str) and Path(named) not in (path, temporary) and error.errno not in FULL:
+            raise unreadable(named, error) from error
         raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder to disk, so that a rename in it outlives a power failure."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the file system knows no such thing
+            raise
+    finally:
+        os.close(opened)
 
 
 def expand_user(path: str) -> Path:
@@ -178,20 +198,27 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+def link(source: Path, target: Path, again: bool = True, durable: bool = True) -> None:
+    """Put `source` at `target` atomically: as a hard link, or a copy where that cannot be.
+
+    Not `again`: a file that is linked elsewhere already is copied.
+    """
+    with atomic_path(target, durable) as temporary:
+        if again or source.stat().st_nlink == 1:
+            temporary.unlink()
+            with suppress(OSError):
+                temporary.hardlink_to(source)
+                return
+        shutil.copyfile(source, temporary)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Put `source` at `target` atomically, with the time of now: as a hard link, or a copy where that cannot be.
 
     Links share one time: a file that is linked elsewhere already is copied, so that touching one leaves the other.
     """
-    if not (target.exists() and target.samefile(source)):
-        with atomic_path(target) as temporary:
-            temporary.unlink()
-            try:
-                if source.stat().st_nlink > 1:
-                    raise OSError
-                temporary.hardlink_to(source)
-            except OSError:
-                shutil.copyfile(source, temporary)
+    if not (target.exists() and source.exists() and target.samefile(source)):
+        link(source, target, again=False)
     try:
         os.utime(target)
     except OSError as error:

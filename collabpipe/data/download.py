@@ -15,6 +15,7 @@ from typing import IO
 
 from collabpipe.catalogue.sources import SourceFile
 from collabpipe.common.errors import CollabpipeError, unwritable
+from collabpipe.common.files import flush_folder
 from collabpipe.common.progress import Progress
 from collabpipe.data.raw import WrongSum, verify
 
@@ -82,6 +83,7 @@ def download(file: SourceFile, addresses: Sequence[str], accept: Mapping[str, st
             try:
                 transfer.run()
                 part.replace(target)
+                flush_folder(target.parent)
                 return
             except (Unreachable, WrongSum) as error:
                 failures.append(str(error))

@@ -6,8 +6,7 @@ folder holds a half-finished result, such as the state that a killed training co
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
-from collabpipe.common.files import atomic_path, file_digest, link_or_copy, read_json, write_json
+from collabpipe.common.files import file_digest, link, link_or_copy, read_json, write_json
 from collabpipe.host.writer import DRAFTS, LOCK, Writer, claimed_elsewhere, writing
 from collabpipe.plan.file_names import RESULT_FILE
 from collabpipe.plan.record_types import Exchange, Stored
@@ -80,7 +79,8 @@ class Store:
         try:
             with FileLock(folder / LOCK).acquire(blocking=False):
                 if not (folder / RESULT_FILE).exists() and not claimed_elsewhere(folder):
-                    _link(files, source, folder)
+                    for name in files:
+                        link(source / name, folder / name, durable=False)
                     write_json(folder / RESULT_FILE, {**about, "key": key, "files": dict(files)}, durable=False)
         except Timeout:
             return  # another process is making it
@@ -90,8 +90,10 @@ class Store:
         folder = self.folder(key)
         path = folder / RESULT_FILE
         promised = read_json(path)["files"] if path.exists() else {}
-        same = [name for name, digest in files.items() if promised.get(name) == digest and (folder / name).exists()]
-        _link((name for name in same if not (folder / name).samefile(source / name)), source, folder)
+        for name, digest in files.items():
+            ours, theirs = folder / name, source / name
+            if promised.get(name) == digest and ours.exists() and not ours.samefile(theirs):
+                link(theirs, ours, durable=False)
 
     def exchange(self, key: str, files: Mapping[str, Path], about: Mapping[str, Any]) -> None:
         """Replace the result's files of the same names by `files`. The result stays complete at every moment."""
@@ -111,14 +113,3 @@ class Store:
         """Link the result's files into `target`."""
         for name in result["files"]:
             link_or_copy(self.folder(key) / name, target / name)
-
-
-def _link(names: Iterable[str], source: Path, target: Path) -> None:
-    """Put links to the files in `source`, or copies, in the place of those in `target`: each file as a whole."""
-    for name in names:
-        with atomic_path(target / name, durable=False) as temporary:
-            temporary.unlink()
-            try:
-                temporary.hardlink_to(source / name)
-            except OSError:
-                shutil.copyfile(source / name, temporary)

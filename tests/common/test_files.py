@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -107,6 +108,35 @@ def test_written_files_can_be_read_by_everybody(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "x")
 
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_cannot_be_read_while_another_is_written_is_told(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+
+    def read() -> None:
+        with atomic_path(target):
+            raise OSError(errno.EIO, "Input/output error", str(source))
+
+    with pytest.raises(CollabpipeError, match=f"^{source}: cannot be read: Input/output error"):
+        read()
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_rename_outlives_a_power_failure_if_that_is_asked_for(
+    durable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[tuple[str, list[str]]] = []
+
+    def fsync(opened: int) -> None:
+        flushed.append((str(Path(f"/proc/self/fd/{opened}").readlink()), listing(tmp_path)))
+        if len(flushed) == 2:
+            raise OSError(errno.EINVAL, "a folder of a file system that flushes none")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "a.txt", "x", durable)
+
+    assert listing(tmp_path) == ["a.txt"]
+    assert [(name, there) for name, there in flushed[1:]] == ([(str(tmp_path), ["a.txt"])] if durable else [])
 
 
 # --- a full disk ------------------------------------------------------------------------------------------------------
@@ -274,11 +304,20 @@ def test_two_places_of_one_result_keep_times_of_their_own(tmp_path: Path) -> Non
 def test_a_missing_source_is_told_and_the_target_stays(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("old")
 
-    with pytest.raises((CollabpipeError, FileNotFoundError), match="none"):
-        link_or_copy(tmp_path / "none", tmp_path / "target")
+    for target in ("target", "other"):
+        with pytest.raises(CollabpipeError) as caught:
+            link_or_copy(tmp_path / "none", tmp_path / target)
 
+        assert str(caught.value).startswith(f"{tmp_path / 'none'}: cannot be read: No such file or directory. ")
     assert listing(tmp_path) == ["target"]
     assert (tmp_path / "target").read_text() == "old"
+
+
+def test_a_copy_that_does_not_fit_on_the_disk_is_told_as_the_target(small_disk: Path, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"x" * 100_000)
+
+    with pytest.raises(CollabpipeError, match=r"cannot write .*/target: No space left on device"):
+        link_or_copy(tmp_path / "source", small_disk / "target")
 
 
 # --- JSON and digests -------------------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from itertools import product
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, Field, SerializeAsAny, ValidationError, model_validator
 
@@ -15,6 +15,8 @@ from collabpipe.methods.base import Kind
 Model = TypeVar("Model", bound=Strict)
 Axes = dict[tuple[str, ...], list[Any]]
 """Lists of values, by key or by key and name below it."""
+SEVERAL = (list, tuple, set, frozenset, Sequence, Set)
+"""The types of values that a configuration writes as a list."""
 MOST_CANDIDATES = 100
 HINT = "one value, or a list together with select: {on: validation, seeds: [...]}"
 
@@ -122,13 +124,18 @@ def _axes(keys: Mapping[str, Any], model: type[Kind]) -> Axes:
     axes: Axes = {}
     for key, value in keys.items():
         field = model.model_fields.get(key)
-        if field is None or "tuple" in str(field.annotation):
+        if field is None or takes_several(field.annotation):
             continue
         if isinstance(value, Mapping):
             axes.update({(key, str(name)): inner for name, inner in value.items() if isinstance(inner, list) and inner})
         elif isinstance(value, list) and value:
             axes[(key,)] = value
     return axes
+
+
+def takes_several(annotation: Any) -> bool:
+    """Whether a list can be one value of a key with this type."""
+    return (get_origin(annotation) or annotation) in SEVERAL or any(map(takes_several, get_args(annotation)))
 
 
 def _with(keys: dict[str, Any], values: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:

@@ -46,13 +46,10 @@ def decide(asked: Asked, dataset: str, network: str, paths: Paths) -> tuple[Aske
     try:
         methods = read_methods(definitions)
         composition = compose(methods, method, asked.undecided.stages)
+        if unfit := problem(composition, asked.network.stages):
+            raise unfit.wrong(asked.network.kind)
     except Wrong as wrong:
         raise CollabpipeError(f"{method}: what was chosen does not go together. {TOGETHER} Here: {wrong}") from wrong
-    unfit = problem(composition, asked.network.stages)
-    if unfit:
-        raise CollabpipeError(
-            f"{method}: what was chosen does not go together. {TOGETHER} Here: {unfit[0]} {unfit[1]}."
-        )
     update: dict[str, Any] = {"composition": composition, "undecided": None}
     if isinstance(asked, TrainRecipe):
         update["training"] = asked.training.model_copy(update=own_training(methods, method))

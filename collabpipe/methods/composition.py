@@ -8,11 +8,12 @@ the short form of a configuration; `collabpipe.model.method` runs it. The famili
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, SerializeAsAny
 
-from collabpipe.common.validation import Fraction, Positive, ProperFraction, Strict, Weight
+from collabpipe.common.validation import Fraction, Positive, ProperFraction, Strict, Weight, Wrong
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from collabpipe.model.networks import StagedNetwork
     from collabpipe.model.terms.base import Step, TermLoss
 
-Problem = tuple[str, str, tuple[str, ...]]
-"""What does not fit a network: the key, the value and what is allowed."""
 Views = Literal["same", "independent"]
 """One augmented image for all heads, or one per head."""
 Pattern = Literal["hierarchical", "simple", "instances"]
@@ -30,6 +29,18 @@ Ramp = Annotated[float, Field(ge=0.0, le=1.0)]
 """The share of training over which a weight rises from 0; 0: no ramp."""
 COSTLESS = "costless"
 """Marks a field that changes neither the operations nor the memory of a step: all its values cost the same."""
+
+
+class Problem(NamedTuple):
+    """What does not fit a network."""
+
+    key: str
+    value: str
+    allowed: tuple[str, ...]
+
+    def wrong(self, network: str, place: Sequence[object] = ()) -> Wrong:
+        """What to raise, or to say, of a network of that kind."""
+        return Wrong(self.value, self.allowed, f"{self.key} for network {network}", place)
 
 
 class Passes(Strict):
@@ -128,26 +139,27 @@ def problem(composition: Composition, stages: tuple[str, ...]) -> Problem | None
     passes = composition.passes
     found = _problem_of_passes(passes, stages)
     if found is None and composition.label.loss == "gjs" and equal_heads(passes):
-        found = "drop", "0.0", DISTINCT
+        found = Problem("drop", "0.0", DISTINCT)
     problems = (term.problem(passes, stages) for term in composition.terms)
-    return found or next((one for one in problems if one is not None), None)
+    # A plugin's term may return a plain tuple.
+    return found or next((Problem(*one) for one in problems if one is not None), None)
 
 
 def _problem_of_passes(passes: Passes | Branches, stages: tuple[str, ...]) -> Problem | None:
     places = ("input", *stages, "classifier")
     if isinstance(passes, Passes):
         if passes.split not in places:
-            return "split", passes.split, places
+            return Problem("split", passes.split, places)
         if passes.views == "independent" and passes.split != "input":
-            return "split", f"{passes.split} (independent views need two whole passes)", ("input",)
+            return Problem("split", f"{passes.split} (independent views need two whole passes)", ("input",))
         return None
     for split in passes.splits:
         if split not in places[:-1]:
-            return "splits", split, places[:-1]
+            return Problem("splits", split, places[:-1])
     heads = math.prod(passes.splits.values())
     if heads != passes.heads:
         makes = f"{', '.join(passes.splits)} (gives {heads} heads)"
-        return "splits", makes, (f"as many splits as give {passes.heads} heads",)
+        return Problem("splits", makes, (f"as many splits as give {passes.heads} heads",))
     return None
 
 
@@ -155,9 +167,10 @@ def problem_of_taps(taps: tuple[str, ...], allowed: tuple[str, ...]) -> Problem 
     """What is wrong with the stages that a term taps; None if all are allowed."""
     wrong = [tap for tap in taps if tap not in allowed]
     if wrong:
-        return "taps", wrong[0], allowed
+        return Problem("taps", wrong[0], allowed)
     if not taps:
-        return "taps", "[]", allowed or ("stages behind an earlier split: here no stage runs more than once",)
+        none = ("stages behind an earlier split: here no stage runs more than once",)
+        return Problem("taps", "[]", allowed or none)
     return None
 
 

@@ -40,7 +40,8 @@ class IntermediateTerm(Term):
             return problem_of_taps(self.taps, stages)
         found = problem_of_taps(self.taps, downstream(passes, stages))
         if found is None and equal_stages(passes):
-            found = "channel_drop", "0.0", ("a rate above 0, or independent views: without either all heads are equal",)
+            allowed = ("a rate above 0, or independent views: without either all heads are equal",)
+            return Problem("channel_drop", "0.0", allowed)
         return found
 
     def under(self, passes: Passes | Branches, stages: tuple[str, ...]) -> Self:

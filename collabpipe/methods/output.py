@@ -34,8 +34,8 @@ class AgreementTerm(Term):
     def problem(self, passes: Passes | Branches, stages: tuple[str, ...]) -> Problem | None:
         """One head has nothing to agree with, equal heads agree already."""
         if passes.heads < 2:
-            return "heads", str(passes.heads), ("2 or more: one head agrees with itself",)
-        return ("drop", "0.0", DISTINCT) if equal_heads(passes) else None
+            return Problem("heads", str(passes.heads), ("2 or more: one head agrees with itself",))
+        return Problem("drop", "0.0", DISTINCT) if equal_heads(passes) else None
 
 
 class Output(VirtualHeads):

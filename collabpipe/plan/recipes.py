@@ -19,7 +19,7 @@ from collabpipe.catalogue.stages import Stages
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import json_digest, read_record, write_json
 from collabpipe.common.plugins import activate_copies, write_copies
-from collabpipe.common.validation import Strict, Wrong, explain
+from collabpipe.common.validation import Strict, explain
 from collabpipe.methods.composition import problem
 from collabpipe.methods.registry import AnyComposition, read_composition
 from collabpipe.settings.data import NAME, NoiseSettings, Quality, SourceName
@@ -192,8 +192,7 @@ class TrainRecipe(Recipe):
         """A recipe written by hand is held to what a configuration is held to."""
         found = problem(self.composition, self.network.stages)
         if found:
-            key, value, allowed = found
-            raise Wrong(value, allowed, key, ("composition",))
+            raise found.wrong(self.network.kind, ("composition",))
         return self
 
     def key(self, inputs: Mapping[str, str]) -> str:

@@ -132,8 +132,7 @@ class Settings(Strict):
     def _fits(self, composition: Composition, name: str, network: NetworkSettings) -> None:
         found = problem(composition, network.stages)
         if found:
-            key, value, allowed = found
-            raise Wrong(value, allowed, f"{key} for network {network.kind}", ("methods", name, key))
+            raise found.wrong(network.kind, ("methods", name, found.key))
         # Independent views of images that are neither cropped nor flipped are one view.
         still = [other for other, data in self.datasets.items() if not (data.crop or data.flip)]
         passes = composition.passes

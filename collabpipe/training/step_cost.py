@@ -251,10 +251,8 @@ def _check(entries: Sequence[Entry]) -> None:
         if (entry.network, entry.method) in seen:
             raise CollabpipeError(f"{place} is to be measured twice. Give each method a name of its own.")
         seen.add((entry.network, entry.method))
-        found = problem(entry.composition, entry.settings.stages)
-        if found:
-            key, value, allowed = found
-            raise CollabpipeError(f"{place}: {key} {value} does not fit {entry.settings.kind}. Allowed: {allowed}.")
+        if found := problem(entry.composition, entry.settings.stages):
+            raise CollabpipeError(f"{place}: {found.wrong(entry.settings.kind)}")
 
 
 def _count(subject: Subject) -> dict[str, int]:

@@ -428,6 +428,17 @@ def test_an_edited_choice_is_refused(edited: str, bench: Bench) -> None:
     assert "Choose again: collabpipe choose RECIPE." in str(caught.value)
 
 
+def test_a_choice_that_does_not_fit_the_network_is_told_with_what_is_allowed(bench: Bench) -> None:
+    choice = bench.choose("kernel", 0.1, 0.2, 0.3)
+    definition = choice["definition"] | {"heads": 2, "split": "stage9"}
+    path = bench.paths.choice("digits", "symmetric-0.5", "resnet8", "kernel")
+    write_json(path, choice | {"definition": definition, "digest": json_digest(definition)})
+
+    allowed = "split for network resnet8 'stage9' is not allowed. Allowed: input, stage1, stage2, .*classifier"
+    with pytest.raises(CollabpipeError, match=f"kernel: what was chosen does not go together. .* Here: {allowed}"):
+        bench.decided("kernel")
+
+
 def test_a_combination_takes_the_choices_of_all_its_members(tmp_path: Path) -> None:
     methods = {
         "output": {"split": "stage2", "drop": [0.2, 0.6], "select": SELECT},

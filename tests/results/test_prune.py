@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from rich.filesize import decimal
 
 from collabpipe.cli import main
 from collabpipe.common.files import read_json
+from collabpipe.host.results_lock import only_process
 from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.prune import freed_bytes, remove, unasked
 from collabpipe.results.store import Store
-from collabpipe.results.studies import studies_in
+from collabpipe.results.studies import note_study, studies_in
 from collabpipe.results.timestamps import settle
 from tests import searches
 from tests.workspaces import REPOSITORY, SMALL, Workspace, altered, key_of
@@ -272,6 +274,24 @@ def test_of_two_studies_each_keeps_its_results_while_it_is_named(study: Workspac
     prune(study, "config/config.yaml", "--remove")
     assert study.trainings() == own
     assert NOTHING in study.snakemake("-n").stdout
+
+
+def test_what_is_planned_until_pruning_has_the_results_for_itself_stays(
+    study: Workspace, prune: Prune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.configure(altered({"seeds": [0]}))
+    assert "/seed1\n" in prune(study)
+
+    @contextmanager
+    def planned_before(root: Path, work: str) -> Iterator[None]:
+        note_study(Plan.from_config(altered({"seeds": [0, 1]}), ["config/config.yaml"]))
+        with only_process(root, work):
+            yield
+
+    monkeypatch.setattr("collabpipe.cli.prune.only_process", planned_before)
+    before = everything(study)
+    assert prune(study, "--remove").startswith("Everything here is asked for by ")
+    assert everything(study) == before
 
 
 def test_results_that_two_methods_share_stay_while_one_of_them_is_asked_for(study: Workspace, prune: Prune) -> None:

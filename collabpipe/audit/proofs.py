@@ -6,10 +6,14 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, is_sealed, read_record, record_of
+
+Outcome = Literal["proven", "missing", "out of date", "broken"]
+"""What came of a check."""
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 class Broken(Exception):
@@ -28,6 +32,15 @@ class Check:
     files: Sequence[Path]
     record: Path
     prove: Callable[[], None]
+
+    def outcome(self) -> tuple[Outcome, list[str]]:
+        """What came of it, and what is wrong with an artefact that is out of date or broken."""
+        if not self.is_there:
+            return "missing", []
+        found = self.broken()
+        if found is None:
+            return "proven", []
+        return "out of date" if isinstance(found, Stale) else "broken", [str(found)]
 
     def broken(self) -> Broken | None:
         """What is wrong with the artefact, None if nothing is."""

@@ -21,7 +21,6 @@ from collabpipe.audit.dvc import (
     stage_names,
     where_dvc_works,
 )
-from collabpipe.audit.proofs import Stale
 from collabpipe.audit.verify import Verifier
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, read_json
@@ -72,15 +71,17 @@ def restore(plans: Sequence[Plan], remote: str | None, stages: Sequence[str], pu
 
 def _prove(plan: Plan, found: Restored) -> None:
     for check in Verifier(plan, "sums").checks():
-        wrong = check.broken() if check.is_there else None
-        if isinstance(wrong, Stale):
-            found.stale.append(str(wrong))
-        elif wrong:
-            found.removed.append(str(wrong))
+        outcome, wrong = check.outcome()
+        if outcome == "proven":
+            found.proven[check.kind] += 1
+        elif outcome == "missing":
+            found.missing[check.kind] += 1
+        elif outcome == "out of date":
+            found.stale += wrong
+        else:
+            found.removed += wrong
             for file in check.files:
                 file.unlink(missing_ok=True)
-        else:
-            (found.proven if check.is_there else found.missing)[check.kind] += 1
 
 
 def _pull(results: Path, remote: str | None, stages: Sequence[str], force: bool) -> None:

@@ -15,6 +15,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.results.studies import Study, study_asked_for
 
 if TYPE_CHECKING:
+    from collabpipe.audit.proofs import Outcome
     from collabpipe.audit.verify import Verifier
 
 
@@ -38,22 +39,19 @@ def show_proofs(verifier: Verifier, study: Study) -> None:
     Raises:
         CollabpipeError: not everything is proven; the message names the first break and lists the others.
     """
-    from collabpipe.audit.proofs import Stale
+    from collabpipe.audit.proofs import OUTCOMES
 
-    counts: dict[str, Counter[str]] = {}
-    wrong: dict[str, list[str]] = {"broken": [], "out of date": []}
+    counts: dict[str, Counter[Outcome]] = {}
+    wrong: dict[Outcome, list[str]] = {outcome: [] for outcome in OUTCOMES}
     for check in verifier.checks():
-        found = check.broken() if check.is_there else None
-        outcome = "out of date" if isinstance(found, Stale) else "broken" if found else "proven"
-        counts.setdefault(check.kind, Counter())[outcome if check.is_there else "missing"] += 1
-        if found:
-            wrong[outcome].append(str(found))
-    outcomes = ("proven", "missing", *wrong)
+        outcome, faults = check.outcome()
+        counts.setdefault(check.kind, Counter())[outcome] += 1
+        wrong[outcome] += faults
     table = Table()
-    for column in ("", "asked for", *outcomes):
+    for column in ("", "asked for", *OUTCOMES):
         table.add_column(column, justify="right" if column else "left")
     for kind, of_kind in counts.items():
-        table.add_row(kind, str(of_kind.total()), *(str(of_kind[outcome]) for outcome in outcomes))
+        table.add_row(kind, str(of_kind.total()), *(str(of_kind[outcome]) for outcome in OUTCOMES))
     print(f"study {study.name} ({study.label})")  # a table's title would be folded at its width
     console().print(table)
     messages = []

@@ -15,7 +15,7 @@ from collabpipe.analysis.figures.write import write_figures
 from collabpipe.analysis.runs import read_runs
 from collabpipe.analysis.tables import read_costs, write_tables
 from collabpipe.analysis.verdicts import NOTE
-from collabpipe.audit.proofs import Stale
+from collabpipe.audit.proofs import OUTCOMES, Outcome
 from collabpipe.audit.verify import Verifier
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, read_json, sealed, write_json, write_text
@@ -30,7 +30,6 @@ from collabpipe.results.state import State, look
 from collabpipe.results.studies import Study
 from collabpipe.results.study_artefacts import Report
 
-OUTCOMES = ("proven", "missing", "out of date", "broken")
 CITATION = HERE / "CITATION.cff"
 
 
@@ -117,15 +116,14 @@ def _about(study: Study, state: State, runs: Runs, folders: tuple[Path, Path] | 
     }
 
 
-def proven(study: Study) -> tuple[dict[str, Counter[str]], list[str]]:
+def proven(study: Study) -> tuple[dict[str, Counter[Outcome]], list[str]]:
     """How many artefacts of each kind belong to their recipes by the sums of their files, and what is wrong."""
-    counts: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[Outcome]] = {}
     wrong = []
     for check in Verifier(study.plan, "sums").checks():
         if check.kind == "report":
             continue
-        found = check.broken() if check.is_there else None
-        outcome = "out of date" if isinstance(found, Stale) else "broken" if found else "proven"
-        counts.setdefault(check.kind, Counter())[outcome if check.is_there else "missing"] += 1
-        wrong += [str(found)] if found else []
+        outcome, faults = check.outcome()
+        counts.setdefault(check.kind, Counter())[outcome] += 1
+        wrong += faults
     return counts, wrong

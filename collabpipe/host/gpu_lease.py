@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from collabpipe.common.errors import CollabpipeError
+from collabpipe.host.filesystem import NETWORK, file_system
 from collabpipe.host.gpus import MASK, find_gpus, given_by_slurm, hides_all, visible_devices
 
 FOLDER = "COLLABPIPE_LEASES"
@@ -27,8 +28,6 @@ FOLDER = "COLLABPIPE_LEASES"
 
 # Not tempfile.gettempdir(): TMPDIR is often a user's or a job's own, and jobs that do not meet share devices.
 DEFAULT_FOLDER = "/tmp/collabpipe-leases"  # noqa: S108
-NETWORK = {"afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3"}
-"""File systems that are shared between hosts, as /proc/self/mountinfo calls them."""
 
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 2.0
@@ -190,7 +189,7 @@ def _folder() -> Iterator[int]:
             path.mkdir(0o1777, exist_ok=True)  # as /tmp: everyone makes files, nobody removes another's
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            if (kind := _file_system(folder)) in NETWORK:
+            if (kind := file_system(path)) in NETWORK:
                 raise CollabpipeError(
                     f"{path} is on a network file system ({kind}), where other hosts' leases would count as this "
                     f"host's. Set {FOLDER} to a folder on a local disk, the same for all jobs of this host."
@@ -204,18 +203,6 @@ def _folder() -> Iterator[int]:
             f"{where}: no GPU can be leased ({error.strerror}). All users of this host lease through that folder: it "
             f"needs mode 1777, and plain files of mode 666 in it. Or set {FOLDER} to another one for all of them."
         ) from error
-
-
-def _file_system(folder: int) -> str:
-    """The kind of file system that a folder is on; empty if the kernel does not tell."""
-    device = os.fstat(folder).st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    with suppress(FileNotFoundError):
-        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-            mount, _, source = line.partition(" - ")
-            if mount.split()[2] == number:
-                return source.split()[0]
-    return ""
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from collabpipe.cli.doctor.findings import Finding, failure, ok, warning
 from collabpipe.common.counts import counted
 from collabpipe.common.whereabouts import commit
-from collabpipe.host.gpu_lease import NETWORK
+from collabpipe.host.filesystem import NETWORK, file_system
 from collabpipe.host.results_lock import linked
 from collabpipe.settings.study import load_settings
 
@@ -203,19 +203,6 @@ def _shares_blocks(source: int, folder: Path) -> bool:
         except OSError:
             return False
         return True
-
-
-def file_system(folder: Path) -> str:
-    """The kind of file system that a folder is on; empty if the kernel does not tell."""
-    mounts = Path("/proc/self/mountinfo")
-    kinds: dict[Path, str] = {}
-    if mounts.exists():
-        for line in mounts.read_text(encoding="utf-8").splitlines():
-            mount, _, source = line.partition(" - ")
-            point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mount.split()[4])
-            kinds[Path(point)] = source.split()[0]
-    resolved = folder.resolve()
-    return next((kinds[path] for path in (resolved, *resolved.parents) if path in kinds), "")
 
 
 def check_git() -> list[Finding]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
-import random
 import re
+import secrets
 import stat
 import sys
 import threading
@@ -96,7 +96,7 @@ def _wait(devices: Sequence[str], jobs: int) -> str:
         if time.monotonic() >= speak:
             _say("\n  ".join([f"waiting for one of {len(devices)}, after {time.monotonic() - started:.0f} s:", *taken]))
             speak = time.monotonic() + REMIND_SECONDS
-        time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
+        time.sleep(POLL_SECONDS * secrets.SystemRandom().uniform(0.5, 1.5))
     _say(f"leased {taken}")
     return taken
 

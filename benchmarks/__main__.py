@@ -13,9 +13,11 @@ import time
 import traceback
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from benchmarks.report import as_record, table, write
 from benchmarks.rounds import Context, Row
-from collabpipe.common.files import write_json
+from collabpipe.common.files import read_json, write_json
 
 SECTIONS = {
     "input": "Input pipeline",
@@ -46,6 +48,12 @@ def measure(name: str, context: Context) -> list[Row]:
     return rows
 
 
+def earlier(path: Path | None, device: str) -> dict[str, list[Row]]:
+    """The sections that the file for programs holds already, if they were measured on such a device."""
+    found = read_json(path) if path and path.exists() else {}
+    return TypeAdapter(dict[str, list[Row]]).validate_python(found["sections"] if found.get("device") == device else {})
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -63,13 +71,18 @@ def main() -> None:
         if not torch.cuda.is_available():
             sys.exit("--device cuda: torch sees no GPU here. Use --device cpu.")
     started = time.perf_counter()
-    sections: dict[str, list[Row]] = {}
+    sections = earlier(asked.json, asked.device)
     for name in asked.only:
         print(f"{SECTIONS[name]} …", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             context = Context(asked.device, asked.seconds, Path(folder), asked.batch_size, asked.width)
             sections[SECTIONS[name]] = measure(name, context)
         print(table(sections[SECTIONS[name]]), file=sys.stderr, flush=True)
+        keep(asked, sections, started)
+
+
+def keep(asked: argparse.Namespace, sections: dict[str, list[Row]], started: float) -> None:
+    """Write what is measured so far: a machine that is taken back leaves it."""
     command = f"python -m benchmarks --device {asked.device} --seconds {asked.seconds:g}"
     sized = f"batches of {asked.batch_size}, networks of width {asked.width}"
     minutes = (time.perf_counter() - started) / 60

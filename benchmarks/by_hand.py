@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +26,9 @@ from collabpipe.settings.training import ExecutionSettings
 ROUNDS = 4
 """Trainings that a process is given at a time, per thread: its threads need not wait for the slowest of each round."""
 
+KEEP_SECONDS = 300.0
+"""Between two calls that keep what is there already."""
+
 
 @dataclass
 class Worked:
@@ -40,13 +45,23 @@ class Worked:
         return 3600 * self.trained / self.seconds if self.seconds else 0.0
 
 
-def train_and_evaluate(recipes: list[Path], paths: Paths, execution: ExecutionSettings, threads: int) -> str:
-    """In a process of its own: train the recipes, so many at the same time, and evaluate runs; returns what failed."""
-    from collabpipe.host.signals import Interruption
+def train_and_evaluate(
+    recipes: list[Path], paths: Paths, execution: ExecutionSettings, threads: int, end: float
+) -> str:
+    """In a process of its own: train the recipes, so many at the same time, and evaluate runs; returns what failed.
+
+    At `end` (time.monotonic, which all processes of a host share) trainings save their states and stop.
+    """
+    from collabpipe.host.signals import Interrupted, Interruption
     from collabpipe.jobs.evaluate import evaluate
     from collabpipe.jobs.train import train
 
     interruption = Interruption()
+    timer = threading.Timer(
+        min(end - time.monotonic(), threading.TIMEOUT_MAX), setattr, (interruption, "caught", signal.SIGTERM)
+    )
+    timer.daemon = True
+    timer.start()
 
     def work(recipe: TrainRecipe) -> None:
         train(recipe, paths, execution, interruption)
@@ -57,6 +72,10 @@ def train_and_evaluate(recipes: list[Path], paths: Paths, execution: ExecutionSe
         for_each(recipes, TrainRecipe, work, threads)
     except CollabpipeError as error:
         return str(error)
+    except Interrupted:
+        return ""
+    finally:
+        timer.cancel()
     return ""
 
 
@@ -69,11 +88,20 @@ class StudyByHand:
         folders: where the files of a data set lie, by its source.
         processes: processes that train at the same time.
         threads: trainings that each of them runs at the same time.
+        keep: called now and then, to keep what is there already.
     """
 
-    def __init__(self, plan: Plan, end: float, folders: Mapping[str, Path], processes: int = 1, threads: int = 1):
+    def __init__(
+        self,
+        plan: Plan,
+        end: float,
+        folders: Mapping[str, Path],
+        processes: int = 1,
+        threads: int = 1,
+        keep: Callable[[], object] = lambda: None,
+    ):
         self.plan, self.end, self.folders = plan, end, folders
-        self.processes, self.threads = processes, threads
+        self.processes, self.threads, self.keep = processes, threads, keep
         self.execution = plan.settings.execution.model_copy(update={"jobs_per_gpu": processes, "save_seconds": 1e9})
         self.worked = Worked()
         self.waiting: dict[str, TrainRecipe] = {}
@@ -98,25 +126,32 @@ class StudyByHand:
         runs = sorted(self.plan.runs.values(), key=lambda recipe: recipe.run.seed)
         trainings = self.plan.candidates | {str(recipe.run): recipe for recipe in runs}
         self.waiting = {name: recipe for name, recipe in trainings.items() if name not in self.done}
+        kept = started
         with ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn")) as self.pool:
             self._choose()
             while self._start() or self.running:
                 self._collect()
                 self._choose()
+                if time.monotonic() - kept >= KEEP_SECONDS:
+                    self.keep()
+                    kept = time.monotonic()
         after = look(self.plan)
         self.worked.trained = len(after.trained - before.trained)
         self.worked.seconds = time.monotonic() - started
         self.worked.left = len(self.plan.trainings) - len(after.trained)
         if len(after.evaluated) == len(self.plan.runs) and not after.overhead and self._time_is_left():
             seconds = str(self.plan.settings.execution.overhead_seconds)
-            self._command("overhead", self.plan.overhead, "--seconds", seconds)
+            # In a process of its own: this one would keep its lease, for which the next study's processes would wait.
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+                self._command("overhead", self.plan.overhead, "--seconds", seconds, by=apart)
         return self.worked
 
-    def _command(self, name: str, recipe: Recipe, *options: str | Path) -> bool:
+    def _command(self, name: str, recipe: Recipe, *options: str | Path, by: Executor | None = None) -> bool:
         path = recipe.write(self.plan.paths.recipes)
         shared = isinstance(recipe, DataRecipe)  # data sets belong to no study
         paths = Paths(self.plan.results) if shared else self.plan.paths
-        done = main([name, str(path), *paths.options, *map(str, options)])
+        command = [name, str(path), *paths.options, *map(str, options)]
+        done = by.submit(main, command).result() if by else main(command)
         if done != 0:
             self.worked.failed.append(f"{name} {getattr(recipe, 'run', path.stem[:12])}")
         return done == 0
@@ -132,8 +167,11 @@ class StudyByHand:
             files = [recipe.write(self.plan.paths.recipes) for recipe in group]
             for recipe in group:
                 del self.waiting[str(recipe.run)]
-            asked = (files, self.plan.paths, self.execution, self.threads)
-            self.running[self.pool.submit(train_and_evaluate, *asked)] = group
+            asked = (files, self.plan.paths, self.execution, self.threads, self.end)
+            try:
+                self.running[self.pool.submit(train_and_evaluate, *asked)] = group
+            except BrokenExecutor:  # a process died, which is told; the next call goes on
+                return given
             given = True
         return given
 

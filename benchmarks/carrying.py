@@ -75,12 +75,15 @@ def pack(plan: Plan, folder: Path, stem: str) -> tuple[list[Path], int]:
     for name in state.trained & set(plan.candidates):
         thin(plan.candidates[name].run, paths, "none")
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(f"{stem}.*.tar.gz"):
-        old.unlink()
-    parts, left = _Parts(folder, stem), 0
-    for group in (*_small(plan, state), *_predictions(plan, state)):
-        left += not parts.add([(path, str(path.relative_to(paths.root))) for path in group if path.exists()])
-    parts.close()
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        parts, left = _Parts(Path(temporary), stem), 0
+        for group in (*_small(plan, state), *_predictions(plan, state)):
+            left += not parts.add([(path, str(path.relative_to(paths.root))) for path in group if path.exists()])
+        parts.close()
+        for old in folder.glob(f"{stem}.*.tar.gz"):
+            old.unlink()
+        for part in Path(temporary).iterdir():
+            part.replace(folder / part.name)
     return sorted(folder.glob(f"{stem}.*.tar.gz")), left
 
 

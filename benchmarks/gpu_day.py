@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -17,11 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.__main__ import SECTIONS
 from benchmarks.by_hand import StudyByHand
 from benchmarks.carrying import pack, take_over
 from benchmarks.report import machine
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_json, write_json, write_text
+from collabpipe.host.gpus import find_gpus
 from collabpipe.plan.file_names import OVERHEAD_MD
 from collabpipe.plan.plan import Plan
 
@@ -47,8 +50,8 @@ class Day:
         write_json(self.file, self.found)
         write_text(self.out / "page.md", page(self.found))
 
-    def run(self, name: str, *command: str | Path) -> str | None:
-        """Python with `command` until time is up; its whole output, or None if it did not end well."""
+    def run(self, name: str, *command: str | Path) -> int | None:
+        """Python with `command` until time is up; how it ended, or None where the time was up."""
         print(f"{name} …", file=sys.stderr, flush=True)
         log = self.out / f"{name}.log"
         left = max(1.0, self.end - time.monotonic())
@@ -59,7 +62,7 @@ class Day:
                 )
             except subprocess.TimeoutExpired:
                 return None
-        return log.read_text(encoding="utf-8") if done.returncode == 0 else None
+        return done.returncode
 
 
 def test(day: Day) -> None:
@@ -67,33 +70,41 @@ def test(day: Day) -> None:
     started = time.monotonic()
     # Most of a test is the host's work: several processes share the GPU where pytest-xdist is installed.
     workers = ["-n", str(min(6, os.cpu_count() or 1))] if importlib.util.find_spec("xdist") else []
-    passed = day.run("tests", "-m", "pytest", "-m", "gpu", "tests/gpu", "-q", "-rs", *workers) is not None
+    ended = day.run("tests", "-m", "pytest", "-m", "gpu", "tests/gpu", "-q", "-rfEs", *workers)
+    if ended is None:
+        return
     lines = (day.out / "tests.log").read_text(encoding="utf-8").splitlines() or ["no output"]
-    day.keep("tests", {"passed": passed, "said": lines[-1], "seconds": time.monotonic() - started})
+    day.keep("tests", {"passed": ended == 0, "said": lines[-1], "seconds": time.monotonic() - started})
 
 
 def benchmark(day: Day) -> None:
     """The benchmarks that a GPU enters, against their goals."""
-    target = day.out / "benchmarks.json"
-    options = ["--device", day.device, "--seconds", "3", "--only", *GPU_BENCHMARKS]
-    if day.run("benchmarks", "-m", "benchmarks", *options, "--out", day.out / "benchmarks.md", "--json", target):
-        day.keep("benchmarks", read_json(target)["sections"])
+    for section in GPU_BENCHMARKS:
+        found, target = day.found.get("benchmarks", {}), day.out / f"benchmarks-{section}.json"
+        if SECTIONS[section] in found or time.monotonic() > day.end:
+            continue
+        options = ["--device", day.device, "--seconds", "3", "--only", section]
+        files = ["--out", str(day.out / "benchmarks.md"), "--json", str(target)]
+        if day.run(f"benchmarks-{section}", "-m", "benchmarks", *options, *files) == 0:
+            day.keep("benchmarks", found | read_json(target)["sections"])
 
 
 def overhead(day: Day) -> None:
     """The overhead table at both sizes of images."""
-    folder, made = day.out / "overhead", []
-    for precision in ("float32", "bfloat16"):
-        options = ["--sizes", *SIZES, "--precision", precision, "--out", folder / precision]
-        if day.run(f"overhead-{precision}", "-m", "benchmarks.overhead", *options) is not None:
-            made += sorted((folder / precision).rglob(OVERHEAD_MD))
-    day.keep("overhead", [str(table.relative_to(day.out)) for table in made])
+    for precision, size in itertools.product(("float32", "bfloat16"), SIZES):
+        name = f"overhead-{precision}-{size}"
+        found, table = day.found.get("overhead", []), f"{name}/{OVERHEAD_MD}"
+        if table in found or time.monotonic() > day.end:
+            continue
+        options = ["--sizes", size, "--precision", precision, "--out", str(day.out / name)]
+        if day.run(name, "-m", "benchmarks.overhead", *options) == 0:
+            day.keep("overhead", [*found, table])
 
 
 def study(day: Day, config: Path, work: Path, folders: Mapping[str, Path], at_once: tuple[int, int]) -> None:
     """As much of a study as time allows, packed."""
     plan = Plan.from_files([config], work / config.stem)
-    worked = StudyByHand(plan, day.end, folders, *at_once).work()
+    worked = StudyByHand(plan, day.end, folders, *at_once, keep=lambda: pack(plan, day.out, config.stem)).work()
     packed, without = pack(plan, day.out, config.stem)
     day.keep(
         f"study {config.stem}",
@@ -112,8 +123,10 @@ def prices(day: Day, configs: Sequence[Path], work: Path, price: float) -> None:
     """Hours and price of each configuration on this device, from rates that are measured now."""
     from collabpipe.jobs.estimate import Estimator
 
-    rows: dict[str, Any] = {}
+    rows: dict[str, Any] = dict(day.found.get("prices", {}).get("of", {}))
     for config in configs:
+        if config.stem in rows:
+            continue
         if time.monotonic() > day.end:
             return
         try:
@@ -207,13 +220,17 @@ def main() -> None:
                 trained = f"{len(state.trained)} of {len(plan.trainings)} trainings"
                 print(f"{config}: {trained}, {len(state.evaluated)} of {len(plan.runs)} evaluations")
             return
+        if asked.device == "cuda" and not find_gpus():
+            sys.exit("gpu_day: there is no GPU here. --device cpu tries the command.")
         day = Day(asked.out, asked.minutes, asked.device)
         day.keep("machine", machine(asked.device))
-        for part, work in (("tests", test), ("benchmarks", benchmark), ("overhead", overhead)):
-            if part in asked.only and part not in day.found and time.monotonic() < day.end:
+        if "tests" in asked.only and "tests" not in day.found:
+            test(day)
+        for part, work in (("benchmarks", benchmark), ("overhead", overhead)):
+            if part in asked.only:
                 work(day)
-        if "prices" in asked.only and "prices" not in day.found:
-            every = sorted(file for file in Path("config").glob("*.yaml") if file.stem != "claims")
+        if "prices" in asked.only:
+            every = sorted(f for f in Path("config").glob("*.yaml") if not f.stem.endswith("claims"))
             prices(day, asked.presets if asked.presets is not None else every, asked.work, asked.price)
         if "studies" in asked.only:
             for config in asked.configs:

@@ -66,6 +66,7 @@ def whole_loop(
     network: str = "resnet18",
     method: str = "baseline",
     methods: Mapping[str, Mapping[str, object]] | None = None,
+    compiled: bool = False,
 ) -> Work:
     """Some steps of the engine's loop, an epoch's end where one comes."""
     settings = {
@@ -74,6 +75,7 @@ def whole_loop(
         "learning_rate": 1e-4,
         "batch_size": context.batch_size,
         "precision": precision,
+        "compile": compiled,
     }
     data = random_images(50 * context.batch_size)
     labels = clean_labels(np.arange(len(data.labels)), data)
@@ -146,15 +148,15 @@ def matrix_rate() -> float:
 def _against_peak(context: Context) -> list[Row]:
     """Operations a second of the engine's whole loop in bfloat16, against those of a large product of matrices."""
     rows, steps = [], 20
-    for size, kind in itertools.product((512, 128), ("resnet18", "vgg16")):
+    for size, kind, compiled in itertools.product((512, 128), ("resnet18", "vgg16"), (False, True)):
         rate = matrix_rate()
         entry = Entry(kind, NetworkSettings.model_validate({"kind": kind, "width": context.width}), "", Composition())
         flops = step_flops_and_parameters(entry, (3, 32, 32), 10, size)[0]
-        work = whole_loop(replace(context, batch_size=size), "bfloat16", steps, network=kind)
+        work = whole_loop(replace(context, batch_size=size), "bfloat16", steps, network=kind, compiled=compiled)
         seconds = statistics.median(in_turns({kind: work}, 1.0, wait=synchronise("cuda"))[kind]) / steps
         reached = flops / seconds
         note = f"{reached / 1e12:.0f} of {rate / 1e12:.0f} TFLOP/s; {size / seconds:,.0f} images/s"
-        what = f"operations a second, {kind}, bfloat16, batches of {size}"
+        what = f"operations a second, {kind}, bfloat16, {'compiled, ' * compiled}batches of {size}"
         goal = Goal("≥", 0.45) if size == 512 else None
         rows.append(Row(what, f"product of {PEAK_SIZE}³, in the same run", reached / rate, goal, note=note))
     return rows

@@ -27,8 +27,12 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With `-m gpu` no other tests are read: on a machine for these alone the others may lack their libraries."""
-    others = collection_path.suffix == ".py" and collection_path.parent.name != "gpu"
-    return True if config.option.markexpr == "gpu" and others else None
+    if config.option.markexpr != "gpu":
+        return None
+    here, gpu = Path(__file__).parent, Path(__file__).parent / "gpu"
+    # Folders too: a conftest.py is read when its folder is.
+    others = collection_path.is_relative_to(here) and not collection_path.is_relative_to(gpu)
+    return True if others and collection_path != here else None
 
 
 @pytest.fixture(scope="session")

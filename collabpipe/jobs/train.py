@@ -135,6 +135,8 @@ class Job:
     def _resume(self, training: Training, path: Path) -> None:
         from safetensors import SafetensorError, safe_open
 
+        from collabpipe.training.device import out_of_memory
+
         try:
             with safe_open(path, framework="pt") as file:
                 if file.metadata().get("key") != self.key:
@@ -142,6 +144,8 @@ class Job:
                 _check_device(path, file.metadata().get(DEVICE), training.device.type)
                 training.restore({k: file.get_tensor(k) for k in file.keys()}, file.metadata())  # noqa: SIM118
         except (SafetensorError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            if out_of_memory(error):
+                raise  # `enough_memory` tells it: the saved state is whole
             raise CollabpipeError(
                 f"{path}: this saved state cannot be read ({error}). Remove it; the training starts again."
             ) from error

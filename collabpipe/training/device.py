@@ -60,6 +60,12 @@ def _said(error: BaseException | None) -> Iterator[str]:
         error = error.__context__
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """What an error says of memory that was not enough; None if it says nothing of it."""
+    # A step that is being captured as a graph ends with another error, whose context this one is.
+    return next((said for said in _said(error) if any(words in said for words in OUT_OF_MEMORY)), None)
+
+
 @contextmanager
 def enough_memory(place: str) -> Iterator[None]:
     """Tell with remedies that the device's memory was not enough for what is done within, at `place`.
@@ -70,8 +76,7 @@ def enough_memory(place: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # A step that is being captured as a graph ends with another error, whose context this one is.
-        said = next((said for said in _said(error) if any(words in said for words in OUT_OF_MEMORY)), None)
+        said = out_of_memory(error)
         if said is None:
             raise
         why = said.splitlines()[0].removesuffix(".")

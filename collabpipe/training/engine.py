@@ -28,10 +28,18 @@ UNMEASURED = Measured(*(math.nan for _ in fields(Measured)))
 
 def compile_stages(network: StagedNetwork) -> None:
     """Have torch.compile fuse each stage's operations, in place; names of weights stay as they are."""
-    # Blocks of one class share code, and every shape of one, in training and in evaluation, is a version of it.
-    torch._dynamo.config.recompile_limit = 256
     for part in (network.stem, *network.stages.values()):
         part.compile(dynamic=False)
+
+
+def allow_versions() -> None:
+    """Let torch.compile hold as many versions of a layer as there are; for this thread alone, as torch has it.
+
+    Blocks of one class share code, and every shape of one, in training and in evaluation, is a version of it. Past its
+    limit torch would go on uncompiled and tell a log alone: to other weights.
+    """
+    torch._dynamo.config.recompile_limit = 256
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ class Training:
             self.stream = torch.cuda.Stream(device)
             self.numbers = torch.zeros(self.steps, 2, device=device)
             self.position = scalar(device, torch.long)
-            self.graphs = Graphs(self._step_on_device, self.generators.values(), self.stream)
+            self.graphs = Graphs(self.generators.values(), self.stream)
 
     def _permute(self) -> Tensor:
         return torch.randperm(len(self.labels), generator=self.generators["order"], device=self.device)
@@ -122,18 +130,24 @@ class Training:
 
         On a GPU a pause tells that the step is under way, not that it is done.
         """
+        if self.settings.compile:
+            allow_versions()
         if self.stream is not None:
             self.stream.wait_stream(torch.cuda.current_stream(self.device))
-        while not self.finished:
-            started = time.perf_counter()
-            with on_stream(self.stream):
-                self._train_step()
-                if self.step == self.steps:
-                    self._end_epoch()
-            self.epoch_seconds[-1] += time.perf_counter() - started
-            if self.step == 0:
-                self.epoch_seconds.append(0.0)
-            yield
+        try:
+            while not self.finished:
+                started = time.perf_counter()
+                with on_stream(self.stream):
+                    self._train_step()
+                    if self.step == self.steps:
+                        self._end_epoch()
+                self.epoch_seconds[-1] += time.perf_counter() - started
+                if self.step == 0:
+                    self.epoch_seconds.append(0.0)
+                yield
+        finally:
+            # Whoever gets the memory next, in another thread, must not find steps of this training at work in it.
+            self._await()
 
     def _train_step(self) -> None:
         start, stop = self.cut.bounds(self.step)
@@ -144,7 +158,7 @@ class Training:
         else:
             if self.step == 0 or not self.graphs.taken:
                 self._tell_device()
-            self.graphs(stop - start)
+            self.graphs(self._step_on_device, stop - start)
         self.step += 1
 
     def _progress(self, step: int) -> float:

@@ -23,28 +23,30 @@ class Graphs:
     """The steps of one training, captured by batch size; equal to the bit to the steps as they are written.
 
     Args:
-        step: the step on a batch of this many images, of which nothing is awaited on the host.
         generators: those that the step draws from.
         stream: the stream on which the training runs.
     """
 
-    def __init__(self, step: Callable[[int], None], generators: Iterable[torch.Generator], stream: torch.cuda.Stream):
-        self.step = step
+    def __init__(self, generators: Iterable[torch.Generator], stream: torch.cuda.Stream):
         self.generators = tuple(generators)
         self.stream = stream
         self.taken: dict[int, int] = {}
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
-    def __call__(self, size: int) -> None:
-        """Take a step on a batch of `size` images."""
+    def __call__(self, step: Callable[[int], None], size: int) -> None:
+        """Take a step on a batch of `size` images.
+
+        The step is not kept: a training that held itself would keep the device's memory after its end, until Python's
+        collector comes by.
+        """
         self.taken[size] = self.taken.get(size, 0) + 1
         if self.taken[size] <= WARM_UP:
-            return self.step(size)
+            return step(size)
         if size not in self.graphs:
-            self.graphs[size] = self._capture(size)
+            self.graphs[size] = self._capture(step, size)
         self.graphs[size].replay()
 
-    def _capture(self, size: int) -> torch.cuda.CUDAGraph:
+    def _capture(self, step: Callable[[int], None], size: int) -> torch.cuda.CUDAGraph:
         with CAPTURING:
             # What the warm-up left in the allocator is of no use to a graph, which has memory of its own.
             torch.cuda.empty_cache()
@@ -54,7 +56,7 @@ class Graphs:
             pool = next(iter(self.graphs.values())).pool() if self.graphs else None
             # Other trainings of this process may go on meanwhile.
             with torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"):
-                self.step(size)
+                step(size)
         return graph
 
 

@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.__main__ import earlier
 from benchmarks.ours import clean_labels, random_images, recipe
 from benchmarks.plain import PlainLoop
-from benchmarks.report import table, write
+from benchmarks.report import as_record, table, write
 from benchmarks.rounds import Goal, Ratio, Row, in_turns, paired
+from collabpipe.common.files import write_json
 from collabpipe.model.networks import build_network
 from collabpipe.training.device import be_deterministic
 from collabpipe.training.engine import Training
@@ -123,3 +125,14 @@ assert row.value is None and row.note == "not measured: torchvision is not here"
 
 def test_a_section_whose_library_is_missing_says_so() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT], check=True, cwd=REPOSITORY, timeout=600)
+
+
+def test_sections_that_were_measured_before_are_kept(tmp_path: Path) -> None:
+    rows = {"Input pipeline": [Row("a", "b", 2.0, Goal("≥", 1.0), note="c")], "Status": [Row("d", "", None)]}
+    file = tmp_path / "found.json"
+    assert earlier(file, "cpu") == {}
+
+    write_json(file, as_record("cpu", rows, "x"))
+
+    assert earlier(file, "cpu") == rows
+    assert earlier(file, "cuda") == {}

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.together import at_once
 from collabpipe.methods.registry import KINDS
+from collabpipe.training import graphs
 from collabpipe.training.checkpoint import weights_digest
 from collabpipe.training.engine import Training
 from tests.gpu.recipes import LAST_STAGE, PRECISIONS, begin, definitions, recipes
@@ -61,6 +63,33 @@ def test_every_method_trains(network: str, precision: str, part: int, device: to
         except (AssertionError, RuntimeError) as error:
             failed[name] = f"{type(error).__name__}: {error}"
     assert not failed, "\n".join(f"{name}: {error}" for name, error in failed.items())
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("method", REPRESENTATIVES)
+def test_captured_steps_of_two_sizes_are_those_that_are_taken_one_by_one(
+    method: str, precision: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = recipes("resnet8", precision, epochs=6)[method]
+    # 64 images: four batches of 13 and one of 12, which no step before the fourth epoch is captured for.
+    asked = asked.model_copy(update={"training": asked.training.model_copy(update={"batch_size": 15})})
+    captured = trained(begin(asked, device))
+    if device.type == "cuda":
+        assert sorted(captured.graphs.graphs) == [12, 13]
+    monkeypatch.setattr(graphs, "WARM_UP", 10**9)
+    plain = trained(begin(asked, device))
+    assert repr(captured.history) == repr(plain.history)
+    assert weights_digest(captured.method.state_dict()) == weights_digest(plain.method.state_dict())
+
+
+def test_compiled_trainings_end_alike_alone_and_at_once(device: torch.device) -> None:
+    asked = recipes("resnet8", "bfloat16")["baseline"]
+    asked = asked.model_copy(update={"training": asked.training.model_copy(update={"compile": True})})
+    alone = trained(begin(asked, device))
+    several = [begin(asked, device) for _ in range(3)]
+    at_once(several)
+    found = {weights_digest(training.method.state_dict()) for training in (alone, *several)}
+    assert len(found) == 1
 
 
 @contextmanager

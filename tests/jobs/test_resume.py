@@ -461,6 +461,25 @@ def test_out_of_memory_ends_in_one_message_with_remedies_and_other_trainings_are
     assert len(narrow.workspace.trainings()) == 1
 
 
+def test_a_state_that_finds_too_little_memory_stays_and_is_continued(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with started_by_command(desk, "baseline") as alive:
+        wait_for_saves(alive, desk.state("baseline"), 1)
+
+    def restore(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "restore", restore)
+        assert desk.main("train", "baseline") == 1
+    message = one_message(capsys.readouterr().err, "train")
+    assert "the memory of the device is not enough" in message
+    assert "Remove it" not in message
+    assert desk.main("train", "baseline") == 0
+    assert "continues after" in capsys.readouterr().err
+
+
 def test_a_training_is_not_continued_on_another_type_of_device(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     with started_by_command(desk, "baseline") as alive:
         wait_for_saves(alive, desk.state("baseline"), 1)

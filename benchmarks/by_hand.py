@@ -15,8 +15,7 @@ from collabpipe.cli import main
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.jobs.blocks import for_each
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.file_names import METRICS, RECORD
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import METRICS, RECORD, Paths
 from collabpipe.plan.plan import ChoiceKey, Plan
 from collabpipe.plan.recipes import DataRecipe, Recipe, TrainRecipe
 from collabpipe.results.state import look

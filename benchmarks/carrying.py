@@ -14,7 +14,7 @@ from pathlib import Path
 from collabpipe.cli import main
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_json
-from collabpipe.plan.file_names import (
+from collabpipe.plan.paths import (
     ANNOTATIONS,
     CHECKPOINT_FILES,
     EVALUATION_FILES,
@@ -23,8 +23,8 @@ from collabpipe.plan.file_names import (
     RECORD,
     TEST,
     TRAIN,
+    Paths,
 )
-from collabpipe.plan.paths import Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.retention import thin
 from collabpipe.results.state import State, look

@@ -14,8 +14,7 @@ import numpy as np
 
 from collabpipe.cli import main
 from collabpipe.common.files import read_json, sealed, write_json
-from collabpipe.plan.file_names import METRICS, PREDICTIONS, RECORD, TRAIN, TRAINING_FILES
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import METRICS, PREDICTIONS, RECORD, TRAIN, TRAINING_FILES, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, training_digest
 from collabpipe.results.records import evaluation_key

@@ -25,7 +25,7 @@ from benchmarks.report import machine
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_json, write_json, write_text
 from collabpipe.host.gpus import find_gpus
-from collabpipe.plan.file_names import OVERHEAD_MD
+from collabpipe.plan.paths import OVERHEAD_MD
 from collabpipe.plan.plan import Plan
 
 CONFIGS = (Path("config/evidence.yaml"), Path("config/fashion_full.yaml"))

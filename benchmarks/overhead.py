@@ -10,7 +10,7 @@ from pathlib import Path
 
 from collabpipe.jobs.overhead import write_overhead
 from collabpipe.methods.resolve import compose, read_methods
-from collabpipe.plan.file_names import OVERHEAD_MD
+from collabpipe.plan.paths import OVERHEAD_MD
 from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.step_cost import Entry, measure_overhead
 

@@ -9,7 +9,7 @@ from benchmarks.finished import finish
 from benchmarks.rounds import Context, Goal, Row
 from benchmarks.studies import large_study, run, working_folder
 from collabpipe.common.files import write_json
-from collabpipe.plan.file_names import ASKED_FILE
+from collabpipe.plan.paths import ASKED_FILE
 from collabpipe.plan.plan import Plan
 from collabpipe.results.store import Store
 from collabpipe.results.under_way import UnderWay

@@ -1,4 +1,4 @@
-from collabpipe.plan.file_names import DATA_FILES, FETCHED
+from collabpipe.plan.paths import DATA_FILES, FETCHED
 
 
 # Only fetching needs the internet. Compute nodes often have no access to it.

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.file_names import (
+from collabpipe.plan.paths import (
     CLAIMS_CSV,
     MAIN_CSV,
     NOISE_CSV,

@@ -41,7 +41,7 @@ FLOORS = (
 )
 """The packages, the lowest floor first: a package imports those below it, and of its own floor without a circle."""
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-FILE_NAMES = "collabpipe.plan.file_names"
+FILE_NAMES = "collabpipe.plan.paths"
 PLANNING = ("common", "host", "catalogue", "methods", "settings", "plan")
 
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}

@@ -25,8 +25,7 @@ from collabpipe.analysis.pairs import NAN, Criterion, Pair, weakest
 from collabpipe.analysis.rivals import RivalChoice, by_place, shown_rival
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import read_columns
-from collabpipe.plan.file_names import PREDICTIONS
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import PREDICTIONS, Paths
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.settings.claims import Claim
 

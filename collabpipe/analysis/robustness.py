@@ -13,7 +13,7 @@ from collabpipe.analysis.formats import number, with_interval, with_spread
 from collabpipe.analysis.intervals import paired_difference
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import write_text
-from collabpipe.plan.file_names import ROBUSTNESS_CSV, ROBUSTNESS_MD
+from collabpipe.plan.paths import ROBUSTNESS_CSV, ROBUSTNESS_MD
 from collabpipe.plan.study_recipes import StudyRecipe
 
 NAMES = ("dataset", "noise", "network", "method", "test_set")

@@ -8,8 +8,7 @@ from typing import Literal
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_record
-from collabpipe.plan.file_names import METRICS
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import METRICS, Paths
 from collabpipe.plan.recipes import RunName, TrainRecipe, read_recipe
 from collabpipe.plan.record_types import LabelsRecord, MetricsRecord, Scores, TrainingRecord
 from collabpipe.plan.study_recipes import StudyRecipe

@@ -19,7 +19,7 @@ from collabpipe.analysis.variance import write_variance
 from collabpipe.analysis.verdicts import write_claims
 from collabpipe.common.files import atomic_path, file_digest, read_record, seal_of, sealed, write_json, write_text
 from collabpipe.common.whereabouts import whereabouts
-from collabpipe.plan.file_names import (
+from collabpipe.plan.paths import (
     MAIN_CSV,
     MAIN_MD,
     MAIN_TEX,
@@ -31,8 +31,9 @@ from collabpipe.plan.file_names import (
     SUMMARY_JSON,
     TABLE_FILES,
     WEIGHTS,
+    Paths,
+    files_in,
 )
-from collabpipe.plan.paths import Paths, files_in
 from collabpipe.plan.record_types import LabelsRecord, OverheadRecord, ShownRecord, TablesProvenance
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.provenance import note

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import write_text
-from collabpipe.plan.file_names import VARIANCE_CSV, VARIANCE_MD
+from collabpipe.plan.paths import VARIANCE_CSV, VARIANCE_MD
 
 PARTS = ("noise", "initialisation", "residual")
 CELL = ("dataset", "noise", "network", "method")

@@ -16,8 +16,7 @@ from collabpipe.analysis.intervals import holm, intersection_union, simultaneous
 from collabpipe.analysis.pairs import NAN, Criterion, Pair, weakest
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.files import write_json, write_text
-from collabpipe.plan.file_names import CLAIMS_CSV, CLAIMS_JSON, CLAIMS_MD
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import CLAIMS_CSV, CLAIMS_JSON, CLAIMS_MD, Paths
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.settings.claims import Claim, Claims
 

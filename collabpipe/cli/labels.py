@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from collabpipe.plan.file_names import LABEL_INPUTS
+from collabpipe.plan.paths import LABEL_INPUTS
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -15,8 +15,7 @@ from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.file_names import CLAIMS_CSV, MAIN_MD, RECORD, ROBUSTNESS_MD, TABLE_FILES
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import CLAIMS_CSV, MAIN_MD, RECORD, ROBUSTNESS_MD, TABLE_FILES, Paths
 from collabpipe.plan.record_types import ShownRecord
 from collabpipe.results.state import State, look
 from collabpipe.results.studies import Study, command_for, recorded, study_here

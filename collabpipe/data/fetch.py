@@ -22,7 +22,7 @@ from collabpipe.data.raw import (
     wanted_files,
 )
 from collabpipe.host.folder_lock import locked
-from collabpipe.plan.file_names import FETCHED
+from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
 from collabpipe.plan.record_types import FetchedRecord
 

@@ -17,7 +17,7 @@ from collabpipe.common.errors import CollabpipeError, unreadable
 from collabpipe.common.files import record_of, write_json, write_text
 from collabpipe.data.image_files import list_digest
 from collabpipe.data.raw import lacking, located, md5_sums, unlisted_files
-from collabpipe.plan.file_names import FETCHED
+from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
 from collabpipe.plan.record_types import FetchedRecord, Verified
 

@@ -20,7 +20,7 @@ from collabpipe.data.formats import READERS
 from collabpipe.data.raw import verified_files
 from collabpipe.data.split import Split, channel_statistics
 from collabpipe.host.folder_lock import locked
-from collabpipe.plan.file_names import ANNOTATIONS, FETCHED, RECORD, TEST, TRAIN
+from collabpipe.plan.paths import ANNOTATIONS, FETCHED, RECORD, TEST, TRAIN
 from collabpipe.plan.recipes import DataRecipe
 from collabpipe.plan.record_types import DataFile, DataRecord, FetchedRecord, Origin, Pixels
 

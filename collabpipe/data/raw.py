@@ -9,7 +9,7 @@ from collabpipe.catalogue.sources import NPZ, OWN, SOURCES, SourceFile
 from collabpipe.common.errors import CollabpipeError, nearest, unreadable
 from collabpipe.common.files import file_digest, read_record
 from collabpipe.data.image_files import image_files, list_digest
-from collabpipe.plan.file_names import FETCHED
+from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
 from collabpipe.plan.record_types import FetchedRecord
 from collabpipe.settings.data import SPLITS, SplitName

@@ -11,7 +11,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, expand_user, file_digest
 from collabpipe.common.progress import Progress
 from collabpipe.host.folder_lock import locked
-from collabpipe.plan.file_names import RECORD, TRAIN
+from collabpipe.plan.paths import RECORD, TRAIN
 from collabpipe.plan.record_types import DataRecord
 
 

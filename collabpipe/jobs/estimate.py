@@ -10,7 +10,7 @@ from collabpipe.catalogue.sources import SOURCES
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.prepared import data_record
 from collabpipe.methods.composition import Composition, cost_key
-from collabpipe.plan.file_names import TEST, TRAIN
+from collabpipe.plan.paths import TEST, TRAIN
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import Keep

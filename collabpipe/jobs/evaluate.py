@@ -16,8 +16,7 @@ from collabpipe.common.files import atomic_path, read_columns, sealed, write_jso
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.data.prepared import GROUP, Images, data_record, file_names, group_names, open_images
 from collabpipe.host.gpu_lease import lease_device
-from collabpipe.plan.file_names import METRICS, PREDICTIONS
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import METRICS, PREDICTIONS, Paths
 from collabpipe.plan.recipes import FurtherRecipe, TrainRecipe
 from collabpipe.plan.record_types import (
     EvaluationProvenance,

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import atomic_path, record_of, save_tensors, write_text
-from collabpipe.plan.file_names import TEST
+from collabpipe.plan.paths import TEST
 from collabpipe.plan.record_types import Epoch, EvaluationProvenance, TrainingProvenance
 from collabpipe.results.finished import FinishedRun
 

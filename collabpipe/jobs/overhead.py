@@ -13,8 +13,7 @@ from collabpipe.common.files import file_digest, json_digest, sealed, write_json
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.data.prepared import data_record
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.file_names import OVERHEAD_CSV, OVERHEAD_FILES, OVERHEAD_MD, OVERHEAD_RECORD
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import OVERHEAD_CSV, OVERHEAD_FILES, OVERHEAD_MD, OVERHEAD_RECORD, Paths
 from collabpipe.plan.record_types import MeasuredFor, OverheadRecord
 from collabpipe.plan.study_recipes import OverheadRecipe
 from collabpipe.results.store import Store

@@ -23,7 +23,7 @@ from collabpipe.host.gpu_lease import lease_device
 from collabpipe.host.signals import Interruption
 from collabpipe.host.writer import Writer
 from collabpipe.jobs.choose import decide
-from collabpipe.plan.file_names import (
+from collabpipe.plan.paths import (
     ASKED_FILE,
     HISTORY,
     PROGRESS_FILE,
@@ -32,8 +32,8 @@ from collabpipe.plan.file_names import (
     TRAIN,
     TRAINING_FILES,
     WEIGHTS,
+    Paths,
 )
-from collabpipe.plan.paths import Paths
 from collabpipe.plan.recipes import TrainRecipe, training_digest
 from collabpipe.plan.record_types import (
     Asked,

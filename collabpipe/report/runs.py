@@ -13,7 +13,7 @@ from typing import Any
 from collabpipe.analysis.figures.run_curve import QUANTITIES, run_curve
 from collabpipe.common.counts import counted
 from collabpipe.common.files import read_columns, record_of
-from collabpipe.plan.file_names import HISTORY, WEIGHTS
+from collabpipe.plan.paths import HISTORY, WEIGHTS
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import TrainingRecord

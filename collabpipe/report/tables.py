@@ -15,7 +15,7 @@ from collabpipe.analysis.figures.material import Material
 from collabpipe.analysis.figures.wrong import wrong_under_all
 from collabpipe.analysis.formats import with_interval, with_spread
 from collabpipe.common.files import read_record
-from collabpipe.plan.file_names import MAIN_CSV, NOISE_CSV, ROBUSTNESS_CSV
+from collabpipe.plan.paths import MAIN_CSV, NOISE_CSV, ROBUSTNESS_CSV
 
 ENTITIES = {"dataset": "data set", "noise": "noise", "network": "network", "method": "method"}
 """The columns by which a reader filters, and what the page calls them."""

@@ -20,7 +20,7 @@ from collabpipe.audit.verify import Verifier
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, read_json, sealed, write_json, write_text
 from collabpipe.common.whereabouts import whereabouts
-from collabpipe.plan.file_names import CLAIMS_CSV, CLAIMS_JSON, OVERHEAD_CSV, REPORT_PAGE
+from collabpipe.plan.paths import CLAIMS_CSV, CLAIMS_JSON, OVERHEAD_CSV, REPORT_PAGE
 from collabpipe.plan.study_recipes import REPORT_NUMERICS
 from collabpipe.report.page import HERE, render
 from collabpipe.report.runs import COLLAPSED, DIVERGED, FINISHED, Runs, groups_of_provenance, read_page_runs

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from collabpipe.common.files import read_json, record_of, write_json
-from collabpipe.plan.file_names import ASKED_FILE, RESULT_FILE
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import ASKED_FILE, RESULT_FILE, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.record_types import Asked, MetricsRecord, TrainingRecord
 from collabpipe.results.artefact import AnyArtefact

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from collabpipe.common.files import record_of
 from collabpipe.host.results_lock import only_process
-from collabpipe.plan.file_names import RECORD
-from collabpipe.plan.paths import BENCHMARKS, LOGS, PROVENANCE, STUDY_FOLDERS, STUDY_JOBS, Paths, study_folder
+from collabpipe.plan.paths import BENCHMARKS, LOGS, PROVENANCE, RECORD, STUDY_FOLDERS, STUDY_JOBS, Paths, study_folder
 from collabpipe.plan.plan import Plan
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import read_record, record_of
 from collabpipe.data.prepared import data_record
-from collabpipe.plan.file_names import RECORD, TRAIN
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import RECORD, TRAIN, Paths
 from collabpipe.plan.recipes import TrainRecipe, read_recipe
 from collabpipe.plan.record_types import DataRecord, Epoch, MetricsRecord, TrainingRecord
 

@@ -12,8 +12,7 @@ from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of
 from collabpipe.host.writer import at_work, is_unwritten
-from collabpipe.plan.file_names import ASKED_FILE, OVERHEAD_RECORD, RESULT_FILE, STATE_FILE
-from collabpipe.plan.paths import RECORDS, Paths
+from collabpipe.plan.paths import ASKED_FILE, OVERHEAD_RECORD, RECORDS, RESULT_FILE, STATE_FILE, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import training_digest
 from collabpipe.plan.record_types import TrainingRecord

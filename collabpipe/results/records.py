@@ -8,7 +8,7 @@ from pathlib import Path
 from collabpipe.catalogue.sources import IMAGE_FOLDER
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import json_digest, read_record
-from collabpipe.plan.file_names import ANNOTATIONS, RECORD, TEST
+from collabpipe.plan.paths import ANNOTATIONS, RECORD, TEST
 from collabpipe.plan.recipes import EVALUATION_NUMERICS, DataRecipe, TrainRecipe
 from collabpipe.plan.record_types import DataRecord, TrainingRecord
 from collabpipe.settings.test_sets import CorruptionSettings

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from collabpipe.common.files import file_digest, link_or_copy, read_json, save_tensors, sealed, write_json
-from collabpipe.plan.file_names import RECORD, WEIGHTS
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import RECORD, WEIGHTS, Paths
 from collabpipe.plan.recipes import RunName
 from collabpipe.plan.record_types import Keep, TrainingRecord
 from collabpipe.results.store import Store

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from collabpipe.common.files import json_digest
 from collabpipe.data.own import Sums, known_sums, unchanged
-from collabpipe.plan.file_names import (
+from collabpipe.plan.paths import (
     CHECKPOINT_FILES,
     DATA_FILES,
     EVALUATION_FILES,
@@ -17,8 +17,8 @@ from collabpipe.plan.file_names import (
     LABEL_INPUTS,
     TEST,
     TRAIN,
+    files_in,
 )
-from collabpipe.plan.paths import files_in
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import (
     DataRecipe,

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from collabpipe.common.files import file_digest, link, link_or_copy, read_json, write_json
 from collabpipe.host.writer import DRAFTS, LOCK, Writer, claimed_elsewhere, writing
-from collabpipe.plan.file_names import RESULT_FILE
+from collabpipe.plan.paths import RESULT_FILE
 from collabpipe.plan.record_types import Exchange, Stored
 
 

@@ -20,8 +20,7 @@ import yaml
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, record_of, write_text
 from collabpipe.common.validation import Place
-from collabpipe.plan.file_names import RECORD
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import RECORD, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.record_types import PlannedStudy
 from collabpipe.settings.study import check_settings

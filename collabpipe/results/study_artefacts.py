@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from collabpipe.common.files import record_of
-from collabpipe.plan.file_names import FIGURE_FILES, OVERHEAD_FILES, REPORT_FILES, TABLE_FILES
+from collabpipe.plan.paths import FIGURE_FILES, OVERHEAD_FILES, REPORT_FILES, TABLE_FILES
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.record_types import OverheadRecord, ReportRecord, ShownRecord
 from collabpipe.plan.study_recipes import REPORT_NUMERICS, OverheadRecipe, StudyRecipe

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import record_of, write_json
-from collabpipe.plan.file_names import PROGRESS_FILE
+from collabpipe.plan.paths import PROGRESS_FILE
 
 
 @dataclass(frozen=True)

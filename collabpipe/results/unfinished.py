@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from collabpipe.common.files import record_of
 from collabpipe.host.writer import at_work
-from collabpipe.plan.file_names import ASKED_FILE, RESULT_FILE, STATE_FILE
+from collabpipe.plan.paths import ASKED_FILE, RESULT_FILE, STATE_FILE
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import Asked

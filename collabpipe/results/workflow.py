@@ -14,8 +14,7 @@ from typing import Any
 from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError, nearest
 from collabpipe.host.gpus import MASK, find_gpus, visible_devices
-from collabpipe.plan.file_names import CHECKPOINT_FILES, EVALUATION_FILES
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES, Paths
 from collabpipe.plan.plan import Plan
 from collabpipe.results.artefact import AnyArtefact
 from collabpipe.results.artefacts import artefacts

@@ -12,7 +12,7 @@ from torch import Tensor
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest
 from collabpipe.model.networks import StagedNetwork, build_network, drawing_from
-from collabpipe.plan.file_names import RECORD, WEIGHTS
+from collabpipe.plan.paths import RECORD, WEIGHTS
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import TrainingRecord
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from collabpipe.common.files import save_tensors
 from collabpipe.host.writer import Writer
-from collabpipe.plan.file_names import STATE_FILE
+from collabpipe.plan.paths import STATE_FILE
 from collabpipe.settings.training import ExecutionSettings
 
 if TYPE_CHECKING:

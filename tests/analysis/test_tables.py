@@ -19,8 +19,7 @@ from collabpipe.cli import main
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import file_digest, is_sealed, read_json, write_json
 from collabpipe.data.prepared import data_record
-from collabpipe.plan.file_names import FIGURE_FILES, TABLE_FILES
-from collabpipe.plan.paths import files_in
+from collabpipe.plan.paths import FIGURE_FILES, TABLE_FILES, files_in
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe, read_recipe
 from collabpipe.plan.record_types import MetricsRecord, TrainingRecord

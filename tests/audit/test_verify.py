@@ -34,8 +34,7 @@ from collabpipe.host.signals import Interruption
 from collabpipe.jobs.evaluate import evaluate, metrics_of
 from collabpipe.jobs.overhead import measure_study
 from collabpipe.jobs.train import train
-from collabpipe.plan.file_names import PREDICTIONS
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import PREDICTIONS, Paths
 from collabpipe.plan.recipes import EVALUATION_NUMERICS, LabelsRecipe, read_recipe, training_digest
 from collabpipe.plan.study_recipes import REPORT_NUMERICS
 from collabpipe.report.write import write_report

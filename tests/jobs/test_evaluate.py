@@ -13,7 +13,7 @@ from PIL import Image
 from collabpipe.cli import main
 from collabpipe.common.files import read_json
 from collabpipe.jobs.evaluate import metrics_of
-from collabpipe.plan.file_names import ANNOTATIONS, METRICS, PREDICTIONS
+from collabpipe.plan.paths import ANNOTATIONS, METRICS, PREDICTIONS
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
 from tests.workspaces import Workspace, altered

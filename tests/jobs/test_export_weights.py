@@ -18,7 +18,7 @@ from PIL import Image
 from collabpipe.cli import main
 from collabpipe.common.files import read_json
 from collabpipe.model.networks.torchvision_models import torchvision_models
-from collabpipe.plan.file_names import METRICS, RECORD, TEST, TRAIN
+from collabpipe.plan.paths import METRICS, RECORD, TEST, TRAIN
 from collabpipe.plan.plan import Plan
 from collabpipe.settings.study import check_settings
 from tests.conftest import Once

@@ -16,7 +16,7 @@ from PIL import Image
 from collabpipe.cli import main
 from collabpipe.common.files import read_json, write_json
 from collabpipe.data.prepared import Images, open_images
-from collabpipe.plan.file_names import METRICS
+from collabpipe.plan.paths import METRICS
 from collabpipe.plan.recipes import RunName
 from tests.searches import Searched
 from tests.workspaces import Workspace

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from collabpipe.common.files import read_json, sealed, write_json
-from collabpipe.plan.file_names import RECORD
-from collabpipe.plan.paths import STUDY_FOLDERS
+from collabpipe.plan.paths import RECORD, STUDY_FOLDERS
 from collabpipe.results.earlier import earlier_results
 from tests.workspaces import Workspace, altered, jobs
 

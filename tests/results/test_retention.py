@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from collabpipe.cli import main
 from collabpipe.common.files import file_digest, read_json, sealed, write_json
-from collabpipe.plan.file_names import CHECKPOINT_FILES, EVALUATION_FILES
+from collabpipe.plan.paths import CHECKPOINT_FILES, EVALUATION_FILES
 from collabpipe.plan.plan import Plan
 from collabpipe.plan.recipes import TrainRecipe
 from collabpipe.plan.record_types import Keep

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.host.writer import CLAIM, writing
-from collabpipe.plan.file_names import STATE_FILE
+from collabpipe.plan.paths import STATE_FILE
 from collabpipe.settings.training import ExecutionSettings
 from collabpipe.training import saving
 from collabpipe.training.engine import Training

@@ -14,8 +14,7 @@ from collabpipe.cli.doctor.machine import check_results
 from collabpipe.common.files import read_json
 from collabpipe.common.whereabouts import Commit, commit
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.file_names import WEIGHTS
-from collabpipe.plan.paths import STAGES
+from collabpipe.plan.paths import STAGES, WEIGHTS
 from tests.dvc_projects import SKIPS_ALL, Project, copy_tree
 from tests.workspaces import REPOSITORY, SMALL, Workspace
 

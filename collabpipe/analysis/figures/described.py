@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from collabpipe.common.files import record_of
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.file_names import RECORD
+from collabpipe.plan.paths import RECORD
 from collabpipe.plan.record_types import ShownRecord
 
 if TYPE_CHECKING:

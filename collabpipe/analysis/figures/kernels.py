@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from collabpipe.analysis.figures.grams import compared, draw_grams
 from collabpipe.analysis.figures.material import Material, shown_cell
 from collabpipe.analysis.figures.style import message
-from collabpipe.plan.file_names import WEIGHTS
+from collabpipe.plan.paths import WEIGHTS
 
 MOST_CELLS = 40
 

@@ -17,8 +17,7 @@ from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.analysis.tables import main_table, noise_table, read_costs
 from collabpipe.common.files import read_columns
 from collabpipe.data.prepared import Images, open_images
-from collabpipe.plan.file_names import TEST, TRAIN
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import TEST, TRAIN, Paths
 from collabpipe.plan.recipes import DataRecipe
 from collabpipe.plan.record_types import LabelsRecord
 from collabpipe.plan.study_recipes import StudyRecipe

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from collabpipe.analysis.runs import EvaluatedRun
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.data.prepared import Images
-from collabpipe.plan.file_names import WEIGHTS
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import WEIGHTS, Paths
 
 MOST_PIXELS = 1000 * 32 * 32
 """Of the images that a network predicts together: figures are drawn on the machine that runs Snakemake, and ResNet-18

@@ -14,8 +14,7 @@ from collabpipe.analysis.runs import read_runs
 from collabpipe.analysis.tables import write_record
 from collabpipe.common.whereabouts import whereabouts
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.file_names import FIGURE_FILES
-from collabpipe.plan.paths import Paths
+from collabpipe.plan.paths import FIGURE_FILES, Paths
 from collabpipe.plan.study_recipes import StudyRecipe
 from collabpipe.results.provenance import note
 

@@ -21,7 +21,7 @@ from collabpipe.analysis.figures.material import Cell, Material
 from collabpipe.analysis.figures.networks import outputs
 from collabpipe.analysis.runs import EvaluatedRun, read_runs
 from collabpipe.methods.representation import RepresentationTerm
-from collabpipe.plan.file_names import TEST, TRAIN, WEIGHTS
+from collabpipe.plan.paths import TEST, TRAIN, WEIGHTS
 from collabpipe.results.retention import thin
 from tests.analysis.figures.studies import drawn, panels
 from tests.workspaces import Workspace

@@ -18,7 +18,7 @@ from collabpipe.analysis.figures.style import message, own_style, save, shortene
 from collabpipe.analysis.figures.write import drawing
 from collabpipe.common.files import read_json, sealed, write_json
 from collabpipe.plan.figures import FIGURES
-from collabpipe.plan.file_names import FIGURE_FILES
+from collabpipe.plan.paths import FIGURE_FILES
 from tests.analysis.figures.studies import STUDIES, drawn
 from tests.workspaces import REPOSITORY, Workspace, jobs
 

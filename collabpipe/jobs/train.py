@@ -127,7 +127,8 @@ class Job:
         if self.execution.stage:
             folder = staged(folder, self.data, self.execution.stage)
         images = open_images(self.recipe.labels.data, folder, "train")
-        training = Training(self.recipe, images, self.labels, devices.choose_device())
+        device, capture = devices.choose_device(), self.execution.cuda_graphs
+        training = Training(self.recipe, images, self.labels, device, capture=capture)
         if (path := writer.folder / STATE_FILE).exists():
             self._resume(training, path)
         return training

@@ -53,7 +53,7 @@ def be_deterministic(threads: int) -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def _said(error: BaseException | None) -> Iterator[str]:
+def messages(error: BaseException | None) -> Iterator[str]:
     """The messages of an error and of those that it followed on."""
     while error is not None:
         yield str(error)
@@ -63,7 +63,7 @@ def _said(error: BaseException | None) -> Iterator[str]:
 def out_of_memory(error: BaseException) -> str | None:
     """What an error says of memory that was not enough; None if it says nothing of it."""
     # A step that is being captured as a graph ends with another error, whose context this one is.
-    return next((said for said in _said(error) if any(words in said for words in OUT_OF_MEMORY)), None)
+    return next((said for said in messages(error) if any(words in said for words in OUT_OF_MEMORY)), None)
 
 
 @contextmanager

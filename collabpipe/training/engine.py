@@ -59,9 +59,12 @@ class Training:
         data: the mapped training images.
         labels: the replicate's labels.
         device: where.
+        capture: on a GPU, run steps as CUDA graphs: the same bits, faster.
     """
 
-    def __init__(self, recipe: TrainRecipe, data: Images, labels: LabelFile, device: torch.device):
+    def __init__(
+        self, recipe: TrainRecipe, data: Images, labels: LabelFile, device: torch.device, *, capture: bool = True
+    ):
         self.recipe = recipe
         self.settings = recipe.training
         self.device = device
@@ -115,7 +118,7 @@ class Training:
             self.stream = torch.cuda.Stream(device)
             self.numbers = torch.zeros(self.steps, 2, device=device)
             self.position = scalar(device, torch.long)
-            self.graphs = Graphs(self.generators.values(), self.stream)
+            self.graphs = Graphs(self.generators.values(), self.stream, capture)
 
     def _permute(self) -> Tensor:
         return torch.randperm(len(self.labels), generator=self.generators["order"], device=self.device)

@@ -7,11 +7,14 @@ permutation, the number of the step, the learning rate and the progress.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
+
+from collabpipe.common.errors import CollabpipeError
+from collabpipe.training.device import messages, out_of_memory
 
 WARM_UP = 3
 """Steps of each batch size that run as they are written before one is captured: kernels are loaded, plans made."""
@@ -25,11 +28,13 @@ class Graphs:
     Args:
         generators: those that the step draws from.
         stream: the stream on which the training runs.
+        capture: capture steps; False runs all as they are written.
     """
 
-    def __init__(self, generators: Iterable[torch.Generator], stream: torch.cuda.Stream):
+    def __init__(self, generators: Iterable[torch.Generator], stream: torch.cuda.Stream, capture: bool):
         self.generators = tuple(generators)
         self.stream = stream
+        self.capture = capture
         self.taken: dict[int, int] = {}
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
@@ -40,7 +45,7 @@ class Graphs:
         collector comes by.
         """
         self.taken[size] = self.taken.get(size, 0) + 1
-        if self.taken[size] <= WARM_UP:
+        if not self.capture or self.taken[size] <= WARM_UP:
             return step(size)
         if size not in self.graphs:
             self.graphs[size] = self._capture(step, size)
@@ -55,9 +60,32 @@ class Graphs:
                 graph.register_generator_state(generator)
             pool = next(iter(self.graphs.values())).pool() if self.graphs else None
             # Other trainings of this process may go on meanwhile.
-            with torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"):
+            mode = "thread_local"
+            with explained(), torch.cuda.graph(graph, pool, self.stream, capture_error_mode=mode):
                 step(size)
         return graph
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Tell with a remedy that what is captured within cannot be.
+
+    After such an error torch's allocator and generators are still capturing, so the training cannot go on by itself.
+
+    Raises:
+        CollabpipeError: it cannot.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = next((said for said in messages(error) if "captur" in said), None)
+        if said is None or out_of_memory(error):
+            raise
+        raise CollabpipeError(
+            f"a training step cannot be captured as a CUDA graph: {said.splitlines()[0].removesuffix('.')}. A loss "
+            "must not read a value on the host (.item(), .cpu(), an index of bools). Change it, or set "
+            "execution.cuda_graphs: false, for the same results more slowly."
+        ) from None
 
 
 def on_stream(stream: torch.cuda.Stream | None) -> torch.cuda.StreamContext | nullcontext[None]:

@@ -62,9 +62,9 @@ def recipes(network: str, precision: str, epochs: int = 2) -> dict[str, TrainRec
     return {recipe.run.method: recipe for recipe in plan(network, precision, epochs).runs.values()}
 
 
-def begin(recipe: TrainRecipe, device: torch.device) -> Training:
+def begin(recipe: TrainRecipe, device: torch.device, *, capture: bool = True) -> Training:
     """A training at its beginning; a quarter of its labels is wrong."""
     noisy = DATA.labels.copy()
     noisy[::4] = (noisy[::4] + 1) % len(DATA.classes)
     validation = np.arange(SIZE) < SIZE // 3
-    return Training(recipe, DATA, LabelFile(np.arange(SIZE), DATA.labels, noisy, validation), device)
+    return Training(recipe, DATA, LabelFile(np.arange(SIZE), DATA.labels, noisy, validation), device, capture=capture)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from benchmarks.together import at_once
+from collabpipe.common.errors import CollabpipeError
 from collabpipe.methods.registry import KINDS
+from collabpipe.model.method import Method
 from collabpipe.training import graphs
 from collabpipe.training.checkpoint import weights_digest
 from collabpipe.training.engine import Training
@@ -80,6 +83,25 @@ def test_captured_steps_of_two_sizes_are_those_that_are_taken_one_by_one(
     plain = trained(begin(asked, device))
     assert repr(captured.history) == repr(plain.history)
     assert weights_digest(captured.method.state_dict()) == weights_digest(plain.method.state_dict())
+
+
+def test_a_loss_that_reads_a_value_is_told_and_runs_without_graphs(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = recipes("resnet8", "float32")["baseline"]
+    expected = weights_digest(trained(begin(asked, device)).method.state_dict())
+    forward = Method.forward
+
+    def reading(*arguments: Any) -> Tensor:
+        losses = forward(*arguments)
+        assert losses[0].item() > 0.0
+        return losses
+
+    monkeypatch.setattr(Method, "forward", reading)
+    if device.type == "cuda":
+        with pytest.raises(CollabpipeError, match=r"set execution\.cuda_graphs: false"):
+            trained(begin(asked, device))
+    assert weights_digest(trained(begin(asked, device, capture=False)).method.state_dict()) == expected
 
 
 def test_compiled_trainings_end_alike_alone_and_at_once(device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -21,6 +22,9 @@ FEW, WRONG = "none", "symmetric_inclusive-0.5"
 RIVALS = {FEW: "baseline_tuned", WRONG: "one_pass"}
 CONTROLLED = ["output", "intermediate", "representation", "kernel", "combined", "output_late", "multi_head", "gjs"]
 INTERVAL = re.compile(r"[+-]\d+\.\d\d\s+\[[+-]\d+\.\d\d,\s+[+-]\d+\.\d\d\]")
+
+
+NUMBER = r"[+-]\d+\.\d\d|\b\d\d\.\d\d"
 
 
 def text(name: str) -> str:
@@ -224,7 +228,17 @@ def test_the_page_about_other_noise_says_what_its_runs_say() -> None:
             differences = gains(by_seed, method, [*OTHERS, ("best", "baseline")])
             assert line([f"`{method}`", str(len(of)), *means, *differences]) in page
             known |= {*means, *differences}
-    assert set(re.findall(r"[+-]\d+\.\d\d|\b\d\d\.\d\d", page)) <= known
+    assert set(re.findall(NUMBER, page)) <= known
+
+
+def further_replicates() -> Iterator[tuple[str, str]]:
+    """Of each precision on a CPU: the mean of `intermediate_to_output`, and the difference to the same on the GPU."""
+    runs = pd.read_csv(EVIDENCE.with_name("to-output-precision.csv"))
+    there = accuracies(WRONG)["last"]["to_output_alone"]
+    for _, found in runs.groupby("precision"):
+        here = found.set_index("seed")["last"]
+        gain = t_interval((here - there[here.index]).to_numpy())
+        yield f"{here.mean():.2f}", written(gain.mean, gain.low, gain.high)
 
 
 def test_the_page_about_the_variants_says_what_its_runs_say() -> None:
@@ -244,5 +258,8 @@ def test_the_page_about_the_variants_says_what_its_runs_say() -> None:
             cells += [f"{one[epoch] - control[epoch]:+.2f}" if one and control else "" for epoch in epochs]
         assert line(cells) in page
         known |= set(cells)
-    assert set(re.findall(r"[+-]\d+\.\d\d|\b\d\d\.\d\d", page)) <= known
+    for mean, interval in further_replicates():
+        known |= {mean, *re.findall(NUMBER, interval), f"{abs(float(interval.split()[0])):.2f}"}
+        assert interval in " ".join(page.split())
+    assert set(re.findall(NUMBER, page)) <= known
     assert f"{len(runs)} of the study's 140 runs" in page

@@ -52,7 +52,7 @@ def drop_channels(features: Tensor, rate: float, generator: torch.Generator) -> 
     return features * (kept / (1.0 - rate)).to(features.dtype)
 
 
-class VirtualHeads:
+class VirtualHeadsRunner:
     """The one network; from the split on, the same weights run once a head in one concatenated call.
 
     One call means one set of batch statistics and one update of the running ones, whatever the number of heads.
@@ -86,7 +86,7 @@ class VirtualHeads:
         return Activations(stages, logits.float().unflatten(0, (passes.heads, -1)))
 
 
-class BranchedHeads:
+class BranchedHeadsRunner:
     """Song and Chai's (2018) heads: from each split on every branch has weights of its own.
 
     The network is the path of head 0; `extra` holds the other branches' parts. At a split the gradient that the

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from collabpipe.catalogue.stages import LAYOUTS
 from collabpipe.common.global_draws import without_global_draws
 from collabpipe.methods.composition import Branches, Composition, Passes, Term
-from collabpipe.model.heads import Activations, BranchedHeads, Runner, VirtualHeads
+from collabpipe.model.heads import Activations, BranchedHeadsRunner, Runner, VirtualHeadsRunner
 from collabpipe.model.networks import StagedNetwork, build_network
 from collabpipe.model.terms import build_term
 from collabpipe.model.terms.base import Step
@@ -123,9 +123,9 @@ def build_method(
     runner: Runner
     if isinstance(passes, Branches):
         spares = [build_network(settings, channels, classes) for _ in range(passes.heads - 1)]
-        runner = BranchedHeads(network, passes, spares)
+        runner = BranchedHeadsRunner(network, passes, spares)
     else:
-        runner = VirtualHeads(network, passes)
+        runner = VirtualHeadsRunner(network, passes)
     method = Method(composition, network, runner, images, bfloat16)
     if build := LAYOUTS[settings.kind].build:
         method.runner = without_global_draws(method.runner, build)

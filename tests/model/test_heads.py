@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from collabpipe.methods.composition import Branches, Composition, Passes
 from collabpipe.methods.registry import KINDS
-from collabpipe.model.heads import BranchedHeads, VirtualHeads, drop_channels
+from collabpipe.model.heads import BranchedHeadsRunner, VirtualHeadsRunner, drop_channels
 from collabpipe.model.method import build_method
 from collabpipe.model.networks import StagedNetwork, build_network, initialise
 from collabpipe.model.tensors import pool
@@ -67,7 +67,7 @@ def see_through(stage: Callable[[], nn.Module]) -> StagedNetwork:
 def inputs_of_each_part(passes: Passes) -> dict[str, Tensor]:
     """What reaches each stage and the classifier, (rows, channels), if every mask is applied to ones."""
     network = see_through(Fresh)
-    activations = VirtualHeads(network, passes)(torch.ones(IMAGES, CHANNELS, 2, 2), generator())
+    activations = VirtualHeadsRunner(network, passes)(torch.ones(IMAGES, CHANNELS, 2, 2), generator())
     seen = {}
     for name, stage in network.stages.items():
         assert isinstance(stage, Fresh)
@@ -124,7 +124,7 @@ def test_a_channel_dropped_above_the_split_is_dropped_in_every_head(split: str, 
     # Stages that pass on what they get: a head's logits are the product of all masks on its way.
     network = see_through(nn.Identity)
     passes = Passes(heads=2, split=split, drop=0.5, channel_drop=0.5)
-    activations = VirtualHeads(network, passes)(torch.ones(IMAGES, CHANNELS, 1, 1), generator())
+    activations = VirtualHeadsRunner(network, passes)(torch.ones(IMAGES, CHANNELS, 1, 1), generator())
     first, second = activations.logits
     if shared:
         # What the last stage that ran once got, and passed on, is the product of the shared masks.
@@ -139,7 +139,7 @@ def test_a_channel_dropped_above_the_split_is_dropped_in_every_head(split: str, 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_masks_come_from_the_given_generator_alone(split: str) -> None:
-    runner = VirtualHeads(see_through(nn.Identity), Passes(heads=2, split=split, drop=0.5, channel_drop=0.5))
+    runner = VirtualHeadsRunner(see_through(nn.Identity), Passes(heads=2, split=split, drop=0.5, channel_drop=0.5))
     ones = torch.ones(IMAGES, CHANNELS, 1, 1)
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -214,7 +214,7 @@ def norms(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
 @pytest.mark.parametrize("split", SPLITS)
 def test_one_step_updates_the_running_statistics_once(split: str, heads: int) -> None:
     network = small_network()
-    VirtualHeads(network, Passes(heads=heads, split=split, drop=0.5, channel_drop=0.5))(images(), generator())
+    VirtualHeadsRunner(network, Passes(heads=heads, split=split, drop=0.5, channel_drop=0.5))(images(), generator())
     found = norms(network)
     assert len(found) == 9
     assert {int(norm.num_batches_tracked or 0) for norm in found.values()} == {1}
@@ -222,7 +222,7 @@ def test_one_step_updates_the_running_statistics_once(split: str, heads: int) ->
 
 def test_heads_are_normalised_together() -> None:
     network = small_network()
-    activations = VirtualHeads(network, Passes(heads=2, split="stage2", channel_drop=0.5))(images(), generator())
+    activations = VirtualHeadsRunner(network, Passes(heads=2, split="stage2", channel_drop=0.5))(images(), generator())
     # stage1 is run once; the shortcut of stage2 is a 1×1 convolution and a norm that see both heads' rows at once.
     dropped = drop_channels(activations.stages["stage1"].repeat(2, 1, 1, 1), 0.5, generator())
     beside = network.get_submodule("stages.stage2.downsample.0")(dropped)
@@ -234,7 +234,7 @@ def test_heads_are_normalised_together() -> None:
 def test_one_head_without_dropout_is_the_network_itself(split: str) -> None:
     network = small_network()
     twin = copy.deepcopy(network)
-    activations = VirtualHeads(network, Passes(split=split))(images(), generator())
+    activations = VirtualHeadsRunner(network, Passes(split=split))(images(), generator())
     assert activations.logits.shape == (1, 4, CLASSES)
     assert activations.logits[0].equal(twin(images()))
     torch.testing.assert_close(network.state_dict(), twin.state_dict(), rtol=0.0, atol=0.0)
@@ -244,7 +244,7 @@ def test_one_head_without_dropout_is_the_network_itself(split: str) -> None:
 def test_heads_of_one_view_are_equal_without_dropout(split: str) -> None:
     network = small_network()
     twin = copy.deepcopy(network)
-    logits = VirtualHeads(network, Passes(heads=3, split=split))(images(), generator()).logits
+    logits = VirtualHeadsRunner(network, Passes(heads=3, split=split))(images(), generator()).logits
     expected = twin(images())
     # Repeating all rows leaves the batch's mean and variance as they are.
     for head in logits:
@@ -255,7 +255,7 @@ def test_independent_views_run_as_one_batch_and_come_back_head_by_head() -> None
     network = small_network()
     twin = copy.deepcopy(network)
     views = images(8)
-    activations = VirtualHeads(network, Passes(heads=2, split="input", views="independent"))(views, generator())
+    activations = VirtualHeadsRunner(network, Passes(heads=2, split="input", views="independent"))(views, generator())
     assert activations.logits.shape == (2, 4, CLASSES)
     assert activations.logits.flatten(0, 1).equal(twin(views))
     assert all(len(features) == 8 for features in activations.stages.values())
@@ -264,7 +264,7 @@ def test_independent_views_run_as_one_batch_and_come_back_head_by_head() -> None
 def test_independent_views_are_dropped_out_independently() -> None:
     network = see_through(nn.Identity)
     passes = Passes(heads=2, split="input", views="independent", channel_drop=0.5)
-    logits = VirtualHeads(network, passes)(torch.ones(2 * IMAGES, CHANNELS, 1, 1), generator()).logits
+    logits = VirtualHeadsRunner(network, passes)(torch.ones(2 * IMAGES, CHANNELS, 1, 1), generator()).logits
     alive = logits.ne(0.0)
     # Each of two heads' two masks of rate ½ is its own: ¼ alive in one, 1/16 in both.
     assert (alive[0] & alive[1]).float().mean().item() == pytest.approx(1 / 16, abs=0.05)
@@ -283,7 +283,7 @@ def test_independent_views_are_dropped_out_independently() -> None:
 )
 @pytest.mark.parametrize("heads", [2, 3])
 def test_stages_above_the_split_run_once(split: str, once: tuple[str, ...], heads: int) -> None:
-    activations = VirtualHeads(small_network(), Passes(heads=heads, split=split, drop=0.5))(images(), generator())
+    activations = VirtualHeadsRunner(small_network(), Passes(heads=heads, split=split, drop=0.5))(images(), generator())
     assert tuple(activations.stages) == NETWORK.stages
     rows = {name: len(features) for name, features in activations.stages.items()}
     assert rows == {name: 4 if name in once else heads * 4 for name in NETWORK.stages}
@@ -291,7 +291,7 @@ def test_stages_above_the_split_run_once(split: str, once: tuple[str, ...], head
 
 
 def test_virtual_heads_need_no_module_beside_the_network() -> None:
-    assert not list(VirtualHeads(small_network(), Passes(heads=4)).extra.parameters())
+    assert not list(VirtualHeadsRunner(small_network(), Passes(heads=4)).extra.parameters())
 
 
 # --- Song and Chai's branches ----------------------------------------------------------------------------------------
@@ -311,9 +311,9 @@ def branches(**keys: Any) -> Branches:
     return passes
 
 
-def branched(passes: Branches) -> BranchedHeads:
+def branched(passes: Branches) -> BranchedHeadsRunner:
     spares = [small_network(seed) for seed in range(10, 10 + passes.heads - 1)]
-    return BranchedHeads(small_network(), passes, spares)
+    return BranchedHeadsRunner(small_network(), passes, spares)
 
 
 HIERARCHICAL = branches(pattern="hierarchical", heads=4)
@@ -328,7 +328,7 @@ def part(network: StagedNetwork, place: str) -> nn.Module:
     return parts[place] if place in parts else network.stages[place]
 
 
-def parts(heads: BranchedHeads, place: str) -> list[nn.Module]:
+def parts(heads: BranchedHeadsRunner, place: str) -> list[nn.Module]:
     """The modules that stand side by side at a place, head 0's first."""
     beside = heads.extra[place]
     assert isinstance(beside, nn.ModuleList)
@@ -341,7 +341,7 @@ def loss_of(logits: Tensor) -> Tensor:
     return (logits - aims).square().sum()
 
 
-def gradients(heads: BranchedHeads) -> dict[str, Tensor]:
+def gradients(heads: BranchedHeadsRunner) -> dict[str, Tensor]:
     """Gradients by the parameter's name, which are then dropped."""
     named = [*heads.network.named_parameters(), *heads.extra.named_parameters(prefix="extra")]
     found = {}
@@ -351,7 +351,7 @@ def gradients(heads: BranchedHeads) -> dict[str, Tensor]:
     return found
 
 
-def by_hand(heads: BranchedHeads, fan_outs: Mapping[str, int]) -> dict[str, Tensor]:
+def by_hand(heads: BranchedHeadsRunner, fan_outs: Mapping[str, int]) -> dict[str, Tensor]:
     """Gradients where the graph is cut at each split and what comes back is divided by `fan_outs` at that place."""
     trunks: list[tuple[Tensor, Tensor, int]] = []
     paths = [images()]
@@ -502,7 +502,7 @@ def test_branches_have_dropout_at_the_same_sites_from_the_given_generator(drop: 
     passes = branches(
         pattern="hierarchical", heads=4, splits=["stage2", "stage3"], drop=drop, channel_drop=channel_drop
     )
-    heads = BranchedHeads(see_through(Fresh), passes, [see_through(Fresh) for _ in range(3)])
+    heads = BranchedHeadsRunner(see_through(Fresh), passes, [see_through(Fresh) for _ in range(3)])
     before = torch.get_rng_state()
     logits = heads(torch.ones(IMAGES, CHANNELS, 2, 2), generator()).logits
     assert torch.get_rng_state().equal(before)

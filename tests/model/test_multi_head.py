@@ -16,7 +16,7 @@ from collabpipe.jobs.train import train
 from collabpipe.methods.composition import Branches, Composition
 from collabpipe.methods.registry import KINDS
 from collabpipe.model import heads as passes
-from collabpipe.model.heads import Activations, BranchedHeads
+from collabpipe.model.heads import Activations, BranchedHeadsRunner
 from collabpipe.model.method import Generators, Method, build_method
 from collabpipe.model.networks import StagedNetwork, build_network, initialise
 from collabpipe.settings.training import ExecutionSettings, NetworkSettings
@@ -107,7 +107,7 @@ def scalar_network(weights: tuple[float, ...]) -> StagedNetwork:
     return network
 
 
-def slopes(heads: BranchedHeads) -> dict[str, list[float]]:
+def slopes(heads: BranchedHeadsRunner) -> dict[str, list[float]]:
     """The gradient of the sum of all logits for an image of one pixel of value 2, of each module side by side."""
     activations = heads(torch.full((1, 1, 1, 1), 2.0), torch.Generator())
     activations.logits.sum().backward()
@@ -124,7 +124,7 @@ def test_a_tree_of_products_has_the_gradient_worked_out_by_hand() -> None:
     # logits are 30·(1·1, 1·2, 2·3, 2·4) = 30, 60, 180, 240.
     spares = [scalar_network((7.0, 7.0, 7.0, 2.0, value)) for value in (2.0, 3.0, 4.0)]
     tree = Branches(pattern="hierarchical", heads=4, splits={"stage3": 2, "stage4": 2})
-    heads = BranchedHeads(scalar_network((3.0, 1.0, 5.0, 1.0, 1.0)), tree, spares)
+    heads = BranchedHeadsRunner(scalar_network((3.0, 1.0, 5.0, 1.0, 1.0)), tree, spares)
     assert slopes(heads) == {
         # Their sum, 510, over the weight (3, 1 and 5) and over both splits' two.
         "input": [510 / 3 / 4],
@@ -141,7 +141,7 @@ def test_a_tree_of_products_has_the_gradient_worked_out_by_hand() -> None:
 def test_a_simple_split_of_products_has_the_gradient_worked_out_by_hand() -> None:
     spares = [scalar_network((7.0, 7.0, 7.0, 7.0, value)) for value in (2.0, 3.0, 4.0)]
     simple = Branches(pattern="simple", heads=4, splits={"stage4": 4})
-    heads = BranchedHeads(scalar_network((3.0, 1.0, 5.0, 1.0, 1.0)), simple, spares)
+    heads = BranchedHeadsRunner(scalar_network((3.0, 1.0, 5.0, 1.0, 1.0)), simple, spares)
     # Logits 30·(1, 2, 3, 4), together 300.
     assert slopes(heads) == {
         "input": [300 / 3 / 4],

@@ -53,7 +53,7 @@ def output_consistency(features: Tensor, logits: Tensor, temperature: float) -> 
     return gram_difference(centred_gram(pool(features)), target)
 
 
-class Intermediate(TermLoss[IntermediateTerm]):
+class IntermediateLoss(TermLoss[IntermediateTerm]):
     """Consistency of the intermediate layers, a mean over the tapped stages."""
 
     def forward(self, step: Step) -> Tensor:
@@ -78,4 +78,4 @@ class Intermediate(TermLoss[IntermediateTerm]):
         return output_consistency(features, rows, self.term.temperature)
 
 
-TERMS = {IntermediateTerm: Intermediate}
+TERMS = {IntermediateTerm: IntermediateLoss}

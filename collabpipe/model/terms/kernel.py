@@ -68,7 +68,7 @@ KERNELS: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
-class Kernel(TermLoss[KernelTerm]):
+class KernelLoss(TermLoss[KernelTerm]):
     """Similarity of the convolution kernels, a mean over the network's convolutions."""
 
     def __init__(self, term: KernelTerm, network: StagedNetwork, images: int):
@@ -83,4 +83,4 @@ class Kernel(TermLoss[KernelTerm]):
         return torch.stack(values).mean()
 
 
-TERMS = {KernelTerm: Kernel}
+TERMS = {KernelTerm: KernelLoss}

@@ -30,7 +30,7 @@ def early_learning(logits: Tensor, targets: Tensor) -> Tensor:
     return (1.0 - (targets * logits.softmax(-1)).sum(-1)).clamp_min(1e-4).log().mean()
 
 
-class Remembering(TermLoss[MemoryTerm]):
+class MemoryLoss(TermLoss[MemoryTerm]):
     """A term with a target of K numbers an image, moved towards each prediction: t ← β·t + (1-β)·p."""
 
     targets: Tensor
@@ -50,7 +50,7 @@ class Remembering(TermLoss[MemoryTerm]):
         self.visits[step.index] += 1
 
 
-class Temporal(Remembering):
+class TemporalLoss(MemoryLoss):
     """Agreement with predictions averaged over earlier epochs; an image that was never seen has no target yet."""
 
     def forward(self, step: Step) -> Tensor:
@@ -65,7 +65,7 @@ class Temporal(Remembering):
         return loss
 
 
-class Elr(Remembering):
+class ElrLoss(MemoryLoss):
     """Early-learning regularisation; its target includes the prediction of this step, as in the authors' code."""
 
     def forward(self, step: Step) -> Tensor:
@@ -74,4 +74,4 @@ class Elr(Remembering):
         return early_learning(step.activations.logits, self.targets[step.index])
 
 
-TERMS = {TemporalTerm: Temporal, ElrTerm: Elr}
+TERMS = {TemporalTerm: TemporalLoss, ElrTerm: ElrLoss}

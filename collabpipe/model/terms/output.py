@@ -85,7 +85,7 @@ AGREEMENTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class Agreement(TermLoss[AgreementTerm]):
+class AgreementLoss(TermLoss[AgreementTerm]):
     """Consistency of the output layer."""
 
     def forward(self, step: Step) -> Tensor:
@@ -95,4 +95,4 @@ class Agreement(TermLoss[AgreementTerm]):
         return AGREEMENTS[self.term.form](step.activations.logits)
 
 
-TERMS = {AgreementTerm: Agreement}
+TERMS = {AgreementTerm: AgreementLoss}

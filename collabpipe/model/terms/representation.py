@@ -59,7 +59,7 @@ REPRESENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class Representation(TermLoss[RepresentationTerm]):
+class RepresentationLoss(TermLoss[RepresentationTerm]):
     """Similarity of the intermediate representation, a mean over the tapped stages."""
 
     def forward(self, step: Step) -> Tensor:
@@ -68,4 +68,4 @@ class Representation(TermLoss[RepresentationTerm]):
         return torch.stack([loss(step.activations.stages[name]) for name in self.term.taps]).mean()
 
 
-TERMS = {RepresentationTerm: Representation}
+TERMS = {RepresentationTerm: RepresentationLoss}

@@ -13,7 +13,7 @@ from collabpipe.model.heads import Activations
 from collabpipe.model.networks import build_network
 from collabpipe.model.terms import memory
 from collabpipe.model.terms.base import Step
-from collabpipe.model.terms.memory import Elr, Remembering, Temporal
+from collabpipe.model.terms.memory import ElrLoss, MemoryLoss, TemporalLoss
 from collabpipe.settings.training import NetworkSettings
 from tests.model.terms.by_hand import (
     FIFTH,
@@ -71,7 +71,7 @@ def test_early_learning_of_a_certain_image_is_finite() -> None:
 # --- the terms -------------------------------------------------------------------------------------------------------
 
 
-def remembering(model: type[Remembering], term: MemoryTerm) -> Remembering:
+def remembering(model: type[MemoryLoss], term: MemoryTerm) -> MemoryLoss:
     """The term for four images of two classes."""
     return model(term, build_network(NetworkSettings(kind="resnet8", width=4), 1, 2), 4)
 
@@ -86,14 +86,14 @@ def kl(target: list[float], prediction: list[float]) -> float:
 
 
 def test_temporal_knows_nothing_at_an_images_first_visit() -> None:
-    term = remembering(Temporal, TemporalTerm(weight=1.0, momentum=0.9))
+    term = remembering(TemporalLoss, TemporalTerm(weight=1.0, momentum=0.9))
     assert term(seen([[[0.5, 0.5], [0.1, 0.9]]], [2, 0])).item() == 0.0
     torch.testing.assert_close(term.targets, torch.tensor([[0.01, 0.09], [0.0, 0.0], [0.05, 0.05], [0.0, 0.0]]))
     assert term.visits.tolist() == [1.0, 0.0, 1.0, 0.0]
 
 
 def test_temporal_follows_the_bias_corrected_average() -> None:
-    term = remembering(Temporal, TemporalTerm(weight=1.0, momentum=0.9))
+    term = remembering(TemporalLoss, TemporalTerm(weight=1.0, momentum=0.9))
     term(seen([[[0.5, 0.5]]], [2]))
     # 0.1·(½, ½), divided by the 0.1 that it has gathered; the image beside it is new and counts as zero.
     second = term(seen([[[0.25, 0.75], [0.9, 0.1]]], [2, 1])).item()
@@ -104,7 +104,7 @@ def test_temporal_follows_the_bias_corrected_average() -> None:
 
 
 def test_temporal_remembers_the_heads_mean_and_holds_each_head_to_it() -> None:
-    term = remembering(Temporal, TemporalTerm(weight=1.0, momentum=0.8))
+    term = remembering(TemporalLoss, TemporalTerm(weight=1.0, momentum=0.8))
     term(seen([[[0.5, 0.5]], [[0.3, 0.7]]], [1]))
     torch.testing.assert_close(term.targets[1], 0.2 * torch.tensor([0.4, 0.6]))
     value = term(seen([[[0.25, 0.75]], [[0.6, 0.4]]], [1])).item()
@@ -113,7 +113,7 @@ def test_temporal_remembers_the_heads_mean_and_holds_each_head_to_it() -> None:
 
 
 def test_temporal_without_momentum_follows_the_last_prediction() -> None:
-    term = remembering(Temporal, TemporalTerm(weight=1.0, momentum=0.0))
+    term = remembering(TemporalLoss, TemporalTerm(weight=1.0, momentum=0.0))
     term(seen([[[0.5, 0.5]]], [0]))
     term(seen([[[0.25, 0.75]]], [0]))
     value = term(seen([[[0.6, 0.4]]], [0])).item()
@@ -121,7 +121,7 @@ def test_temporal_without_momentum_follows_the_last_prediction() -> None:
 
 
 def test_elr_counts_the_prediction_of_its_own_step() -> None:
-    term = remembering(Elr, ElrTerm(weight=1.0, momentum=0.7))
+    term = remembering(ElrLoss, ElrTerm(weight=1.0, momentum=0.7))
     # Target 0.3·(¼, ¾); its overlap with the prediction is 0.3·(1/16 + 9/16).
     first = term(seen([[[0.25, 0.75]]], [3])).item()
     assert first == pytest.approx(math.log(1 - 0.3 * 10 / 16), rel=1e-5)
@@ -136,11 +136,11 @@ def test_elr_counts_the_prediction_of_its_own_step() -> None:
 @pytest.mark.parametrize(
     ("model", "term"),
     [
-        (Temporal, TemporalTerm(weight=1.0, momentum=0.9)),
-        (Elr, ElrTerm(weight=1.0, momentum=0.7)),
+        (TemporalLoss, TemporalTerm(weight=1.0, momentum=0.9)),
+        (ElrLoss, ElrTerm(weight=1.0, momentum=0.7)),
     ],
 )
-def test_remembered_predictions_are_constants(model: type[Remembering], term: MemoryTerm) -> None:
+def test_remembered_predictions_are_constants(model: type[MemoryLoss], term: MemoryTerm) -> None:
     term_loss = remembering(model, term)
     for _ in range(2):
         logits = torch.tensor([[[0.3, -0.2]]], requires_grad=True)
@@ -148,16 +148,16 @@ def test_remembered_predictions_are_constants(model: type[Remembering], term: Me
     assert not term_loss.targets.requires_grad
     assert logits.grad is not None
     # Towards the same prediction there is nothing to gain for temporal; elr pushes on to the class it prefers.
-    if model is Temporal:
+    if model is TemporalLoss:
         torch.testing.assert_close(logits.grad, torch.zeros_like(logits))
     else:
         assert logits.grad[0, 0, 0] < 0.0 < logits.grad[0, 0, 1]
 
 
-@pytest.mark.parametrize("model", [Temporal, Elr])
-def test_remembered_targets_stay_away_from_certainty(model: type[Remembering]) -> None:
+@pytest.mark.parametrize("model", [TemporalLoss, ElrLoss])
+def test_remembered_targets_stay_away_from_certainty(model: type[MemoryLoss]) -> None:
     term: MemoryTerm = (
-        TemporalTerm(weight=1.0, momentum=0.0) if model is Temporal else ElrTerm(weight=1.0, momentum=0.0)
+        TemporalTerm(weight=1.0, momentum=0.0) if model is TemporalLoss else ElrTerm(weight=1.0, momentum=0.0)
     )
     term_loss = remembering(model, term)
     logits = torch.tensor([[[100.0, -100.0]]], requires_grad=True)

@@ -10,7 +10,7 @@ from collabpipe.common.errors import CollabpipeError
 from collabpipe.common.files import write_json
 from collabpipe.data.download import download
 from collabpipe.data.groups import image_groups
-from collabpipe.data.own import Sums, made_from, md5_of, note_sums, own_files, read_sums, stamp, stamps
+from collabpipe.data.own import Sum, Sums, made_from, md5_of, note_sums, own_files, read_sums, stamp, stamps
 from collabpipe.data.raw import (
     WrongSum,
     addresses,
@@ -81,7 +81,7 @@ def _own(recipe: DataRecipe, data_dir: Path) -> Sums:
     for file in wanted_files(recipe, data_dir):
         if path := locate(data_dir, file.name):
             try:
-                sums[file.name] = [*stamp(path), verify(path, file, recipe.accept, path)]
+                sums[file.name] = Sum(*stamp(path), verify(path, file, recipe.accept, path))
             except WrongSum as error:
                 faults.append(str(error))
     if told := lacking(recipe, data_dir):

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from collabpipe.catalogue.sources import IMAGE_FOLDER, NPZ, OWN
 from collabpipe.common.errors import CollabpipeError, unreadable
@@ -21,9 +21,34 @@ from collabpipe.plan.paths import FETCHED
 from collabpipe.plan.recipes import DataRecipe
 from collabpipe.plan.record_types import FetchedRecord, Verified
 
-Sums = dict[str, list[Any]]
-"""By file: size, times of its last change (of its content, of anything about it; in ns), MD5 sum."""
 SUMS_FILE = "sums.json"
+
+
+class Stamp(NamedTuple):
+    """What tells of a file that it changed, without its content: size, and when its content and its inode changed."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class Sum(NamedTuple):
+    """The MD5 sum of a file, and the file's stamp when it was taken."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    md5: str
+
+    @property
+    def stamp(self) -> Stamp:
+        """Of the file whose sum this is."""
+        return Stamp(*self[:3])
+
+
+Stamps = Mapping[str, Stamp]
+Sums = dict[str, Sum]
+"""By file."""
 
 
 def own_files(recipe: DataRecipe, folder: Path) -> dict[str, Path]:
@@ -51,14 +76,14 @@ def _is_gone(recipe: DataRecipe, folder: Path) -> bool:
         return True
 
 
-def stamp(path: Path) -> list[int]:
-    """Size and times, without the content."""
+def stamp(path: Path) -> Stamp:
+    """Of one file."""
     about = path.stat()
-    return [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+    return Stamp(about.st_size, about.st_mtime_ns, about.st_ctime_ns)
 
 
-def stamps(files: Mapping[str, Path]) -> Sums:
-    """Size and times of each file.
+def stamps(files: Mapping[str, Path]) -> Stamps:
+    """Of each file.
 
     Raises:
         CollabpipeError: a file cannot be looked at.
@@ -69,15 +94,15 @@ def stamps(files: Mapping[str, Path]) -> Sums:
         raise unreadable(error.filename, error) from error
 
 
-def read_sums(files: Mapping[str, Path], now: Sums, known: Sums) -> Sums:
-    """The sums of `files`, whose sizes and times are `now`; the content of one that has its known ones is not read.
+def read_sums(files: Mapping[str, Path], now: Stamps, known: Sums) -> Sums:
+    """The sums of `files`, whose stamps are `now`; the content of one that has its known stamp is not read.
 
     Raises:
         CollabpipeError: a file cannot be read.
     """
-    others = {name: path for name, path in files.items() if known.get(name, [])[:3] != now[name]}
+    others = {name: path for name, path in files.items() if name not in known or known[name].stamp != now[name]}
     md5 = md5_sums(others)
-    return {name: [*now[name], md5[name]] if name in md5 else known[name] for name in files}
+    return {name: Sum(*now[name], md5[name]) if name in md5 else known[name] for name in files}
 
 
 def made_from(recipe: DataRecipe, md5: Mapping[str, str]) -> Verified:
@@ -89,8 +114,7 @@ def made_from(recipe: DataRecipe, md5: Mapping[str, str]) -> Verified:
 
 def known_sums(raw: Path) -> Sums:
     """The sums that were noted last; none where nothing was noted."""
-    sums: Sums = record_of(raw / SUMS_FILE)
-    return sums
+    return {name: Sum(*about) for name, about in record_of(raw / SUMS_FILE).items()}
 
 
 def note_sums(raw: Path, sums: Sums) -> None:
@@ -125,7 +149,7 @@ def unchanged(recipe: DataRecipe, folder: Path | None, origin: Mapping[str, obje
         files = own_files(recipe, folder)
         now = stamps(files)
         noted = made_from(recipe, md5_of(known)) == origin
-        if noted and (now.keys() != known.keys() or any(now[name][0] != known[name][0] for name in now)):
+        if noted and (now.keys() != known.keys() or any(now[name].size != known[name].size for name in now)):
             return None
         sums = read_sums(files, now, known)
     except CollabpipeError:
@@ -142,12 +166,12 @@ def is_fetched(recipe: DataRecipe, folder: Path | None, raw: Path) -> bool:
         if folder is None:
             noted = (raw / FETCHED).stat().st_mtime_ns
             files = located(recipe, raw)
-            return set(files) == set(record["md5"]) and all(stamp(path)[1] <= noted for path in files.values())
-        return stamps(own_files(recipe, folder)) == {name: about[:3] for name, about in known_sums(raw).items()}
+            return set(files) == set(record["md5"]) and all(stamp(path).mtime_ns <= noted for path in files.values())
+        return stamps(own_files(recipe, folder)) == {name: about.stamp for name, about in known_sums(raw).items()}
     except (CollabpipeError, OSError):
         return False
 
 
 def md5_of(sums: Sums) -> dict[str, str]:
     """The MD5 sums alone, by file."""
-    return {name: about[3] for name, about in sums.items()}
+    return {name: about.md5 for name, about in sums.items()}

@@ -35,6 +35,13 @@ def arguments(parser: ArgumentParser) -> None:
         help="number of trainings to run at the same time",
     )
     parser.add_argument(
+        "--no-cuda-graphs",
+        dest="cuda_graphs",
+        action="store_false",
+        default=EXECUTION.cuda_graphs,
+        help="run each training step on a GPU as it is written",
+    )
+    parser.add_argument(
         "--stage",
         default=EXECUTION.stage,
         metavar="DIR",
@@ -48,7 +55,7 @@ def run(arguments: Namespace) -> None:
     from collabpipe.jobs.train import train
     from collabpipe.plan.recipes import TrainRecipe
 
-    keys = ("save_seconds", "save_epochs", "jobs_per_gpu", "stage")
+    keys = ("save_seconds", "save_epochs", "jobs_per_gpu", "cuda_graphs", "stage")
     execution = ExecutionSettings(**{key: getattr(arguments, key) for key in keys})
     for_each(
         arguments.recipes,

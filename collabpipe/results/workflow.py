@@ -251,6 +251,8 @@ class Workflow:
             options += ["--at-once", str(execution.trainings_at_once)]
         if execution.save_epochs:
             options += ["--save-epochs", str(execution.save_epochs)]
+        if not execution.cuda_graphs:
+            options.append("--no-cuda-graphs")
         if execution.stage:
             options += ["--stage", execution.stage]
         return self._options(*options)

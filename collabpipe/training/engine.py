@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -148,9 +149,11 @@ class Training:
                 if self.step == 0:
                     self.epoch_seconds.append(0.0)
                 yield
-        finally:
+        except BaseException:
             # Whoever gets the memory next, in another thread, must not find steps of this training at work in it.
-            self._await()
+            with suppress(RuntimeError):  # what the device says now follows from the error
+                self._await()
+            raise
 
     def _train_step(self) -> None:
         start, stop = self.cut.bounds(self.step)

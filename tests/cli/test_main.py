@@ -42,7 +42,7 @@ def test_an_error_message_is_a_message_in_any_locale(fresh: Workspace) -> None:
 
 
 DEFAULTS = [
-    *(("train", option) for option in ("save_seconds", "save_epochs", "jobs_per_gpu", "stage")),
+    *(("train", option) for option in ("save_seconds", "save_epochs", "jobs_per_gpu", "cuda_graphs", "stage")),
     *((command, "keep") for command in ("evaluate", "choose")),
     *(("evaluate", "jobs_per_gpu"), ("train", "at_once"), ("overhead", "seconds")),
 ]

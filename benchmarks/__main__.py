@@ -48,10 +48,16 @@ def measure(name: str, context: Context) -> list[Row]:
     return rows
 
 
-def earlier(path: Path | None, device: str) -> dict[str, list[Row]]:
-    """The sections that the file for programs holds already, if they were measured on such a device."""
-    found = read_json(path) if path and path.exists() else {}
-    return TypeAdapter(dict[str, list[Row]]).validate_python(found["sections"] if found.get("device") == device else {})
+ASKED = ("device", "seconds", "batch_size", "width")
+"""What two calls must have in common to share a file."""
+
+
+def earlier(asked: argparse.Namespace) -> tuple[dict[str, list[Row]], float]:
+    """The sections that the file for programs holds already, measured as `asked`, and the minutes that they took."""
+    found = read_json(asked.json) if asked.json and asked.json.exists() else {}
+    if any(found.get(name) != getattr(asked, name) for name in ASKED):
+        return {}, 0.0
+    return TypeAdapter(dict[str, list[Row]]).validate_python(found["sections"]), found["minutes"]
 
 
 def main() -> None:
@@ -70,26 +76,22 @@ def main() -> None:
 
         if not torch.cuda.is_available():
             sys.exit("--device cuda: torch sees no GPU here. Use --device cpu.")
-    started = time.perf_counter()
-    sections = earlier(asked.json, asked.device)
+    sections, minutes = earlier(asked)
     for name in asked.only:
         print(f"{SECTIONS[name]} …", file=sys.stderr, flush=True)
+        started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             context = Context(asked.device, asked.seconds, Path(folder), asked.batch_size, asked.width)
             sections[SECTIONS[name]] = measure(name, context)
+        minutes += (time.perf_counter() - started) / 60
         print(table(sections[SECTIONS[name]]), file=sys.stderr, flush=True)
-        keep(asked, sections, started)
-
-
-def keep(asked: argparse.Namespace, sections: dict[str, list[Row]], started: float) -> None:
-    """Write what is measured so far: a machine that is taken back leaves it."""
+        if asked.json:  # after each: a machine that is taken back leaves what it measured
+            about = {name: getattr(asked, name) for name in ASKED} | {"minutes": minutes}
+            write_json(asked.json, about | as_record(asked.device, sections))
     command = f"python -m benchmarks --device {asked.device} --seconds {asked.seconds:g}"
     sized = f"batches of {asked.batch_size}, networks of width {asked.width}"
-    minutes = (time.perf_counter() - started) / 60
     conditions = f"Measured by `{command}` in {minutes:.1f} minutes: {sized}; medians of rounds taken in turns."
     write(asked.out, asked.device, sections, conditions)
-    if asked.json:
-        write_json(asked.json, as_record(asked.device, sections, conditions))
 
 
 if __name__ == "__main__":

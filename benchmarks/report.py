@@ -60,10 +60,10 @@ def driver() -> str:
     return done.stdout.partition("\n")[0].strip() or "unknown"
 
 
-def as_record(device: str, sections: Mapping[str, Sequence[Row]], conditions: str) -> dict[str, Any]:
+def as_record(device: str, sections: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """The same as the page, for programs."""
     rows = {title: [asdict(row) | {"reached": row.reached} for row in found] for title, found in sections.items()}
-    return {"device": device, "machine": machine(device), "conditions": conditions, "sections": rows}
+    return {"machine": machine(device), "sections": rows}
 
 
 def _processor() -> str:

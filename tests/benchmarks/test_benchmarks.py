@@ -6,6 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.__main__ import earlier
+from benchmarks.__main__ import ASKED, earlier
 from benchmarks.ours import clean_labels, random_images, recipe
 from benchmarks.plain import PlainLoop
 from benchmarks.report import as_record, table, write
@@ -127,12 +128,13 @@ def test_a_section_whose_library_is_missing_says_so() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT], check=True, cwd=REPOSITORY, timeout=600)
 
 
-def test_sections_that_were_measured_before_are_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", [None, "device", "seconds", "batch_size", "width"])
+def test_sections_that_were_measured_alike_before_are_kept(changed: str | None, tmp_path: Path) -> None:
     rows = {"Input pipeline": [Row("a", "b", 2.0, Goal("≥", 1.0), note="c")], "Status": [Row("d", "", None)]}
-    file = tmp_path / "found.json"
-    assert earlier(file, "cpu") == {}
+    asked = Namespace(json=tmp_path / "found.json", device="cpu", seconds=1.0, batch_size=8, width=4)
+    assert earlier(asked) == ({}, 0.0)
 
-    write_json(file, as_record("cpu", rows, "x"))
+    about = {name: getattr(asked, name) for name in ASKED} | {"minutes": 3.0}
+    write_json(asked.json, about | as_record("cpu", rows) | ({changed: None} if changed else {}))
 
-    assert earlier(file, "cpu") == rows
-    assert earlier(file, "cuda") == {}
+    assert earlier(asked) == (({}, 0.0) if changed else (rows, 3.0))

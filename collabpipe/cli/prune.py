@@ -28,6 +28,8 @@ def run(arguments: Namespace) -> None:
     """Print what no study asks for, and remove it if that was asked."""
     paths = arguments.results
     named = [Study.of_files(Plan.from_files([file], paths.root)) for file in arguments.config]
+    if not named:
+        known_studies(paths)  # refuse a folder without studies before anything is made there
     with only_process(paths.root, "pruning"):  # from here on nobody plans a study
         known = known_studies(paths) if not (named and arguments.remove) else []
         found = unasked([study.plan for study in named or known], paths)

@@ -61,7 +61,10 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
 
 def flush_folder(folder: Path) -> None:
     """Flush a folder to disk, so that a rename in it outlives a power failure."""
-    opened = os.open(folder, os.O_RDONLY)
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written and not be listed
+        return
     try:
         os.fsync(opened)
     except OSError as error:

@@ -15,7 +15,7 @@ from collabpipe.settings.training import NetworkSettings, TrainingSettings
 TABLES_NUMERICS = 6
 """Raised whenever the same runs would give other tables or figures; then they are made again."""
 
-REPORT_NUMERICS = 2
+REPORT_NUMERICS = 3
 """Raised whenever the same tables and figures would give another page; then it is written again."""
 
 OVERHEAD_NUMERICS = 1

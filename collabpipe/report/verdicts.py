@@ -26,7 +26,7 @@ class Outcome:
     sentence: str
     comparison: str
     analogue: str
-    """The name of the analogue; empty where the paper measured."""
+    """The name of the analogue; empty at a declared place."""
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ def write_report(study: Study, partial: bool = False) -> Path:
         page, folders = paths.report, (paths.tables, paths.figures)
         if not (state.tables and state.figures):
             raise CollabpipeError(
-                f"{paths.folder}: its tables or figures are missing or out of date. Make them: {study.remedy()}\n"
-                "With --partial the page is of the runs that are finished."
+                f"{paths.folder}: its tables or figures are missing or out of date. With --partial the page is of the "
+                f"runs that are finished. For the whole page, make them: {study.remedy()}"
             )
     runs = read_page_runs(plan, state)
     about = _about(study, state, runs, folders)

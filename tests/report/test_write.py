@@ -63,6 +63,7 @@ def test_what_was_claimed_comes_with_a_sentence_on_what_came_out(page: Path) -> 
     claims = text_of(page).partition("What was claimed")[2].partition("Can I trust it?")[0]
 
     assert "Agreement helps." in claims
+    assert "at a declared place" in claims
     assert "points of accuracy, last epoch; expected > 0 (margin 2); 2 replicates, a demonstration" in claims
     assert "Claims that this study does not judge (1) It helps elsewhere." in claims
     assert "best-on-validation epoch" not in claims.partition("How to read")[0], "other readings are in the table"
@@ -114,7 +115,8 @@ def test_the_command_says_what_is_missing_and_what_it_can_do(
     (study.folder / "tables" / "main.csv").unlink()
 
     assert main(["report"]) == 1
-    assert "Make them: snakemake --cores all\nWith --partial" in capsys.readouterr().err
+    assert "With --partial the page is of the runs that are finished" in (told := capsys.readouterr().err)
+    assert told.endswith("For the whole page, make them: snakemake --cores all\n")
     assert main(["report", "--partial"]) == 0
     page = Path("results/small/tables/partial/report.html")
     assert capsys.readouterr().out == f"Report: {page} (open it in a browser)\n"

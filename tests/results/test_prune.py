@@ -440,6 +440,17 @@ def test_without_any_configuration_nothing_is_removed(configs: str, study: Works
     assert everything(study) == {file for file in before if file.parent.name != "studies"}
 
 
+def test_where_no_study_is_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["prune"]) == 1
+
+    assert "collabpipe prune: error: config" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

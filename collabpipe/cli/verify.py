@@ -10,7 +10,6 @@ from rich.table import Table
 
 from collabpipe.cli.arguments import add_study_choice
 from collabpipe.cli.console import console
-from collabpipe.common.counts import counted
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.results.studies import Study, study_asked_for
 
@@ -61,10 +60,10 @@ def show_proofs(verifier: Verifier, study: Study) -> None:
     if wrong["out of date"]:
         lines = "\n".join(wrong["out of date"])
         messages.append(f"out of date: {lines}\nNothing of this needs to be removed. Make it again: {study.remedy()}")
-    missing = sum(of_kind["missing"] for of_kind in counts.values())
+    missing = {kind: of_kind["missing"] for kind, of_kind in counts.items() if of_kind["missing"]}
     if missing and not messages:
-        artefacts = counted(missing, "artefact", "artefacts")
-        messages.append(f"missing: {artefacts}, so the tables are not proven. Make what is missing: {study.remedy()}")
+        kinds = ", ".join(f"{kind} ({number})" for kind, number in missing.items())
+        messages.append(f"missing: {kinds}. So not everything is proven. Make what is missing: {study.remedy()}")
     if messages:
         raise CollabpipeError("\n".join(messages))
     print("Every cell of the tables follows from its data, labels, recipes and checkpoints.")

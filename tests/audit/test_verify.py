@@ -727,9 +727,8 @@ def test_what_is_missing_is_told_as_missing_and_nothing_else_is_blamed(
     number = 2 if kind == "label file" else 1
     assert verdict.missing() == {kind: number}
     assert verdict.code == 1
-    many = "1 artefact" if number == 1 else f"{number} artefacts"
     make = "Make what is missing: snakemake --cores all\n"
-    assert f"error: missing: {many}, so the tables are not proven. {make}" in verdict.error
+    assert f"error: missing: {kind} ({number}). So not everything is proven. {make}" in verdict.error
     assert PROVEN not in verdict.text
 
 
@@ -741,7 +740,7 @@ def test_tables_alone_are_told_from_what_is_missing(study: Workspace, verify: Ve
     verdict = verify(study)
     assert (verdict.code, verdict.breaks) == (1, [])
     assert verdict.missing() == {"data set": 1, "label file": 2, "checkpoint": 6, "evaluation": 6}
-    assert "missing: 15 artefacts" in verdict.error
+    assert "missing: data set (1), label file (2), checkpoint (6), evaluation (6). So not" in verdict.error
 
 
 def test_one_file_of_an_artefact_that_is_missing_is_named(study: Workspace, verify: Verify) -> None:
@@ -753,7 +752,7 @@ def test_one_file_of_an_artefact_that_is_missing_is_named(study: Workspace, veri
 def test_a_study_that_was_never_run_is_missing(fresh: Workspace, verify: Verify) -> None:
     verdict = verify(fresh)
     assert (verdict.code, verdict.breaks) == (1, [])
-    assert "missing: 19 artefacts" in verdict.error
+    assert "missing: data set (1), label file (2), checkpoint (6), evaluation (6), overhead (1)" in verdict.error
     assert not fresh.results.exists()
 
 

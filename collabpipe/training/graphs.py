@@ -68,12 +68,12 @@ class Graphs:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Tell with a remedy that what is captured within cannot be.
+    """Turn PyTorch's error about a step that a CUDA graph cannot hold into a message with a remedy.
 
-    After such an error torch's allocator and generators are still capturing, so the training cannot go on by itself.
+    After such an error PyTorch's allocator and generators still capture, so the training cannot continue by itself.
 
     Raises:
-        CollabpipeError: it cannot.
+        CollabpipeError: the step cannot be captured.
     """
     try:
         yield

@@ -73,7 +73,11 @@ def refused(folder: Path, root: Path, **fields: Any) -> str:
     return str(caught.value)
 
 
-def test_a_quality_level_is_prepared_with_its_labels(faces: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("portion", [4, image_folder.PORTION], ids=["in two portions", "in one"])
+def test_a_quality_level_is_prepared_with_its_labels(
+    portion: int, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_folder, "PORTION", portion)
     asked = recipe(quality="raw")
     fetch(asked, tmp_path / "raw", faces)
     prepare(asked, tmp_path / "raw", tmp_path)
@@ -110,13 +114,6 @@ def test_a_source_without_a_file_per_image_has_no_names(tmp_path: Path) -> None:
     prepare(asked, tmp_path / "raw", tmp_path)
 
     assert file_names(asked, tmp_path, "test") is None
-
-
-def test_more_images_than_one_portion_are_prepared(
-    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(image_folder, "PORTION", 4)
-    test_a_quality_level_is_prepared_with_its_labels(faces, tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".jpg", ".JPEG"])

@@ -37,7 +37,7 @@ DRAW: dict[str, Callable[[Made], Figure]] = {
 }
 
 
-def fitting(figure: Figure) -> None:
+def assert_titles_fit(figure: Figure) -> None:
     """Every title lies within the figure, apart from other titles and from all panels."""
     with own_style():
         figure.draw_without_rendering()
@@ -57,14 +57,14 @@ def fitting(figure: Figure) -> None:
 def test_titles_of_any_length_fit(draw: Callable[[Made], Figure], study: list[tuple[str, str, str]]) -> None:
     with own_style():
         figure = draw(Made(study, METHODS))
-    fitting(figure)
+    assert_titles_fit(figure)
 
 
 def test_the_titles_of_the_evidence_fit() -> None:
     table = pd.read_csv(REPOSITORY / "docs/results/evidence/main.csv", keep_default_na=False, na_values=[""])
     with own_style():
         figure = draw_differences(table)
-    fitting(figure)
+    assert_titles_fit(figure)
     assert [" ".join(axes.get_title(loc="left").split()) for axes in panels(figure)] == [
         "fashion_mnist, none, resnet18",
         "fashion_mnist, symmetric_inclusive-0.5, resnet18",

@@ -128,7 +128,8 @@ class Job:
             folder = staged(folder, self.data, self.execution.stage)
         images = open_images(self.recipe.labels.data, folder, "train")
         device, capture = devices.choose_device(), self.execution.cuda_graphs
-        training = Training(self.recipe, images, self.labels, device, capture=capture)
+        say = Progress(str(self.recipe.run)).say
+        training = Training(self.recipe, images, self.labels, device, capture=capture, say=say)
         if (path := writer.folder / STATE_FILE).exists():
             self._resume(training, path)
         return training

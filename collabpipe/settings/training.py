@@ -77,8 +77,8 @@ class ExecutionSettings(Strict):
     """Trainings that a job of several seeds (`seeds_per_job`) runs at the same time in its one process; small ones then
     fill a GPU. Each training gives the same bits as alone."""
     cuda_graphs: bool = True
-    """Run training steps on a GPU as CUDA graphs: the same bits, faster. False: for a plugin whose loss reads a value
-    on the host, which a graph cannot do."""
+    """Run training steps on a GPU as CUDA graphs: the same bits, faster. False: for a step that a graph cannot hold and
+    that is not recognised as such."""
     stage: str | None = None
     """A folder on each host's own disk, such as $TMPDIR: the images are copied there once, and trainings read the copy.
     None: no copy."""

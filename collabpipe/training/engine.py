@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -61,10 +61,18 @@ class Training:
         labels: the replicate's labels.
         device: where.
         capture: on a GPU, run steps as CUDA graphs: the same bits, faster.
+        say: told if steps cannot be captured, and why. In a compiled network that is an error.
     """
 
     def __init__(
-        self, recipe: TrainRecipe, data: Images, labels: LabelFile, device: torch.device, *, capture: bool = True
+        self,
+        recipe: TrainRecipe,
+        data: Images,
+        labels: LabelFile,
+        device: torch.device,
+        *,
+        capture: bool = True,
+        say: Callable[[str], None] = print,
     ):
         self.recipe = recipe
         self.settings = recipe.training
@@ -119,7 +127,9 @@ class Training:
             self.stream = torch.cuda.Stream(device)
             self.numbers = torch.zeros(self.steps, 2, device=device)
             self.position = scalar(device, torch.long)
-            self.graphs = Graphs(self.generators.values(), self.stream, capture)
+            # A compiled step would be compiled while it is looked at, and seen as it is traced.
+            look = None if self.settings.compile else say
+            self.graphs = Graphs(self.generators.values(), self.stream, capture, look)
 
     def _permute(self) -> Tensor:
         return torch.randperm(len(self.labels), generator=self.generators["order"], device=self.device)

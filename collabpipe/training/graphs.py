@@ -15,11 +15,12 @@ from torch import Tensor
 
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.training.device import messages, out_of_memory
+from collabpipe.training.host_reads import HostReads
 
 WARM_UP = 3
 """Steps of each batch size that run as they are written before one is captured: kernels are loaded, plans made."""
 CAPTURING = threading.Lock()
-"""Held while a step is captured: the thread that runs backward is one for all trainings of a process."""
+"""Held while a step is captured or looked at: the thread that runs backward is one for all trainings of a process."""
 
 
 class Graphs:
@@ -29,12 +30,20 @@ class Graphs:
         generators: those that the step draws from.
         stream: the stream on which the training runs.
         capture: capture steps; False runs all as they are written.
+        say: told why none is captured, if the first step needs the host; None: that is not looked for.
     """
 
-    def __init__(self, generators: Iterable[torch.Generator], stream: torch.cuda.Stream, capture: bool):
+    def __init__(
+        self,
+        generators: Iterable[torch.Generator],
+        stream: torch.cuda.Stream,
+        capture: bool,
+        say: Callable[[str], None] | None,
+    ):
         self.generators = tuple(generators)
         self.stream = stream
         self.capture = capture
+        self.say = say
         self.taken: dict[int, int] = {}
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
@@ -44,12 +53,24 @@ class Graphs:
         The step is not kept: a training that held itself would keep the device's memory after its end, until Python's
         collector comes by.
         """
+        first = not self.taken
         self.taken[size] = self.taken.get(size, 0) + 1
+        if first and self.capture and self.say is not None:
+            return self._look(step, size, self.say)
         if not self.capture or self.taken[size] <= WARM_UP:
             return step(size)
         if size not in self.graphs:
             self.graphs[size] = self._capture(step, size)
         self.graphs[size].replay()
+
+    def _look(self, step: Callable[[int], None], size: int, say: Callable[[str], None]) -> None:
+        """Take a step, and capture none of them if it needs the host."""
+        # What tells torch that it is looked at is one for all threads.
+        with CAPTURING, HostReads() as reads:
+            step(size)
+        if reads.found:
+            self.capture = False
+            say(f"steps run without CUDA graphs, for the same results more slowly: {reads.found[0]}")
 
     def _capture(self, step: Callable[[int], None], size: int) -> torch.cuda.CUDAGraph:
         with CAPTURING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,11 @@ def recipes(network: str, precision: str, epochs: int = 2) -> dict[str, TrainRec
     return {recipe.run.method: recipe for recipe in plan(network, precision, epochs).runs.values()}
 
 
-def begin(recipe: TrainRecipe, device: torch.device, *, capture: bool = True) -> Training:
+def begin(
+    recipe: TrainRecipe, device: torch.device, *, capture: bool = True, say: Callable[[str], None] = print
+) -> Training:
     """A training at its beginning; a quarter of its labels is wrong."""
     noisy = DATA.labels.copy()
     noisy[::4] = (noisy[::4] + 1) % len(DATA.classes)
-    validation = np.arange(SIZE) < SIZE // 3
-    return Training(recipe, DATA, LabelFile(np.arange(SIZE), DATA.labels, noisy, validation), device, capture=capture)
+    labels = LabelFile(np.arange(SIZE), DATA.labels, noisy, np.arange(SIZE) < SIZE // 3)
+    return Training(recipe, DATA, labels, device, capture=capture, say=say)

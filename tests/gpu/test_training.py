@@ -85,23 +85,43 @@ def test_captured_steps_of_two_sizes_are_those_that_are_taken_one_by_one(
     assert weights_digest(captured.method.state_dict()) == weights_digest(plain.method.state_dict())
 
 
-def test_a_loss_that_reads_a_value_is_told_and_runs_without_graphs(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = recipes("resnet8", "float32")["baseline"]
-    expected = weights_digest(trained(begin(asked, device)).method.state_dict())
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every method's loss reads a value on the host."""
     forward = Method.forward
 
-    def reading(*arguments: Any) -> Tensor:
+    def read(*arguments: Any) -> Tensor:
         losses = forward(*arguments)
         assert losses[0].item() > 0.0
         return losses
 
-    monkeypatch.setattr(Method, "forward", reading)
+    monkeypatch.setattr(Method, "forward", read)
+
+
+def test_a_loss_that_reads_a_value_runs_without_graphs_and_this_is_said_once(
+    device: torch.device, request: pytest.FixtureRequest
+) -> None:
+    asked = recipes("resnet8", "float32")["baseline"]
+    expected = weights_digest(trained(begin(asked, device)).method.state_dict())
+    request.getfixturevalue("reading")
+    said: list[str] = []
+    found = trained(begin(asked, device, say=said.append))
+    assert weights_digest(found.method.state_dict()) == expected
     if device.type == "cuda":
-        with pytest.raises(CollabpipeError, match=r"set execution\.cuda_graphs: false"):
-            trained(begin(asked, device))
-    assert weights_digest(trained(begin(asked, device, capture=False)).method.state_dict()) == expected
+        assert len(said) == 1
+        assert f"{__file__}, line " in said[0]
+        assert found.graphs.graphs == {}
+    assert weights_digest(trained(begin(asked, device, capture=False, say=said.append)).method.state_dict()) == expected
+    assert len(said) == (device.type == "cuda")
+
+
+@pytest.mark.cuda
+@pytest.mark.usefixtures("reading")
+def test_a_compiled_step_that_reads_a_value_is_told_with_a_remedy(device: torch.device) -> None:
+    asked = recipes("resnet8", "float32")["baseline"]
+    asked = asked.model_copy(update={"training": asked.training.model_copy(update={"compile": True})})
+    with pytest.raises(CollabpipeError, match=r"set execution\.cuda_graphs: false"):
+        trained(begin(asked, device))
 
 
 def test_compiled_trainings_end_alike_alone_and_at_once(device: torch.device) -> None:

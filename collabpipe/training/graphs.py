@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from torch import Tensor
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.training.device import messages, out_of_memory
 from collabpipe.training.host_reads import HostReads
+
+if TYPE_CHECKING:
+    from torch.cuda import _POOL_HANDLE as Pool
 
 WARM_UP = 3
 """Steps of each batch size that run as they are written before one is captured: kernels are loaded, plans made."""
@@ -31,6 +35,7 @@ class Graphs:
         stream: the stream on which the training runs.
         capture: capture steps; False runs all as they are written.
         say: told why none is captured, if the first step needs the host; None: that is not looked for.
+        pool: memory that graphs share which are never at work at the same time; None: their own.
     """
 
     def __init__(
@@ -39,11 +44,13 @@ class Graphs:
         stream: torch.cuda.Stream,
         capture: bool,
         say: Callable[[str], None] | None,
+        pool: Pool | None = None,
     ):
         self.generators = tuple(generators)
         self.stream = stream
         self.capture = capture
         self.say = say
+        self.pool = pool
         self.taken: dict[int, int] = {}
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
@@ -79,7 +86,7 @@ class Graphs:
             graph = torch.cuda.CUDAGraph()
             for generator in self.generators:
                 graph.register_generator_state(generator)
-            pool = next(iter(self.graphs.values())).pool() if self.graphs else None
+            pool = next(iter(self.graphs.values())).pool() if self.graphs else self.pool
             # Other trainings of this process may go on meanwhile.
             mode = "thread_local"
             with explained(), torch.cuda.graph(graph, pool, self.stream, capture_error_mode=mode):

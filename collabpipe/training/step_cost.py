@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,12 @@ from collabpipe.model.method import Generators, build_method
 from collabpipe.model.networks import initialise
 from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.device import be_deterministic, choose_device, describe
+from collabpipe.training.graphs import WARM_UP, Graphs
 from collabpipe.training.optimiser import Sgd
 
 if TYPE_CHECKING:  # counting and timing need no tables
     import pandas as pd
+    from torch.cuda import _POOL_HANDLE as Pool
 
 Shape = tuple[int, int, int]
 QUANTITIES = ("params_train", "params_inference", "flops", "saved_bytes", "peak_bytes", "step_seconds")
@@ -42,7 +45,7 @@ def _product_flops(first: Sequence[int], second: Sequence[int], *_: Any, **__: A
 
 
 AHEAD = 100_000_000
-"""Cycles, some 60 ms, for which a GPU is kept from beginning while the host queues the kernels of a step."""
+"""Cycles, some 60 ms, for which a GPU is kept from beginning while the host queues a step."""
 COUNTED = {torch.ops.mkldnn._linear_pointwise: _product_flops}
 """Operations in addition to those that torch's counter knows."""
 
@@ -99,6 +102,9 @@ class Subject:
         self.images = images.to(device, memory_format=torch.channels_last)
         masks = torch.Generator(device if device.type == "cuda" else "cpu").manual_seed(0)
         self.generators = Generators(masks, masks)
+        if device.type == "cuda":
+            self.stream = torch.cuda.Stream(device)
+            self.graphs = Graphs((masks,), self.stream, True, print, _pool())
 
     def backward(self) -> None:
         """Forward, losses with every ramp at its end, backward."""
@@ -162,18 +168,32 @@ class Subject:
         return max(accumulate((int(event.nbytes()) for event in changes), initial=0))
 
     def seconds(self) -> float:
-        """The wall time of a step; on a GPU the device's time, as where it need not wait for the host."""
+        """The wall time of a step; on a GPU the device's time, of a step that is captured as in a training."""
         if self.device.type == "cuda":
             began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            torch.cuda._sleep(AHEAD)
-            began.record()
-            self.step()
-            ended.record()
+            with torch.cuda.stream(self.stream):
+                torch.cuda._sleep(AHEAD)
+                began.record()
+                self.graphs(lambda _: self.step(), len(self.labels))
+                ended.record()
             ended.synchronize()
             return float(began.elapsed_time(ended)) / 1000.0
         started = time.perf_counter()
         self.step()
         return time.perf_counter() - started
+
+    def warm_up(self) -> None:
+        """On a GPU, take the steps before the one that is captured, and that one."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            for _ in range(WARM_UP + 1):
+                self.seconds()
+
+
+@cache
+def _pool() -> Pool:
+    """Memory for all captured steps: one is at work at a time, and together they would fill the device."""
+    return torch.cuda.graph_pool_handle()
 
 
 def _numbers(module: torch.nn.Module) -> int:
@@ -265,8 +285,10 @@ def _count(subject: Subject) -> dict[str, int]:
 def _time(subjects: Mapping[str, Subject], seconds: float, least: int) -> dict[str, list[float]]:
     """Seconds a round: every method takes a step before any takes its next, so that noise hits all alike.
 
-    Each has taken the steps of counting before, which warm it up.
+    On a CPU the steps of counting have warmed it up.
     """
+    for subject in subjects.values():
+        subject.warm_up()
     rounds: dict[str, list[float]] = {method: [] for method in subjects}
     started, done = time.perf_counter(), 0
     while done < least or time.perf_counter() - started < seconds:

@@ -17,7 +17,8 @@ from collabpipe.model.method import Method
 from collabpipe.training import graphs
 from collabpipe.training.checkpoint import weights_digest
 from collabpipe.training.engine import Training
-from tests.gpu.recipes import LAST_STAGE, PRECISIONS, begin, definitions, recipes
+from collabpipe.training.step_cost import Entry, Subject
+from tests.gpu.recipes import DATA, LAST_STAGE, PRECISIONS, begin, definitions, recipes
 
 PARTS = 4
 """Tests that the methods of a network are dealt to, so that several processes can share them (pytest -n)."""
@@ -83,6 +84,26 @@ def test_captured_steps_of_two_sizes_are_those_that_are_taken_one_by_one(
     plain = trained(begin(asked, device))
     assert repr(captured.history) == repr(plain.history)
     assert weights_digest(captured.method.state_dict()) == weights_digest(plain.method.state_dict())
+
+
+@pytest.mark.parametrize("method", ["baseline", "combined_all", "temporal"])
+def test_a_step_that_is_timed_is_the_step(method: str, device: torch.device) -> None:
+    recipe = recipes("resnet8", "bfloat16")[method]
+    entry = Entry("resnet8", recipe.network, method, recipe.composition)
+
+    def subject() -> Subject:
+        return Subject(entry, (3, 32, 32), len(DATA.classes), recipe.training, device)
+
+    timed, plain = subject(), subject()
+    timed.warm_up()
+    seconds = [timed.seconds() for _ in range(5)]
+    if device.type == "cuda":
+        assert len(timed.graphs.graphs) == 1
+        assert timed.graphs.taken == {recipe.training.batch_size: graphs.WARM_UP + 6}
+    for _ in range(graphs.WARM_UP + 6 if device.type == "cuda" else 5):
+        plain.step()
+    assert min(seconds) > 0.0
+    assert weights_digest(timed.method.state_dict()) == weights_digest(plain.method.state_dict())
 
 
 @pytest.fixture

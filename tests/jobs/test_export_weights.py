@@ -29,7 +29,7 @@ CHANGES: dict[str, Any] = {
     "networks": {name: {"width": 4} for name in ("resnet8", "resnet18", "vgg16", "preact_resnet18")},
     "methods": {"output": None, "output_control": None},
     "seeds": [0],
-    "training": {"epochs": 2},
+    "training": {"epochs": 4},
 }
 WITHOUT_THE_PACKAGE = (
     "import runpy, sys; sys.modules['collabpipe'] = None; del sys.argv[0]; "
@@ -77,30 +77,39 @@ def measured(folder: Path, test: Path) -> float:
 
 
 @pytest.mark.parametrize(
-    ("network", "options", "which"),
+    ("network", "options"),
     [
-        ("resnet8", [], "last"),
-        ("resnet18", ["--best"], "best"),
-        ("resnet18", [], "last"),
-        ("vgg16", [], "last"),
-        ("resnet18", ["--format", "torchscript"], "last"),
-        ("preact_resnet18", [], "last"),
+        ("resnet8", []),
+        ("resnet18", []),
+        ("vgg16", []),
+        ("resnet18", ["--format", "torchscript"]),
+        ("preact_resnet18", []),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
 def test_the_script_finds_the_test_accuracy_of_the_run(
-    network: str, options: list[str], which: str, plan: Plan, tmp_path: Path
+    network: str, options: list[str], plan: Plan, tmp_path: Path
 ) -> None:
     folder = exported(plan, network, tmp_path / "out", *options)
 
     accuracy = measured(folder, plan.paths.dataset("digits") / TEST)
 
-    found = {epoch: metrics(plan, network)[epoch]["accuracy"] for epoch in ("last", "best")}
-    assert accuracy == found[which]
-    assert which == "last" or found["best"] != found["last"], "so that the weights of the last epoch would be noticed"
+    assert accuracy == metrics(plan, network)["last"]["accuracy"]
     readme = (folder / "README.md").read_text()
     assert f"evaluation found {accuracy} (on " in readme
     assert (folder / "accuracy.py").read_text() in readme
+
+
+def test_the_script_finds_the_test_accuracy_of_the_best_epoch(plan: Plan, tmp_path: Path) -> None:
+    # Which networks are not best at their last epoch depends on the processor's rounding.
+    found = {network: metrics(plan, network) for network in CHANGES["networks"]}
+    network = next(name for name, of in found.items() if of["best"]["accuracy"] != of["last"]["accuracy"])
+    folder = exported(plan, network, tmp_path / "out", "--best")
+
+    accuracy = measured(folder, plan.paths.dataset("digits") / TEST)
+
+    assert accuracy == found[network]["best"]["accuracy"]
+    assert f"evaluation found {accuracy} (on " in (folder / "README.md").read_text()
 
 
 def test_the_script_says_which_file_it_needs(plan: Plan, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from benchmarks.studies import environment
 from collabpipe.common.files import sealed, write_json
 from collabpipe.data.prepared import write_files
 from collabpipe.data.split import Split
+from collabpipe.plan import paths
 from collabpipe.plan.recipes import DataRecipe
 from collabpipe.plan.record_types import Pixels
 
@@ -124,7 +125,7 @@ def measure(context: Context) -> list[Row]:
     if free < NEEDED_BYTES:
         return [Row(what, "reading it", None, note=f"not measured: {free >> 30} GiB free, {NEEDED_BYTES >> 30} needed")]
     write_set(context.folder)
-    path = context.folder / "train.arrow"
+    path = context.folder / paths.TRAIN
     cold, whole = [], []
     for _ in range(3):
         forget(path)

@@ -139,10 +139,12 @@ class StudyByHand:
         self.worked.seconds = time.monotonic() - started
         self.worked.left = len(self.plan.trainings) - len(after.trained)
         if len(after.evaluated) == len(self.plan.runs) and not after.overhead and self._time_is_left():
-            seconds = str(self.plan.settings.execution.overhead_seconds)
+            options = ["--seconds", str(self.execution.overhead_seconds)]
+            if not self.execution.cuda_graphs:
+                options.append("--no-cuda-graphs")
             # In a process of its own: this one would keep its lease, for which the next study's processes would wait.
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
-                self._command("overhead", self.plan.overhead, "--seconds", seconds, by=apart)
+                self._command("overhead", self.plan.overhead, *options, by=apart)
         return self.worked
 
     def _command(self, name: str, recipe: Recipe, *options: str | Path, by: Executor | None = None) -> bool:

@@ -49,6 +49,17 @@ def add_config(parser: ArgumentParser) -> None:
     )
 
 
+def add_cuda_graphs(parser: ArgumentParser) -> None:
+    """Whether steps run as CUDA graphs."""
+    parser.add_argument(
+        "--no-cuda-graphs",
+        dest="cuda_graphs",
+        action="store_false",
+        default=EXECUTION.cuda_graphs,
+        help="run each training step on a GPU as it is written",
+    )
+
+
 def add_jobs_per_gpu(parser: ArgumentParser) -> None:
     """How many jobs may share a GPU."""
     parser.add_argument(

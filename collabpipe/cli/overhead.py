@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from collabpipe.cli.arguments import EXECUTION
+from collabpipe.cli.arguments import EXECUTION, add_cuda_graphs
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -19,6 +19,7 @@ def arguments(parser: ArgumentParser) -> None:
         help="time for the rounds of a network (default: %(default)g)",
     )
     parser.add_argument("--cpu", action="store_true", help="measure on the CPU, whatever GPUs there are")
+    add_cuda_graphs(parser)
 
 
 def run(arguments: Namespace) -> None:
@@ -29,4 +30,5 @@ def run(arguments: Namespace) -> None:
     from collabpipe.plan.study_recipes import OverheadRecipe
 
     lease_device(0 if arguments.cpu else 1)
-    measure_study(read_recipe(arguments.recipe, OverheadRecipe), arguments.results, arguments.seconds)
+    recipe = read_recipe(arguments.recipe, OverheadRecipe)
+    measure_study(recipe, arguments.results, arguments.seconds, arguments.cuda_graphs)

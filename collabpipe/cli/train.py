@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from collabpipe.cli.arguments import EXECUTION, add_jobs_per_gpu, at_least
+from collabpipe.cli.arguments import EXECUTION, add_cuda_graphs, add_jobs_per_gpu, at_least
 from collabpipe.settings.training import ExecutionSettings
 
 
@@ -34,13 +34,7 @@ def arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="number of trainings to run at the same time",
     )
-    parser.add_argument(
-        "--no-cuda-graphs",
-        dest="cuda_graphs",
-        action="store_false",
-        default=EXECUTION.cuda_graphs,
-        help="run each training step on a GPU as it is written",
-    )
+    add_cuda_graphs(parser)
     parser.add_argument(
         "--stage",
         default=EXECUTION.stage,

@@ -19,6 +19,7 @@ from collabpipe.settings.study import CANDIDATE
 from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.batches import Cut
 from collabpipe.training.device import be_deterministic, choose_device
+from collabpipe.training.step_clock import StepClock
 from collabpipe.training.step_cost import (
     Entry,
     Shape,
@@ -94,7 +95,9 @@ class Rates:
             entry = Entry("", network, "", Composition())
             subject = Subject(entry, size.shape, size.classes, changed, self.device)
             subject.step()
-            seconds = min(subject.seconds() for _ in range(3))
+            clock = StepClock(self.device, capture=True)
+            clock.warm_up("", subject.step, subject.generators.dropout)
+            seconds = min(clock.seconds("", subject.step) for _ in range(3))
             self.measured[key] = subject.flops_and_saved_bytes()[0] / seconds
         return self.measured[key]
 

@@ -40,7 +40,7 @@ NOTE = (
 )
 
 
-def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float) -> None:
+def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float, capture: bool) -> None:
     """Write the overhead table of a study's methods, as they were chosen, measured on images of its first data set.
 
     What was measured before, on a device of this name, is taken from the store.
@@ -59,7 +59,7 @@ def measure_study(recipe: OverheadRecipe, paths: Paths, seconds: float) -> None:
             entries = [Entry(m.network_name, m.network, m.method, m.composition) for m, _ in decided]
             channels, height, width = record["shape"]
             shape, classes = (channels, height, width), len(record["classes"])
-            measured = measure_overhead(entries, shape, classes, recipe.training, seconds=seconds)
+            measured = measure_overhead(entries, shape, classes, recipe.training, seconds=seconds, capture=capture)
             about: MeasuredFor = {"recipe": recipe.digest, "data": recipe.data.dataset, "choices": choices}
             write_overhead(measured, writer.folder, about)
             writer.check()
@@ -81,6 +81,11 @@ def write_overhead(measured: StepCosts, folder: Path, about: Mapping[str, Any]) 
         f"Measured on {held.device}, {threads}, {held.precision}, batches of {held.batch_size} images of "
         f"{'×'.join(map(str, held.shape))}, {held.classes} classes."
     )
+    if measured.not_captured:
+        conditions += (
+            f" Timed as they are written, not as CUDA graphs, so maybe with the host's time: "
+            f"{', '.join(measured.not_captured)}."
+        )
     write_text(folder / OVERHEAD_MD, f"{shown}\n\n{conditions}\n\n{NOTE}\n")
     record: OverheadRecord = {
         "rounds": measured.rounds,
@@ -89,6 +94,8 @@ def write_overhead(measured: StepCosts, folder: Path, about: Mapping[str, Any]) 
         "files": {name: file_digest(folder / name) for name in (OVERHEAD_CSV, OVERHEAD_MD)},
         "where": whereabouts(held.device),
     }
+    if measured.not_captured:
+        record["not_captured"] = measured.not_captured
     write_json(folder / OVERHEAD_RECORD, sealed(record))
 
 

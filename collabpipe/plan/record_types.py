@@ -271,6 +271,8 @@ class OverheadRecord(TypedDict):
     about: MeasuredFor
     files: dict[str, str]
     where: Where
+    not_captured: NotRequired[list[str]]
+    """Methods whose steps were timed on a GPU as they are written, not as CUDA graphs."""
 
 
 class ShownRecord(TypedDict):

@@ -276,5 +276,8 @@ class Workflow:
     @property
     def overhead_options(self) -> str:
         """The options of `collabpipe overhead`."""
-        options = ["--seconds", str(self.plan.settings.execution.overhead_seconds)]
+        execution = self.plan.settings.execution
+        options = ["--seconds", str(execution.overhead_seconds)]
+        if not execution.cuda_graphs:
+            options.append("--no-cuda-graphs")
         return self._options(*options, *(() if self.gpu_slots else ("--cpu",)))

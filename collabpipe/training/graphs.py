@@ -35,7 +35,7 @@ class Graphs:
         stream: the stream on which the training runs.
         capture: capture steps; False runs all as they are written.
         say: told why none is captured, if the first step needs the host; None: that is not looked for.
-        pool: memory that graphs share which are never at work at the same time; None: their own.
+        pool: memory to share with graphs of the same stream; None: their own.
     """
 
     def __init__(

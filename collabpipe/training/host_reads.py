@@ -32,6 +32,11 @@ class HostReads(TorchDispatchMode):
         """Whether torch.compile goes on within; else it would stop in all threads of the process, told to nobody."""
         return True
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether PyTorch wraps what is below, for which it would import its compiler: seconds of every process."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

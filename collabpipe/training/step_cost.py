@@ -12,7 +12,6 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,12 +27,11 @@ from collabpipe.model.method import Generators, build_method
 from collabpipe.model.networks import initialise
 from collabpipe.settings.training import NetworkSettings, TrainingSettings
 from collabpipe.training.device import be_deterministic, choose_device, describe
-from collabpipe.training.graphs import WARM_UP, Graphs
 from collabpipe.training.optimiser import Sgd
+from collabpipe.training.step_clock import StepClock
 
 if TYPE_CHECKING:  # counting and timing need no tables
     import pandas as pd
-    from torch.cuda import _POOL_HANDLE as Pool
 
 Shape = tuple[int, int, int]
 QUANTITIES = ("params_train", "params_inference", "flops", "saved_bytes", "peak_bytes", "step_seconds")
@@ -44,8 +42,6 @@ def _product_flops(first: Sequence[int], second: Sequence[int], *_: Any, **__: A
     return 2 * math.prod(first) * second[0]
 
 
-AHEAD = 100_000_000
-"""Cycles, some 60 ms, for which a GPU is kept from beginning while the host queues a step."""
 COUNTED = {torch.ops.mkldnn._linear_pointwise: _product_flops}
 """Operations in addition to those that torch's counter knows."""
 
@@ -74,11 +70,15 @@ class Conditions:
 
 @dataclass(frozen=True)
 class StepCosts:
-    """The table, one row per entry with the columns `COLUMNS`, and the seconds of every round by "network/method"."""
+    """The table, one row per entry with the columns `COLUMNS`, and the seconds of every round by "network/method".
+
+    On a GPU, the steps of `not_captured` are timed as they are written.
+    """
 
     table: pd.DataFrame
     rounds: dict[str, list[float]]
     conditions: Conditions
+    not_captured: list[str]
 
 
 class Subject:
@@ -102,9 +102,6 @@ class Subject:
         self.images = images.to(device, memory_format=torch.channels_last)
         masks = torch.Generator(device if device.type == "cuda" else "cpu").manual_seed(0)
         self.generators = Generators(masks, masks)
-        if device.type == "cuda":
-            self.stream = torch.cuda.Stream(device)
-            self.graphs = Graphs((masks,), self.stream, True, print, _pool())
 
     def backward(self) -> None:
         """Forward, losses with every ramp at its end, backward."""
@@ -167,34 +164,6 @@ class Subject:
         changes.sort(key=lambda event: event.start_ns())
         return max(accumulate((int(event.nbytes()) for event in changes), initial=0))
 
-    def seconds(self) -> float:
-        """The wall time of a step; on a GPU the device's time, of a step that is captured as in a training."""
-        if self.device.type == "cuda":
-            began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            with torch.cuda.stream(self.stream):
-                torch.cuda._sleep(AHEAD)
-                began.record()
-                self.graphs(lambda _: self.step(), len(self.labels))
-                ended.record()
-            ended.synchronize()
-            return float(began.elapsed_time(ended)) / 1000.0
-        started = time.perf_counter()
-        self.step()
-        return time.perf_counter() - started
-
-    def warm_up(self) -> None:
-        """On a GPU, take the steps before the one that is captured, and that one."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-            for _ in range(WARM_UP + 1):
-                self.seconds()
-
-
-@cache
-def _pool() -> Pool:
-    """Memory for all captured steps: one is at work at a time, and together they would fill the device."""
-    return torch.cuda.graph_pool_handle()
-
 
 def _numbers(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
@@ -224,6 +193,7 @@ def measure_overhead(
     device: torch.device | None = None,
     seconds: float = 60.0,
     least: int = 5,
+    capture: bool = True,
 ) -> StepCosts:
     """Measure a training step of every entry.
 
@@ -237,6 +207,7 @@ def measure_overhead(
         device: where (None: the first visible GPU, else the CPU).
         seconds: time to spend on the rounds of each network; a round that has begun is finished.
         least: rounds to time in any case.
+        capture: on a GPU, time steps as CUDA graphs.
 
     Raises:
         CollabpipeError: a method is named twice or does not fit its network.
@@ -248,20 +219,36 @@ def measure_overhead(
     device = device or choose_device()
     rows: list[dict[str, Any]] = []
     rounds: dict[str, list[float]] = {}
+    not_captured: list[str] = []
+    name = device_name(device)
     for network in dict.fromkeys(entry.network for entry in entries):
         group = [entry for entry in entries if entry.network == network]
-        subjects = {entry.method: Subject(entry, shape, classes, training, device) for entry in group}
-        counted = {method: _count(subject) for method, subject in subjects.items()}
-        timed = _time(subjects, seconds, least)
-        found = {name: counts | {"step_seconds": statistics.median(timed[name])} for name, counts in counted.items()}
+        clock = StepClock(device, capture)
+        found, timed = _measure(group, clock, shape, classes, training, seconds, least)
         plain = next((found[entry.method] for entry in group if entry.composition == Composition()), {})
         for method, values in found.items():
             ratios = {f"{name}_ratio": value / plain[name] if plain else math.nan for name, value in values.items()}
-            rows.append({"network": network, "method": method, **values, "device": device_name(device), **ratios})
+            rows.append({"network": network, "method": method, **values, "device": name, **ratios})
             rounds[f"{network}/{method}"] = timed[method]
-    name = device_name(device)
+        not_captured += [f"{network}/{method}" for method in clock.not_captured]
     conditions = Conditions(name, shape, classes, training.batch_size, training.precision, training.threads)
-    return StepCosts(pd.DataFrame(rows, columns=list(COLUMNS)), rounds, conditions)
+    return StepCosts(pd.DataFrame(rows, columns=list(COLUMNS)), rounds, conditions, not_captured)
+
+
+def _measure(
+    entries: Sequence[Entry],
+    clock: StepClock,
+    shape: Shape,
+    classes: int,
+    training: TrainingSettings,
+    seconds: float,
+    least: int,
+) -> tuple[dict[str, dict[str, float]], dict[str, list[float]]]:
+    """The quantities of each of a network's methods, and the seconds of every round."""
+    subjects = {entry.method: Subject(entry, shape, classes, training, clock.device) for entry in entries}
+    counted = {method: _count(subject) for method, subject in subjects.items()}
+    timed = _time(subjects, clock, seconds, least)
+    return {name: {**counts, "step_seconds": statistics.median(timed[name])} for name, counts in counted.items()}, timed
 
 
 def _check(entries: Sequence[Entry]) -> None:
@@ -282,18 +269,18 @@ def _count(subject: Subject) -> dict[str, int]:
     return dict(zip(QUANTITIES[:-1], counts, strict=True))
 
 
-def _time(subjects: Mapping[str, Subject], seconds: float, least: int) -> dict[str, list[float]]:
+def _time(subjects: Mapping[str, Subject], clock: StepClock, seconds: float, least: int) -> dict[str, list[float]]:
     """Seconds a round: every method takes a step before any takes its next, so that noise hits all alike.
 
     On a CPU the steps of counting have warmed it up.
     """
-    for subject in subjects.values():
-        subject.warm_up()
+    for method, subject in subjects.items():
+        clock.warm_up(method, subject.step, subject.generators.dropout)
     rounds: dict[str, list[float]] = {method: [] for method in subjects}
     started, done = time.perf_counter(), 0
     while done < least or time.perf_counter() - started < seconds:
         for method, subject in subjects.items():
-            rounds[method].append(subject.seconds())
+            rounds[method].append(clock.seconds(method, subject.step))
         done += 1
     return rounds
 

@@ -180,7 +180,7 @@ def test_a_study_with_a_diverged_run_is_proven(
     explodes = plan.runs[f"{CELL}/explodes/seed0"]
     train(explodes, plan.paths, ExecutionSettings(), Interruption())
     evaluate(explodes, plan.paths)
-    measure_study(plan.overhead, plan.paths, 0.05)
+    measure_study(plan.overhead, plan.paths, 0.05, capture=True)
     write_tables(plan.study, plan.paths)
     write_figures(plan.study, plan.paths)
     write_report(Study.of_files(plan))

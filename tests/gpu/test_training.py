@@ -14,9 +14,10 @@ from benchmarks.together import at_once
 from collabpipe.common.errors import CollabpipeError
 from collabpipe.methods.registry import KINDS
 from collabpipe.model.method import Method
-from collabpipe.training import graphs
 from collabpipe.training.checkpoint import weights_digest
 from collabpipe.training.engine import Training
+from collabpipe.training.graphs import WARM_UP
+from collabpipe.training.step_clock import StepClock
 from collabpipe.training.step_cost import Entry, Subject
 from tests.gpu.recipes import DATA, LAST_STAGE, PRECISIONS, begin, definitions, recipes
 
@@ -72,7 +73,7 @@ def test_every_method_trains(network: str, precision: str, part: int, device: to
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("method", REPRESENTATIVES)
 def test_captured_steps_of_two_sizes_are_those_that_are_taken_one_by_one(
-    method: str, precision: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
+    method: str, precision: str, device: torch.device
 ) -> None:
     asked = recipes("resnet8", precision, epochs=6)[method]
     # 64 images: four batches of 13 and one of 12, which no step before the fourth epoch is captured for.
@@ -80,30 +81,40 @@ def test_captured_steps_of_two_sizes_are_those_that_are_taken_one_by_one(
     captured = trained(begin(asked, device))
     if device.type == "cuda":
         assert sorted(captured.graphs.graphs) == [12, 13]
-    monkeypatch.setattr(graphs, "WARM_UP", 10**9)
-    plain = trained(begin(asked, device))
+    plain = trained(begin(asked, device, capture=False))
     assert repr(captured.history) == repr(plain.history)
     assert weights_digest(captured.method.state_dict()) == weights_digest(plain.method.state_dict())
 
 
-@pytest.mark.parametrize("method", ["baseline", "combined_all", "temporal"])
-def test_a_step_that_is_timed_is_the_step(method: str, device: torch.device) -> None:
-    recipe = recipes("resnet8", "bfloat16")[method]
-    entry = Entry("resnet8", recipe.network, method, recipe.composition)
+def test_steps_that_are_timed_are_the_steps_and_share_memory(device: torch.device) -> None:
+    asked = recipes("resnet8", "bfloat16")
 
-    def subject() -> Subject:
-        return Subject(entry, (3, 32, 32), len(DATA.classes), recipe.training, device)
+    def subjects() -> dict[str, Subject]:
+        return {
+            method: Subject(
+                Entry("resnet8", asked[method].network, method, asked[method].composition),
+                (3, 64, 64),
+                len(DATA.classes),
+                asked[method].training.model_copy(update={"batch_size": 64}),
+                device,
+            )
+            for method in ("combined_all", "temporal", "elr", "baseline")
+        }
 
-    timed, plain = subject(), subject()
-    timed.warm_up()
-    seconds = [timed.seconds() for _ in range(5)]
+    timed, plain, clock, held = subjects(), subjects(), StepClock(device, capture=True), []
+    for method, subject in timed.items():
+        clock.warm_up(method, subject.step, subject.generators.dropout)
+        held.append(torch.cuda.memory_reserved(device) if device.type == "cuda" else 0)
+    seconds = [clock.seconds(method, subject.step) for _ in range(5) for method, subject in timed.items()]
     if device.type == "cuda":
-        assert len(timed.graphs.graphs) == 1
-        assert timed.graphs.taken == {recipe.training.batch_size: graphs.WARM_UP + 6}
-    for _ in range(graphs.WARM_UP + 6 if device.type == "cuda" else 5):
-        plain.step()
+        assert all(len(graphs.graphs) == 1 for graphs in clock.graphs.values())
+        assert held[-1] - held[0] < held[0] / 2, "the largest came first, and the others find room"
+    for method, subject in plain.items():
+        for _ in range(5 + (WARM_UP + 1) * (device.type == "cuda")):
+            subject.step()
+        assert weights_digest(timed[method].method.state_dict()) == weights_digest(subject.method.state_dict())
     assert min(seconds) > 0.0
-    assert weights_digest(timed.method.state_dict()) == weights_digest(plain.method.state_dict())
+    assert clock.not_captured == []
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from collabpipe.training.checkpoint import weights_digest
 from collabpipe.training.host_reads import HostReads
 from tests.gpu.recipes import begin, recipes
 from tests.gpu.test_training import REPRESENTATIVES, trained
+from tests.workspaces import REPOSITORY
 
 NUMBERS = torch.tensor([3.0, -1.0, 2.0])
 MASK = NUMBERS > 0
@@ -109,3 +112,15 @@ def test_no_method_needs_the_host_and_looking_changes_no_bit(
 
     assert reads.found == []
     assert weights_digest(seen.method.state_dict()) == weights_digest(unseen.method.state_dict())
+
+
+def test_looking_does_not_import_the_compiler() -> None:
+    program = (
+        "import sys, torch\n"
+        "from collabpipe.training.host_reads import HostReads\n"
+        "with HostReads() as reads:\n    torch.ones(3)[0].item()\n"
+        "print(len(reads.found), 'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "1 False\n"

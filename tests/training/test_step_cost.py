@@ -6,7 +6,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from collabpipe.methods.composition import Composition, Passes
 from collabpipe.methods.resolve import compose, read_methods
 from collabpipe.model.networks import build_network
 from collabpipe.settings.training import NetworkSettings, TrainingSettings
+from collabpipe.training.step_clock import StepClock
 from collabpipe.training.step_cost import (
     COLUMNS,
     Conditions,
@@ -258,19 +259,19 @@ def test_step_time_is_the_median_of_at_least_five_rounds(measured: StepCosts, ro
 
 
 def test_methods_take_turns_until_the_time_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns: list[Composition] = []
+    turns: list[str] = []
 
-    def step(self: Subject) -> float:
-        turns.append(self.method.composition)
+    def seconds(_: StepClock, method: str, __: Callable[[], None]) -> float:
+        turns.append(method)
         return 1.0
 
-    monkeypatch.setattr(Subject, "seconds", step)
+    monkeypatch.setattr(StepClock, "seconds", seconds)
     clock = iter(range(1000))
     monkeypatch.setattr("collabpipe.training.step_cost.time.perf_counter", lambda: float(next(clock)))
     entries = [entry("baseline"), entry("kernel")]
     found = measure_overhead(entries, SHAPE, CLASSES, TRAINING, device=CPU, seconds=3.5, least=2)
     assert len(found.rounds["resnet8/baseline"]) > 2
-    assert turns == [each.composition for each in entries] * len(found.rounds["resnet8/kernel"])
+    assert turns == ["baseline", "kernel"] * len(found.rounds["resnet8/kernel"])
 
 
 def test_ratios_are_empty_without_plain_cross_entropy_and_of_each_network_alone() -> None:
@@ -325,6 +326,7 @@ def test_saved_bytes_hang_on_no_device(rows: Rows) -> None:
 def test_measures_on_a_gpu(measured: StepCosts) -> None:
     entries = [entry(method) for method in DEFINITIONS]
     found = measure_overhead(entries, SHAPE, CLASSES, TRAINING, seconds=0.0)
+    assert found.not_captured == []
     assert found.table[EXACT[:3]].equals(measured.table[EXACT[:3]])
     assert (found.table["peak_bytes"] > found.table["saved_bytes"]).all()
     assert (found.table["step_seconds"] > 0.0).all()
@@ -359,6 +361,7 @@ def test_written_table_has_full_precision(measured: StepCosts, tmp_path: Path) -
     assert record["conditions"]["batch_size"] == BATCH
     assert record["where"]["device"] == measured.table["device"][0]
     assert "torch" in record["where"]["packages"]
+    assert "not_captured" not in record
     assert sorted(path.name for path in tmp_path.iterdir()) == ["overhead.csv", "overhead.json", "overhead.md"]
 
 
@@ -367,7 +370,8 @@ def test_table_for_reading_has_units_ratios_and_conditions(tmp_path: Path) -> No
     ratios = (2.0, 1.0, 1.234, 1.5, 1.006, 0.999)
     table = pd.DataFrame([["net", "kernel", *values, "Chip", *ratios], ["net", "bare", *values, "Chip", *[None] * 6]])
     table.columns = pd.Index(COLUMNS)
-    write_overhead(StepCosts(table, {}, Conditions("Chip", (3, 32, 32), 10, 128, "float32", 2)), tmp_path, {})
+    conditions = Conditions("Chip", (3, 32, 32), 10, 128, "float32", 2)
+    write_overhead(StepCosts(table, {}, conditions, not_captured=["net/kernel"]), tmp_path, {})
     text = (tmp_path / "overhead.md").read_text()
     cells = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| net ")
@@ -376,6 +380,8 @@ def test_table_for_reading_has_units_ratios_and_conditions(tmp_path: Path) -> No
     assert cells[1][2:] == ["1.00", "0.50", "2.5", "3.0", "4.0", "123.4"]
     for fact in ("Chip", "2 threads", "batches of 128", "3×32×32", "10 classes", "float32", "MB is 10⁶"):
         assert fact in text
+    assert "Timed as they are written, not as CUDA graphs, so maybe with the host's time: net/kernel." in text
+    assert json.loads((tmp_path / "overhead.json").read_text())["not_captured"] == ["net/kernel"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(measured: StepCosts, tmp_path: Path) -> None:

@@ -43,12 +43,38 @@ class Day:
         out.mkdir(parents=True, exist_ok=True)
         self.file = out / "day.json"
         self.found: dict[str, Any] = read_json(self.file) if self.file.exists() else {}
+        self.missing: dict[str, str] = self.found.setdefault("missing", {})
 
     def keep(self, name: str, value: Any) -> None:
         """Remember what was found, and write the page again."""
         self.found[name] = value
+        self.missing.pop(name, None)
         write_json(self.file, self.found)
         write_text(self.out / "page.md", page(self.found))
+
+    def miss(self, name: str, why: str) -> None:
+        """Say on the page that a part has no result yet; the next call tries it again."""
+        print(f"{name}: {why}", file=sys.stderr, flush=True)
+        self.missing[name] = why
+        self.keep("missing", self.missing)
+
+    def is_over(self, name: str) -> bool:
+        """Whether the time is up, so that the part of this name is not begun."""
+        if over := time.monotonic() > self.end:
+            self.miss(name, "the time was up before it began")
+        return over
+
+    def succeeds(self, name: str, *command: str | Path) -> bool:
+        """Whether Python with `command` ends well before the time is up; if not, the page says why."""
+        ended = self.run(name, *command)
+        if ended is None:
+            self.miss(name, "the time was up")
+        elif ended != 0:
+            said = (self.out / f"{name}.log").read_text(encoding="utf-8").split("\n")
+            self.miss(name, next((line for line in reversed(said) if line.strip()), f"ended with {ended}"))
+        else:
+            self.missing.pop(name, None)
+        return ended == 0
 
     def run(self, name: str, *command: str | Path) -> int | None:
         """Python with `command` until time is up; how it ended, or None where the time was up."""
@@ -72,7 +98,7 @@ def test(day: Day) -> None:
     workers = ["-n", str(min(6, os.cpu_count() or 1))] if importlib.util.find_spec("xdist") else []
     ended = day.run("tests", "-m", "pytest", "-m", "gpu", "tests/gpu", "-q", "-rfEs", *workers)
     if ended is None:
-        return
+        return day.miss("tests", "the time was up")
     lines = (day.out / "tests.log").read_text(encoding="utf-8").splitlines() or ["no output"]
     day.keep("tests", {"passed": ended == 0, "said": lines[-1], "seconds": time.monotonic() - started})
 
@@ -82,12 +108,18 @@ def benchmark(day: Day) -> None:
     target = day.out / "benchmarks.json"
     for section in GPU_BENCHMARKS:
         found = day.found.get("benchmarks", {})
-        if SECTIONS[section] in found or time.monotonic() > day.end:
+        name = f"benchmarks-{section}"
+        if SECTIONS[section] in found or day.is_over(name):
             continue
         options = ["--device", day.device, "--seconds", "3", "--only", section]
         files = ["--out", str(day.out / "benchmarks.md"), "--json", str(target)]
-        if day.run(f"benchmarks-{section}", "-m", "benchmarks", *options, *files) == 0:
-            day.keep("benchmarks", found | read_json(target)["sections"])
+        if not day.succeeds(name, "-m", "benchmarks", *options, *files):
+            continue
+        rows = read_json(target)["sections"][SECTIONS[section]]
+        if any(row["value"] is not None for row in rows):
+            day.keep("benchmarks", found | {SECTIONS[section]: rows})
+        else:
+            day.miss(name, rows[0]["note"])
 
 
 def overhead(day: Day) -> None:
@@ -95,10 +127,10 @@ def overhead(day: Day) -> None:
     for precision, size in itertools.product(("float32", "bfloat16"), SIZES):
         name = f"overhead-{precision}-{size}"
         found, table = day.found.get("overhead", []), f"{name}/{OVERHEAD_MD}"
-        if table in found or time.monotonic() > day.end:
+        if table in found or day.is_over(name):
             continue
         options = ["--sizes", size, "--precision", precision, "--out", str(day.out / name)]
-        if day.run(name, "-m", "benchmarks.overhead", *options) == 0:
+        if day.succeeds(name, "-m", "benchmarks.overhead", *options):
             day.keep("overhead", [*found, table])
 
 
@@ -128,7 +160,7 @@ def prices(day: Day, configs: Sequence[Path], work: Path, price: float) -> None:
     for config in configs:
         if config.stem in rows:
             continue
-        if time.monotonic() > day.end:
+        if day.is_over("prices"):
             return
         try:
             estimator = Estimator(Plan.from_files([config], work / config.stem), None)
@@ -144,6 +176,9 @@ def prices(day: Day, configs: Sequence[Path], work: Path, price: float) -> None:
 def page(found: Mapping[str, Any]) -> str:
     """What was found, for reading."""
     parts = ["# A day on a GPU", found.get("machine", "")]
+    if found.get("missing"):
+        lines = [f"- {name}: {why}" for name, why in found["missing"].items()]
+        parts += ["## Without a result", "The same command tries these again.", "\n".join(lines)]
     if "tests" in found:
         tests = found["tests"]
         parts.append(f"## Tests\n\n{'Passed' if tests['passed'] else '**Failed**'}: {tests['said']}")
@@ -235,7 +270,7 @@ def main() -> None:
             prices(day, asked.presets if asked.presets is not None else every, asked.work, asked.price)
         if "studies" in asked.only:
             for config in asked.configs:
-                if time.monotonic() < day.end:
+                if not day.is_over(f"study {config.stem}"):
                     study(day, config, asked.work, folders, (asked.processes, asked.at_once))
     except CollabpipeError as error:
         sys.exit(f"gpu_day: {error}")

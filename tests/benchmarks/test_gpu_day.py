@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import carrying
+from benchmarks import carrying, gpu_day
 from benchmarks.by_hand import StudyByHand
 from benchmarks.carrying import pack, take_over
+from benchmarks.gpu_day import Day
 from collabpipe.audit.verify import Verifier
 from collabpipe.common.files import read_json
 from collabpipe.plan.plan import Plan
@@ -105,3 +107,53 @@ def test_what_finds_no_room_is_told_and_the_rest_is_taken_over(
     state = take_over(Plan.from_files([study.config], tmp_path / "there"), tmp_path / "out", "small", {})
     assert state.labels
     assert len(state.evaluated) < len(study.plan.runs)
+
+
+def test_what_has_no_result_is_on_the_page_until_it_has_one(tmp_path: Path) -> None:
+    day = Day(tmp_path, 1.0, "cpu")
+    fails = "import sys; print('loading'); sys.exit('no room on the device')"
+
+    assert not day.succeeds("overhead-float32-96", "-c", fails)
+    day.end = 0.0
+    assert day.is_over("prices")
+    assert not day.succeeds("benchmarks-step", "-c", "import time; time.sleep(60)")
+
+    again = Day(tmp_path, 1.0, "cpu")
+    assert again.missing == {
+        "overhead-float32-96": "no room on the device",
+        "prices": "the time was up before it began",
+        "benchmarks-step": "the time was up",
+    }
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "- overhead-float32-96: no room on the device\n- prices: the time was up before it began\n" in page
+
+    assert again.succeeds("overhead-float32-96", "-c", "")
+    again.keep("prices", {"an hour": 3.0, "of": {}})
+    assert list(Day(tmp_path, 1.0, "cpu").missing) == ["benchmarks-step"]
+    assert "overhead-float32-96" not in (tmp_path / "page.md").read_text(encoding="utf-8")
+
+
+def test_a_section_of_which_nothing_was_measured_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = Day(tmp_path, 1.0, "cpu")
+    monkeypatch.setattr(gpu_day, "GPU_BENCHMARKS", ("input", "step"))
+    rows = {
+        "Input pipeline": [{"value": None, "goal": None, "note": "not measured: out of memory"}],
+        "Training step": [{"what": "a", "against": "b", "unit": "", "value": 2.0, "goal": None, "note": ""}],
+    }
+    (tmp_path / "benchmarks.json").write_text(json.dumps({"sections": rows}), encoding="utf-8")
+    asked: list[str] = []
+
+    def succeeds(_: Day, name: str, *__: object) -> bool:
+        asked.append(name)
+        return True
+
+    monkeypatch.setattr(Day, "succeeds", succeeds)
+
+    for _ in range(2):
+        gpu_day.benchmark(day)
+
+    assert asked == ["benchmarks-input", "benchmarks-step", "benchmarks-input"]
+    assert day.missing == {"benchmarks-input": "not measured: out of memory"}
+    assert list(day.found["benchmarks"]) == ["Training step"]

@@ -241,6 +241,20 @@ def further_replicates() -> Iterator[tuple[str, str]]:
         yield f"{here.mean():.2f}", written(gain.mean, gain.low, gain.high)
 
 
+def on_two_processors(variants: dict[tuple[str, str], Any]) -> set[str]:
+    """The numbers of the runs that were made on two processors; all but those of one method are the same on both."""
+    runs = pd.read_csv(EVIDENCE.with_name("two-processors.csv"))
+    measured = ["last", "best", "best_epoch", "memorised"]
+    for method, found in runs[runs["mkl"].isna()].groupby("method"):
+        amd, intel = (
+            found[found["processor"] == name][measured].iloc[0].to_list() for name in ("AMD EPYC", "Intel Xeon")
+        )
+        assert amd == [variants[(WRONG, str(method))][name] for name in measured]
+        assert (intel == amd) == (method != "intermediate_to_output")
+    numbers = runs[["last", "first_loss", "best_validation"]].to_numpy().ravel()
+    return {f"{number:.2f}" for number in numbers if number == number}
+
+
 def test_the_page_about_the_variants_says_what_its_runs_say() -> None:
     page = text("docs/results/variants.md")
     rows = pd.read_csv(EVIDENCE.with_name("evidence-variants.csv"), keep_default_na=False, na_values=[""])
@@ -261,5 +275,6 @@ def test_the_page_about_the_variants_says_what_its_runs_say() -> None:
     for mean, interval in further_replicates():
         known |= {mean, *re.findall(NUMBER, interval), f"{abs(float(interval.split()[0])):.2f}"}
         assert interval in " ".join(page.split())
+    known |= on_two_processors(runs)
     assert set(re.findall(NUMBER, page)) <= known
     assert f"{len(runs)} of the study's 140 runs" in page

@@ -20,7 +20,8 @@ class HostReads(TorchDispatchMode):
     """Notes the operations within that need the host: `found` has a text for each, with its line.
 
     They are those that read a value, those whose result's shape depends on values, and copies from and to the host.
-    A backward pass that starts within is looked at as well. No bit of a result changes.
+    A backward pass that starts within is looked at as well. Results must keep their bits, because a training that was
+    interrupted is looked at once more: the tests compare them, those for a GPU in tests/gpu.
     """
 
     def __init__(self) -> None:
@@ -29,12 +30,12 @@ class HostReads(TorchDispatchMode):
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
-        """Whether torch.compile goes on within; else it would stop in all threads of the process, told to nobody."""
+        """Let torch.compile go on. Otherwise it would stop in all threads of the process, without a message."""
         return True
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Whether PyTorch wraps what is below, for which it would import its compiler: seconds of every process."""
+        """Do not let PyTorch wrap the method below. For that it would import its compiler, which takes seconds."""
         return False
 
     def __torch_dispatch__(

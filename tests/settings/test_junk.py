@@ -1,4 +1,4 @@
-"""Whatever stands in a configuration, it is taken or refused with a message."""
+"""Any configuration is either accepted or refused with a message."""
 
 from __future__ import annotations
 
